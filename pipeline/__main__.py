@@ -1,0 +1,123 @@
+"""`python -m pipeline STAGE CONFIG [section.field=value …]`: the only entry point.
+
+A stage module has `find` (the record of a finished stage, found without importing torch or Ray), `run` and
+`describe`. `run` here goes through all of them in one process on one Ray session.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+os.environ.setdefault("WDS_SECURE", "1")
+
+import typer
+import yaml
+
+from pipeline import cluster
+from pipeline.config import Config, load_config
+from pipeline.progress import console
+from shards.errors import UserError
+
+STAGES = {
+    "real": "Pack real images into shards.",
+    "teacher": "Train a GAN on the real shards (the digits' teacher is shipped).",
+    "generate": "Render the teacher's images and features into shards, on Ray.",
+    "train": "Distil the teacher into a student: squeeze and span.",
+    "eval": "Probe the student and its baselines on real images.",
+    "report": "Write the results as one HTML page.",
+}
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML such as configs/digits.yaml.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[section.field=value …]", help="Changes to it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the resolved config and what is to do, and stop.")]
+
+
+def _stage(name: str) -> Any:
+    return importlib.import_module(f"pipeline.{name}.stage")
+
+
+def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
+    if dry_run:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+    for name in names:
+        stage = _stage(name)
+        try:
+            record = stage.find(config)
+        except UserError as problem:
+            if not dry_run:
+                raise
+            console.print(f"{name:<9} waits: {problem}", soft_wrap=True)
+            continue
+        if record is not None:
+            console.print(f"{name:<9} done: {stage.describe(config, record)}", soft_wrap=True)
+        elif dry_run:
+            console.print(f"{name:<9} to do", soft_wrap=True)
+        else:
+            stage.run(config)
+            console.print(f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True)
+
+
+def _add_command(name: str, help_text: str) -> None:
+    @app.command(name, help=help_text)
+    def command(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+        _run_stages([name], load_config(config, overrides or []), dry_run)
+
+
+for _name, _help in STAGES.items():
+    _add_command(_name, _help)
+
+
+@app.command("run", help="All stages, one after the other; what is done is not done again.")
+def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Run every stage that is not done, training a teacher only if the config names none."""
+    resolved = load_config(config, overrides or [])
+    names = list(STAGES)
+    if resolved.teacher.checkpoint is not None:
+        from pipeline.teacher.architecture import read_teacher_info
+
+        info = read_teacher_info(resolved.teacher.checkpoint)
+        seen = f", {info.training['images_seen']:,} images seen" if "images_seen" in info.training else ""
+        console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
+        names.remove("teacher")
+    _run_stages(names, resolved, dry_run)
+
+
+class _Interrupted(BaseException):
+    """SIGINT or SIGTERM; not a KeyboardInterrupt, which the command-line library would answer itself."""
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Interrupted
+
+
+def main() -> int:
+    """Run the command line; returns the exit code (2 for a user's mistake)."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+        return 0
+    except UserError as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
+    except _Interrupted:
+        console.print("interrupted; the same command goes on from here")
+        return 130
+    finally:
+        cluster.disconnect()
+    console.print(f"[red]error:[/red] {' '.join(message.split())}", soft_wrap=True, markup=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

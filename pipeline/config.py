@@ -1,0 +1,344 @@
+"""Typed configuration: one YAML is one run, one frozen model per stage, unknown keys are errors.
+
+`load_config` is the only way in. The `ray` and `paths` sections say where a run happens and stay out of every
+fingerprint (`record.py`); every other section says what it produces and is in it. Defaults are the paper's
+CIFAR table where the paper has one (Yang et al. 2022, appendix).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shards.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rgb = tuple[float, float, float]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PathsConfig(_Section):
+    """Where files go. Not part of any fingerprint."""
+
+    store: Path = Path("store")
+    """Content-addressed shards, shared by every run."""
+    runs: Path = Path("runs")
+    """One folder per run: teacher, student, results, report."""
+
+
+class RayConfig(_Section):
+    """Where work happens. Not part of any fingerprint: none of this changes a result."""
+
+    render_workers: NonNegative = 2
+    """Shards rendered at once; 0 renders in this process, without Ray."""
+    train_workers: Positive = 1
+    """Distributed trainer processes; 1 on an embedded Ray trains in this process."""
+    gpus_per_worker: NonNegativeFloat = 0
+    """GPUs that Ray sets aside for each rendering task and trainer."""
+    object_store_mb: Positive = 256
+    """Object store of the embedded Ray, in MiB."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU if the process sees one."""
+
+
+class RealConfig(_Section):
+    """The real images: where they come from and how they are brought to size."""
+
+    source: Literal["digits", "folder"] = "digits"
+    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under `path`."""
+    path: Path | None = None
+    """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat folder has none."""
+    resolution: Positive = 32
+    """Side of the square images in pixels."""
+    samples_per_shard: Positive = 1000
+    """Images in one tar."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RealConfig:
+        if self.source == "folder" and self.path is None:
+            raise ValueError("source=folder needs path=FOLDER with train/ and test/ inside")
+        if self.source == "digits" and self.path is not None:
+            raise ValueError("path is for source=folder; the digits come with scikit-learn")
+        return self
+
+
+class TeacherConfig(_Section):
+    """The GAN: a checkpoint to use, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al. 2020)."""
+
+    checkpoint: Path | None = None
+    """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
+    seed: NonNegative = 0
+    """Initial weights, batches, latents and augmentation."""
+    z_dim: Positive = 512
+    """Width of the latent `z`."""
+    w_dim: Positive = 512
+    """Width of the mapped latent `w`."""
+    num_mapping_layers: Positive = 2
+    """Fully connected layers from `z` to `w`."""
+    channel_base: Positive = 32768
+    """channels(resolution) = min(channel_base // resolution, channel_max)."""
+    channel_max: Positive = 512
+    """Widest block."""
+    conv_clamp: PositiveFloat | None = None
+    """Clamp of every convolution's output; the reference uses 256 with half precision."""
+    mbstd_group_size: Positive = 32
+    """Samples per group of the discriminator's minibatch standard deviation."""
+    num_images: Positive = 25_000_000
+    """Real images shown to the discriminator in the whole training."""
+    global_batch: Positive = 64
+    """Images per step."""
+    learning_rate: PositiveFloat = 0.0025
+    """Adam, β = (0, 0.99), both networks."""
+    r1_gamma: NonNegativeFloat = 0.01
+    """Weight of the R1 penalty (Mescheder et al. 2018, Eq. 9)."""
+    r1_interval: Positive = 16
+    """Steps between two R1 penalties (lazy regularisation)."""
+    ema_images: Positive = 500_000
+    """Half-life of the generator's moving average, in images."""
+    ema_rampup: PositiveFloat = 0.05
+    """The half-life is at most this share of the images seen so far."""
+    ada_target: Fraction = 0.6
+    """Target of E[sign(D(real))] for adaptive augmentation."""
+    ada_images: Positive = 500_000
+    """Images in which the augmentation probability can move from 0 to 1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TeacherConfig:
+        if self.global_batch % min(self.mbstd_group_size, self.global_batch):
+            raise ValueError("global_batch must be a multiple of mbstd_group_size")
+        return self
+
+
+class GenerateConfig(_Section):
+    """The recipe of the synthetic pool, and how much of it this run uses."""
+
+    num_samples: Positive = 100_000
+    """Pool size: samples 0 … n-1 of the recipe. More than the store has are rendered, fewer read a prefix."""
+    seed: NonNegative = 0
+    """Sample *i* is a function of (seed, i)."""
+    truncation_psi: Fraction = 1.0
+    """1 draws from the full distribution, as the paper does."""
+    noise: Literal["random", "const", "none"] = "random"
+    """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or none."""
+    samples_per_shard: Positive = 1000
+    """Samples in one tar."""
+    render_batch: Positive = 100
+    """Samples per forward pass; batches never straddle shards."""
+
+
+class StudentConfig(_Section):
+    """Backbone and projector."""
+
+    width: Positive = 64
+    """Channels of the first ResNet-18 stage; 64 is torchvision's."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """`cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride 2 with."""
+    projector_layers: Positive = 5
+    """Linear layers of the projector."""
+    embedding_dim: Positive = 2048
+    """Width of embedding and squeezed representation."""
+
+
+class AugmentConfig(_Section):
+    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0 switches a part off."""
+
+    crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """Area of the random resized crop as a share of the image."""
+    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Aspect ratio of the crop."""
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotation by up to ± this angle."""
+    flip_p: Fraction = 0.5
+    """Horizontal flip."""
+    brightness: Fraction = 0.4
+    """Colour jitter: factor in 1 ± this."""
+    contrast: Fraction = 0.4
+    """Likewise."""
+    saturation: Fraction = 0.4
+    """Likewise."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Hue shift of up to ± this share of the circle."""
+    jitter_p: Fraction = 0.8
+    """Probability of colour jitter."""
+    grayscale_p: Fraction = 0.2
+    """Probability of conversion to grey."""
+    blur_p: Fraction = 0.0
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
+    """Standard deviation of the blur in pixels."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high or low <= 0:
+                raise ValueError(f"{name} must be a range 0 < low <= high, got {low}, {high}")
+        return self
+
+
+class TrainConfig(_Section):
+    """Squeeze and span (Yang et al. 2022, Eq. 6-12)."""
+
+    seed: NonNegative = 0
+    """Initial weights, sample order and augmentation."""
+    epochs: Positive = 800
+    """One epoch is num_real // global_batch steps, at least 1."""
+    global_batch: Positive = 512
+    """Images per step over all workers, synthetic and real together."""
+    synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """α: share of synthetic images in the batch and weight of the squeeze objective."""
+    invariance_weight: NonNegativeFloat = 25.0
+    """λ."""
+    variance_weight: NonNegativeFloat = 25.0
+    """μ."""
+    covariance_weight: NonNegativeFloat = 1.0
+    """ν."""
+    learning_rate: PositiveFloat = 0.03
+    """Base rate of SGD, times global_batch / 256; cosine to 0, stepped per epoch, no warm-up."""
+    momentum: Fraction = 0.9
+    """SGD momentum."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """SGD weight decay, on every parameter."""
+    pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
+    """Normalisation of images in [0, 1]; the default is CIFAR's."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)
+    """Likewise."""
+    student: StudentConfig = StudentConfig()
+    """Backbone and projector."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random views of both domains."""
+    checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
+    """Seconds between checkpoints, taken at the end of an epoch. Not in the fingerprint."""
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in the global batch."""
+        return round(self.global_batch * self.synthetic_share)
+
+    @property
+    def num_real(self) -> int:
+        """Real images in the global batch, each seen in two views."""
+        return self.global_batch - self.num_synthetic
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if min(self.num_synthetic, self.num_real) < 2:
+            raise ValueError(
+                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} leaves fewer than two"
+                " images of one domain; raise global_batch"
+            )
+        return self
+
+
+class EvalConfig(_Section):
+    """Probes on frozen representations."""
+
+    knn_k: Positive = 200
+    """Neighbours that vote."""
+    knn_temperature: PositiveFloat = 0.1
+    """Votes weigh exp(cosine / temperature)."""
+    labels_per_class: Positive = 10
+    """Labels of the few-label protocol."""
+    seeds: tuple[NonNegative, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Draws of the few labels."""
+
+
+class Config(_Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Folder of the run under `paths.runs`."""
+    paths: PathsConfig = PathsConfig()
+    ray: RayConfig = RayConfig()
+    real: RealConfig = RealConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    generate: GenerateConfig = GenerateConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of this run."""
+        return self.paths.runs / self.name
+
+    @property
+    def teacher_folder(self) -> Path:
+        """The teacher to distil: the configured checkpoint, else the one trained in this run."""
+        return self.teacher.checkpoint or self.run_dir / "teacher"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read `path` and apply `section.field=value` overrides, whose values are YAML.
+
+    Raises:
+        UserError: naming the field or file, for a missing or malformed file, an unknown field, a wrong type or an
+            impossible combination.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
+    for override in overrides:
+        _apply_override(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_describe(error, path)) from None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(f"{override}: overrides look like section.field=value")
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if child is None:
+            child = data[parent] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"{name}: {parent} is a value, not a section")
+        data = child
+    try:
+        data[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{name}: cannot read the value {text!r}") from None
+
+
+def _describe(error: ValidationError, path: Path) -> str:
+    """First problem as one line: file, section.field, what is wrong, and a near miss if there is one."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "config"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown field {field}{_suggest(first['loc'])}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+    return f"{path}: {field}: {message}{value}{more}"
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    import difflib
+
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        model = annotation
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"

@@ -1,0 +1,175 @@
+"""What a stage did: resolved config, fingerprint, inputs, outputs, versions. The file that marks a stage done.
+
+The fingerprint is a hash of everything that determines the output: the stage's config section and the digests of
+its inputs. Neighbours: every `stage.py` asks `is_complete` first and calls `write_record` last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from shards.atomic import write_atomic
+from shards.errors import UserError
+
+RECORD_FILE = "record.json"
+_PACKAGES = ("torch", "torchvision", "numpy", "ray", "webdataset", "pyarrow", "scikit-learn", "faiss-gpu", "faiss-cpu")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines a stage's output: its config section and the digests of its inputs, by name."""
+
+    stage: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+    @classmethod
+    def of(cls, stage: str, config: BaseModel, inputs: dict[str, str]) -> Recipe:
+        """Recipe of `stage` under `config`; fields marked `exclude` are left out."""
+        return cls(stage, config.model_dump(mode="json"), inputs)
+
+    def without(self, *fields: str) -> Recipe:
+        """The same recipe less some top-level fields of the config."""
+        config = {name: value for name, value in self.config.items() if name not in fields}
+        return Recipe(self.stage, config, self.inputs)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits."""
+        text = json.dumps([self.stage, self.config, self.inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished stage."""
+
+    stage: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, Any]
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    commit: str | None = field(default_factory=lambda: current_commit())
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+
+def write_record(folder: Path, recipe: Recipe, outputs: dict[str, Any]) -> Record:
+    """Mark the stage of `recipe` done in `folder`; call it after its outputs are in place."""
+    record = Record(recipe.stage, recipe.fingerprint, recipe.config, recipe.inputs, outputs)
+    write_atomic(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+    return record
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in `folder`, None if the stage has not finished there.
+
+    Raises:
+        UserError: for a damaged record.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete {folder} and run the stage again") from None
+
+
+def find_complete(folder: Path, recipe: Recipe) -> Record | None:
+    """The record in `folder` if it is of `recipe`, None if there is none.
+
+    Raises:
+        UserError: if the folder holds the result of another recipe, naming the fields that differ.
+    """
+    record = read_record(folder)
+    if record is None or record.fingerprint == recipe.fingerprint:
+        return record
+    found = Recipe(record.stage, record.config, record.inputs)
+    raise UserError(
+        f"{folder}: made with {describe_difference(found, recipe)}; take another run with name=…, or delete that folder"
+    )
+
+
+def require_record(folder: Path, stage: str, config: BaseModel | None = None) -> Record:
+    """The record that an earlier `stage` left in `folder`, made under `config` where that is given.
+
+    Raises:
+        UserError: if the stage has not run, or ran under another config; both name the command to type.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise UserError(f"{folder}: the {stage} stage has not finished yet; run `make {stage}` first")
+    if config is not None:
+        wanted = Recipe.of(stage, config, record.inputs)
+        found = Recipe(stage, record.config, record.inputs)
+        if found.config != wanted.config:
+            raise UserError(
+                f"{folder}: made with {describe_difference(found, wanted)}; run `make {stage}` with the same settings"
+            )
+    return record
+
+
+def describe_difference(found: Recipe, wanted: Recipe) -> str:
+    """Fields that differ, as `section.field=old (now new)`; digests are shortened."""
+    before, after = _flatten(found), _flatten(wanted)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(f"{name}={_short(before.get(name))} (now {_short(after.get(name))})" for name in sorted(names))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def current_commit() -> str | None:
+    """Commit of the checkout this runs from, with `+changes` if tracked files differ from it; None outside git."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape results."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _flatten(recipe: Recipe) -> dict[str, Any]:
+    flat: dict[str, Any] = {f"input {name}": digest for name, digest in recipe.inputs.items()}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                walk(f"{prefix}.{key}", child)
+        else:
+            flat[prefix] = value
+
+    walk(recipe.stage, recipe.config)
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

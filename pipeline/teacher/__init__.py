@@ -1,0 +1,1 @@
+"""The frozen GAN and how to get one."""

@@ -1,0 +1,162 @@
+"""The training loop: the same under Ray Train, `torchrun` and in one plain process.
+
+The clock counts `samples_seen`. A checkpoint holds networks, optimiser and clock; everything else – order,
+views, learning rate – is a function of the clock, so a run that was killed ends as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
+
+from pipeline.config import TrainConfig
+from pipeline.seeding import torch_generator
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.distributed import num_workers, synchronise_batch_norm, worker_rank
+from pipeline.train.methods import SqueezeAndSpan
+from shards.atomic import atomic_path, write_atomic
+from shards.errors import UserError
+
+CHECKPOINT_FILE = "checkpoint.pt"
+METRICS_FILE = "metrics.jsonl"
+STUDENT_FILE = "student.safetensors"
+LOG_STEPS = 10
+Report = Callable[[int, dict[str, float]], None]
+
+
+def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
+    """Steps of one epoch: num_real // global_batch as in the paper, at least 1."""
+    return max(1, num_real // config.global_batch)
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """Rate in `epoch`: linear in the global batch, cosine to 0, stepped per epoch."""
+    base = config.learning_rate * config.global_batch / 256
+    return base * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+
+
+def build_method(config: TrainConfig, block_channels: list[int]) -> SqueezeAndSpan:
+    """Fresh networks whose initial weights depend on the seed only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(config.seed, "train/init").initial_seed())
+        return SqueezeAndSpan(config, block_channels)
+
+
+def train(
+    config: TrainConfig, shards: TrainingShards, folder: Path, device: torch.device, fingerprint: str, report: Report
+) -> None:
+    """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
+
+    Args:
+        config: what to train.
+        shards: where from.
+        folder: gets checkpoint, metrics and `student.safetensors`; shared by all workers, written by rank 0.
+        device: of this worker.
+        fingerprint: of the training; a checkpoint of another one is refused.
+        report: called with (samples_seen, metrics) after each logged step, on every rank.
+
+    Raises:
+        UserError: if the loss is not finite, before the optimiser sees it.
+    """
+    rank, workers = worker_rank(), num_workers()
+    stream = BatchStream(shards, config, device, rank=rank, num_workers=workers)
+    method = synchronise_batch_norm(build_method(config, shards.block_channels), device).to(device)
+    optimizer = torch.optim.SGD(
+        method.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    samples_seen = _resume(method, optimizer, folder, fingerprint, device)
+    wrapped: nn.Module = DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
+    epoch_steps = steps_per_epoch(config, len(shards.real))
+    num_steps = config.epochs * epoch_steps
+    log = _Log(folder, samples_seen) if rank == 0 else None
+    saved_at = time.monotonic()
+    wrapped.train()
+    for step in range(samples_seen // config.global_batch, num_steps):
+        rate = learning_rate(config, step // epoch_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        output = wrapped(stream.batch(step))
+        if not output.loss.isfinite():
+            raise UserError(f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… anew)")
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        optimizer.step()
+        samples_seen = (step + 1) * config.global_batch
+        is_last = step + 1 == num_steps
+        if (step + 1) % LOG_STEPS == 0 or is_last:
+            metrics = {**output.metrics(), "learning_rate": rate, "epoch": (step + 1) / epoch_steps}
+            if log is not None:
+                log.write(samples_seen, metrics)
+            report(samples_seen, metrics)
+        if rank == 0 and (is_last or time.monotonic() - saved_at > config.checkpoint_interval_s):
+            _save(method, optimizer, samples_seen, folder, fingerprint)
+            saved_at = time.monotonic()
+    if rank == 0:
+        export_student(method, folder)
+
+
+def export_student(method: SqueezeAndSpan, folder: Path) -> None:
+    """Write the backbone under torchvision's ResNet-18 names (without `fc`)."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in method.student.backbone.state_dict().items()}
+    with atomic_path(folder / STUDENT_FILE) as path:
+        save_file(tensors, path)
+
+
+def _save(
+    method: nn.Module, optimizer: torch.optim.Optimizer, samples_seen: int, folder: Path, fingerprint: str
+) -> None:
+    state = {
+        "fingerprint": fingerprint,
+        "samples_seen": samples_seen,
+        "method": method.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with atomic_path(folder / CHECKPOINT_FILE) as path:
+        torch.save(state, path)
+
+
+def _resume(
+    method: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, fingerprint: str, device: torch.device
+) -> int:
+    """Load the checkpoint, if there is one; returns its `samples_seen`."""
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return 0
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}); delete {folder} to train again") from error
+    if state["fingerprint"] != fingerprint:
+        raise UserError(f"{path}: from a training with other settings; take another name=… or delete {folder}")
+    method.load_state_dict(state["method"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["samples_seen"])
+
+
+class _Log:
+    """Metrics as JSON lines and for TensorBoard, cut back to `samples_seen` when a training resumes."""
+
+    def __init__(self, folder: Path, samples_seen: int) -> None:
+        path = folder / METRICS_FILE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["samples_seen"] <= samples_seen]
+        write_atomic(path, "".join(line + "\n" for line in kept))
+        self._path = path
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples_seen + 1)
+
+    def write(self, samples_seen: int, metrics: dict[str, float]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"samples_seen": samples_seen, **metrics}) + "\n")
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, samples_seen)
+        self._board.flush()

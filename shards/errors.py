@@ -1,0 +1,5 @@
+"""The one exception for mistakes that a user can mend; everything else is a defect and keeps its traceback."""
+
+
+class UserError(Exception):
+    """Its message is one line that names the field or file and the remedy; the command line exits with 2."""
