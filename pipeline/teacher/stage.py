@@ -6,7 +6,15 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.progress import console
-from pipeline.record import Recipe, Record, find_complete, require_record, write_record
+from pipeline.record import (
+    Recipe,
+    Record,
+    current_commit,
+    find_complete,
+    installed_versions,
+    require_record,
+    write_record,
+)
 from pipeline.teacher.architecture import read_teacher_info
 
 
@@ -31,7 +39,13 @@ def run(config: Config) -> None:
     arch = build_architecture(config.teacher, config.real.resolution)
     trainer = TeacherTrainer.create(config.teacher, arch, choose_device(config.ray.device))
     train_teacher(trainer, lambda rows: reader.gather("image", rows), len(reader), folder, recipe.fingerprint)
-    training = {"config": recipe.config, "images_seen": trainer.images_seen, "real": recipe.inputs["real"]}
+    training = {
+        "config": recipe.config,
+        "images_seen": trainer.images_seen,
+        "real_sha256": recipe.inputs["real"],
+        "commit": current_commit(),
+        "versions": installed_versions(),
+    }
     info = save_teacher(folder, trainer.generator_ema, trainer.discriminator, training)
     save_samples(trainer.generator_ema, folder / "samples.png")
     write_record(folder, recipe, {"digests": info.digests, "images_seen": trainer.images_seen})
