@@ -34,9 +34,15 @@ STAGES = {
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML such as configs/digits.yaml.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[section.field=value …]", help="Changes to it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the resolved config and what is to do, and stop.")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML such as configs/digits.yaml.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[section.field=value …]", help="Changes to it.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the resolved config and what is to do, and stop.")
+]
 
 
 def _stage(name: str) -> Any:
@@ -61,7 +67,9 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
             stage.run(config)
-            console.print(f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True)
+            console.print(
+                f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True
+            )
 
 
 def _add_command(name: str, help_text: str) -> None:
@@ -83,7 +91,11 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         from pipeline.teacher.architecture import read_teacher_info
 
         info = read_teacher_info(resolved.teacher.checkpoint)
-        seen = f", {info.training['images_seen']:,} images seen" if "images_seen" in info.training else ""
+        seen = (
+            f", {info.training['images_seen']:,} images seen"
+            if "images_seen" in info.training
+            else ""
+        )
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
         names.remove("teacher")
     _run_stages(names, resolved, dry_run)

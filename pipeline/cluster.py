@@ -46,10 +46,16 @@ def connect(config: RayConfig) -> None:
         return
     address = os.environ["RAY_ADDRESS"]
     try:
-        ray.init(runtime_env={"working_dir": ".", "excludes": _EXCLUDED}, logging_level=logging.ERROR)
+        ray.init(
+            runtime_env={"working_dir": ".", "excludes": _EXCLUDED}, logging_level=logging.ERROR
+        )
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
-        hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" if "uthent" in reason else "is the cluster up?"
+        hint = (
+            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            if "uthent" in reason
+            else "is the cluster up?"
+        )
         raise UserError(f"RAY_ADDRESS={address}: cannot connect ({reason}); {hint}") from None
 
 

@@ -341,4 +341,6 @@ def _suggest(location: tuple[int | str, ...]) -> str:
             return ""
         model = annotation
     near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
+    return (
+        f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
+    )

@@ -29,7 +29,9 @@ class Order:
         result = np.empty(count, dtype=np.int64)
         for pass_index in np.unique(passes):
             chosen = passes == pass_index
-            result[chosen] = self._permutation(int(pass_index))[positions[chosen] % self.num_samples]
+            result[chosen] = self._permutation(int(pass_index))[
+                positions[chosen] % self.num_samples
+            ]
         return result
 
     def _permutation(self, pass_index: int) -> np.ndarray:

@@ -22,7 +22,17 @@ from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RECORD_FILE = "record.json"
-_PACKAGES = ("torch", "torchvision", "numpy", "ray", "webdataset", "pyarrow", "scikit-learn", "faiss-gpu", "faiss-cpu")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "ray",
+    "webdataset",
+    "pyarrow",
+    "scikit-learn",
+    "faiss-gpu",
+    "faiss-cpu",
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,9 @@ def read_record(folder: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}); delete {folder} and run the stage again") from None
+        raise UserError(
+            f"{path}: damaged ({error}); delete {folder} and run the stage again"
+        ) from None
 
 
 def find_complete(folder: Path, recipe: Recipe) -> Record | None:
@@ -109,7 +121,9 @@ def require_record(folder: Path, stage: str, config: BaseModel | None = None) ->
     """
     record = read_record(folder)
     if record is None:
-        raise UserError(f"{folder}: the {stage} stage has not finished yet; run `make {stage}` first")
+        raise UserError(
+            f"{folder}: the {stage} stage has not finished yet; run `make {stage}` first"
+        )
     if config is not None:
         wanted = Recipe.of(stage, config, record.inputs)
         found = Recipe(stage, record.config, record.inputs)
@@ -124,7 +138,10 @@ def describe_difference(found: Recipe, wanted: Recipe) -> str:
     """Fields that differ, as `section.field=old (now new)`; digests are shortened."""
     before, after = _flatten(found), _flatten(wanted)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return ", ".join(f"{name}={_short(before.get(name))} (now {_short(after.get(name))})" for name in sorted(names))
+    return ", ".join(
+        f"{name}={_short(before.get(name))} (now {_short(after.get(name))})"
+        for name in sorted(names)
+    )
 
 
 def file_digest(path: Path) -> str:
@@ -139,7 +156,16 @@ def current_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+        command = [
+            "git",
+            "-C",
+            str(root),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty=+changes",
+            "--exclude=*",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -87,15 +87,20 @@ def read_manifest(directory: Path) -> Manifest | None:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: damaged ({_one_line(error)}); delete it and make these shards again") from None
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        raise UserError(
+            f"{path}: damaged ({_one_line(error)}); delete it and make these shards again"
+        ) from None
+    metadata = {
+        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
+    }
     if metadata.get("schema_version") != str(SCHEMA_VERSION):
         raise UserError(
             f"{path}: shard schema {metadata.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
             "delete the folder and make these shards again"
         )
     columns = tuple(
-        Column(row["name"], row["dtype"], tuple(row["shape"])) for row in json.loads(metadata["columns"])
+        Column(row["name"], row["dtype"], tuple(row["shape"]))
+        for row in json.loads(metadata["columns"])
     )
     features = tuple(FeatureBlock(**row) for row in json.loads(metadata["features"]))
     return Manifest(Schema(columns, features), tuple(ShardInfo(**row) for row in table.to_pylist()))

@@ -69,7 +69,9 @@ class ShardReader:
     def _view(self, shard_index: int, column: str) -> np.ndarray:
         shard = self.shards[shard_index]
         if shard_index not in self._maps:
-            self._maps[shard_index] = np.memmap(self.directory / shard.name, dtype=np.uint8, mode="r")
+            self._maps[shard_index] = np.memmap(
+                self.directory / shard.name, dtype=np.uint8, mode="r"
+            )
         spec = self.schema.column(column)
         inner = np.empty(spec.shape, dtype=spec.dtype).strides
         return np.ndarray(

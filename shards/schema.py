@@ -42,7 +42,11 @@ class Column:
         if self._is_json:
             return b""
         buffer = io.BytesIO()
-        description = {"descr": np.dtype(self.dtype).str, "fortran_order": False, "shape": self.shape}
+        description = {
+            "descr": np.dtype(self.dtype).str,
+            "fortran_order": False,
+            "shape": self.shape,
+        }
         np.lib.format.write_array_header_1_0(buffer, description)
         return buffer.getvalue()
 
@@ -127,7 +131,12 @@ def teacher_schema(resolution: int, blocks: Iterable[tuple[str, int]], w_dim: in
     for name, num_channels in blocks:
         layout.append(FeatureBlock(name, num_channels, offset))
         offset += num_channels
-    columns = (Column("features", "<f2", (offset,)), image_column(resolution), META_COLUMN, Column("w", "<f2", (w_dim,)))
+    columns = (
+        Column("features", "<f2", (offset,)),
+        image_column(resolution),
+        META_COLUMN,
+        Column("w", "<f2", (w_dim,)),
+    )
     return Schema(columns, tuple(layout))
 
 

@@ -22,5 +22,7 @@ def verify_shards(directory: Path, shards: list[ShardInfo], remedy: str) -> Iter
         with (directory / shard.name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
-            raise UserError(f"{directory / shard.name}: content differs from the manifest (sha256); {remedy}")
+            raise UserError(
+                f"{directory / shard.name}: content differs from the manifest (sha256); {remedy}"
+            )
         yield shard

@@ -24,7 +24,9 @@ def shard_name(shard_index: int) -> str:
     return f"shard-{shard_index:06d}.tar"
 
 
-def write_shard(path: Path, schema: Schema, start_index: int, batches: Iterable[Arrays]) -> ShardInfo:
+def write_shard(
+    path: Path, schema: Schema, start_index: int, batches: Iterable[Arrays]
+) -> ShardInfo:
     """Write samples `start_index`, `start_index + 1`, … to `path` and return what the manifest says of it.
 
     Args:
@@ -46,8 +48,8 @@ def write_shard(path: Path, schema: Schema, start_index: int, batches: Iterable[
                 for members in _encode(batch, schema):
                     tar.write({"__key__": f"{index:09d}", **members})
                     index += 1
-        with temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with temporary.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
         num_bytes = temporary.stat().st_size
     return ShardInfo(path.name, start_index, index - start_index, num_bytes, digest)
 
@@ -62,7 +64,9 @@ def _encode(batch: Arrays, schema: Schema) -> Iterable[dict[str, bytes]]:
     for column in schema.columns:
         array = batch[column.name]
         if array.shape[1:] != column.shape or array.dtype != np.dtype(column.dtype):
-            raise ValueError(f"{column.name}: {array.dtype}{array.shape[1:]} is not {column.dtype}{column.shape}")
+            raise ValueError(
+                f"{column.name}: {array.dtype}{array.shape[1:]} is not {column.dtype}{column.shape}"
+            )
     members = [(column.member_name, column.header, batch[column.name]) for column in schema.columns]
     for row in range(counts.pop()):
         yield {name: header + array[row].tobytes() for name, header, array in members}

@@ -50,7 +50,13 @@ def read_network(path: Path, name: str) -> tuple[dict[str, Any], dict[str, torch
 
     def walk(state: dict[str, Any], prefix: str) -> None:
         for kind in ("_parameters", "_buffers"):
-            tensors.update({prefix + key: value.detach() for key, value in state[kind].items() if value is not None})
+            tensors.update(
+                {
+                    prefix + key: value.detach()
+                    for key, value in state[kind].items()
+                    if value is not None
+                }
+            )
         for key, child in state["_modules"].items():
             walk(child, f"{prefix}{key}.")
 

@@ -80,7 +80,13 @@ def make_plan(config: GenerateConfig, info: TeacherInfo, store: Path) -> Plan:
         if _has_size(folder / shard.name, shard.num_bytes)
     }
     num_shards = -(-config.num_samples // recipe.samples_per_shard)
-    return Plan(recipe, folder, schema, existing, [index for index in range(num_shards) if index not in existing])
+    return Plan(
+        recipe,
+        folder,
+        schema,
+        existing,
+        [index for index in range(num_shards) if index not in existing],
+    )
 
 
 def write_recipe(plan: Plan) -> None:

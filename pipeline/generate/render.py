@@ -41,15 +41,21 @@ def render_shard(
 
 
 @torch.inference_mode()
-def render_batch(generator: Generator, recipe: PoolRecipe, indices: np.ndarray) -> dict[str, np.ndarray]:
+def render_batch(
+    generator: Generator, recipe: PoolRecipe, indices: np.ndarray
+) -> dict[str, np.ndarray]:
     """Columns of the samples `indices` [n]: image uint8 [n, 3, R, R], features and w float16, meta."""
     device = generator.mapping.w_avg.device
     z, noise = draw_inputs(generator, recipe, indices)
     ws = generator.mapping(z.to(device), recipe.truncation_psi)
-    output = generator.synthesis(ws, [map_.to(device) for map_ in noise] if not isinstance(noise, str) else noise)
+    output = generator.synthesis(
+        ws, [map_.to(device) for map_ in noise] if not isinstance(noise, str) else noise
+    )
     features = pool_features(output.features).half()
     if not features.isfinite().all():
-        raise ValueError(f"features of samples {indices[0]}-{indices[-1]} are not finite in float16")
+        raise ValueError(
+            f"features of samples {indices[0]}-{indices[-1]} are not finite in float16"
+        )
     image = (output.image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
     return {
         "image": image.cpu().numpy(),
@@ -59,14 +65,18 @@ def render_batch(generator: Generator, recipe: PoolRecipe, indices: np.ndarray) 
     }
 
 
-def draw_inputs(generator: Generator, recipe: PoolRecipe, indices: np.ndarray) -> tuple[Tensor, list[Tensor] | NoiseMode]:
+def draw_inputs(
+    generator: Generator, recipe: PoolRecipe, indices: np.ndarray
+) -> tuple[Tensor, list[Tensor] | NoiseMode]:
     """`z` [n, z_dim] and the noise maps, each sample's from its own counter (seed, index)."""
     z_dim = generator.arch.z_dim
     resolutions = generator.synthesis.noise_resolutions if recipe.noise == "random" else []
     sizes = [z_dim, *(r * r for r in resolutions)]
     draws = np.stack(
         [
-            numpy_generator(recipe.seed, "generate", int(index)).standard_normal(sum(sizes), dtype=np.float32)
+            numpy_generator(recipe.seed, "generate", int(index)).standard_normal(
+                sum(sizes), dtype=np.float32
+            )
             for index in indices
         ]
     )

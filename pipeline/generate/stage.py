@@ -18,7 +18,12 @@ from pipeline.config import Config
 from pipeline.generate.plan import Plan, make_plan, write_recipe
 from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
-from pipeline.teacher.architecture import GENERATOR_FILE, Architecture, TeacherInfo, read_teacher_info
+from pipeline.teacher.architecture import (
+    GENERATOR_FILE,
+    Architecture,
+    TeacherInfo,
+    read_teacher_info,
+)
 from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, write_manifest
 from shards.reader import ShardReader
@@ -31,7 +36,11 @@ def find(config: Config) -> Record | None:
     """Record of this request if the pool has all of its shards."""
     info, plan = _plan(config)
     record = read_record(config.run_dir / "generate")
-    if record is None or plan.missing or record.fingerprint != _recipe(config, info, plan).fingerprint:
+    if (
+        record is None
+        or plan.missing
+        or record.fingerprint != _recipe(config, info, plan).fingerprint
+    ):
         return None
     return record
 
@@ -55,7 +64,9 @@ def run(config: Config) -> None:
                     written_at = time.monotonic()
         finally:
             write_manifest(plan.folder, Manifest(plan.schema, tuple(shards.values())))
-    reader = ShardReader(plan.folder, remedy="run `make generate` again", num_samples=config.generate.num_samples)
+    reader = ShardReader(
+        plan.folder, remedy="run `make generate` again", num_samples=config.generate.num_samples
+    )
     outputs = {
         "folder": str(plan.folder),
         "key": plan.recipe.key,
@@ -83,7 +94,11 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
 
 
 def _recipe(config: Config, info: TeacherInfo, plan: Plan) -> Recipe:
-    return Recipe.of("generate", config.generate, {"teacher": plan.recipe.generator_sha256, "pool": plan.recipe.key})
+    return Recipe.of(
+        "generate",
+        config.generate,
+        {"teacher": plan.recipe.generator_sha256, "pool": plan.recipe.key},
+    )
 
 
 def _render(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
@@ -148,9 +163,13 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
         return result
     except OSError as error:
         cause = getattr(error, "cause", error)
-        raise UserError(f"{plan.folder}: shard {index} cannot be written ({cause}); make room or mend the rights") from None
+        raise UserError(
+            f"{plan.folder}: shard {index} cannot be written ({cause}); make room or mend the rights"
+        ) from None
     except ray.exceptions.WorkerCrashedError:
-        raise RuntimeError(f"shard {index} of {plan.folder}: its renderer died {_MAX_RETRIES + 1} times") from None
+        raise RuntimeError(
+            f"shard {index} of {plan.folder}: its renderer died {_MAX_RETRIES + 1} times"
+        ) from None
     except Exception as error:
         error.add_note(f"while rendering shard {index} of {plan.folder}")
         raise
@@ -174,4 +193,6 @@ def _load_generator(weights: Any, architecture: str, device: str) -> Any:
     from pipeline.teacher.checkpoint import build_generator
 
     tensors = {name: torch.tensor(array) for name, array in ray.get(weights).items()}
-    return build_generator(Architecture(**json.loads(architecture)), tensors).to(choose_device(device))
+    return build_generator(Architecture(**json.loads(architecture)), tensors).to(
+        choose_device(device)
+    )

@@ -57,7 +57,9 @@ def _open_digits(resolution: int, split: str) -> Source:
             yield _to_array(Image.fromarray(pixels), resolution), int(label)
 
     names = [str(name) for name in digits.target_names]
-    return Source(len(labels), names, hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest(), images())
+    return Source(
+        len(labels), names, hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest(), images()
+    )
 
 
 def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[str]]:
@@ -66,7 +68,9 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
     if not folder.is_dir():
         return [], []
     class_names = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    folders: Sequence[tuple[Path, int]] = [(folder / name, label) for label, name in enumerate(class_names)]
+    folders: Sequence[tuple[Path, int]] = [
+        (folder / name, label) for label, name in enumerate(class_names)
+    ]
     files = [
         (file, label)
         for directory, label in folders or [(folder, -1)]
@@ -79,7 +83,10 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
 def folder_digest(path: Path, split: str) -> str:
     """Digest of names, sizes and modification times of a split's files: cheap enough to ask every time."""
     files, _ = list_images(path, split)
-    lines = [f"{file.relative_to(path)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}" for file, _ in files]
+    lines = [
+        f"{file.relative_to(path)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
+        for file, _ in files
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -96,7 +103,9 @@ def _open_folder(path: Path, resolution: int, split: str) -> Source:
                 with Image.open(file) as image:
                     yield _to_array(image, resolution), label
             except (UnidentifiedImageError, OSError) as error:
-                raise UserError(f"{file}: not a readable image ({error}); mend or remove it") from None
+                raise UserError(
+                    f"{file}: not a readable image ({error}); mend or remove it"
+                ) from None
 
     return Source(len(files), class_names, folder_digest(path, split), images())
 

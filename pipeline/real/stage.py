@@ -27,7 +27,9 @@ def find(config: Config) -> Record | None:
     folder = Path(record.outputs["folder"])
     for split in SPLITS:
         manifest = read_manifest(folder / split)
-        if manifest is None or any(not _is_whole(folder / split, shard) for shard in manifest.shards):
+        if manifest is None or any(
+            not _is_whole(folder / split, shard) for shard in manifest.shards
+        ):
             return None
     return record
 
@@ -44,7 +46,9 @@ def run(config: Config) -> None:
             for shard in _pack(source, config, folder / split):
                 shards.append(shard)
                 bar.advance(task, shard.num_samples)
-            write_manifest(folder / split, Manifest(real_schema(config.real.resolution), tuple(shards)))
+            write_manifest(
+                folder / split, Manifest(real_schema(config.real.resolution), tuple(shards))
+            )
     outputs = {
         "folder": str(folder),
         "num_samples": {split: source.num_images for split, source in sources.items()},
@@ -56,7 +60,9 @@ def run(config: Config) -> None:
 
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    counts = " + ".join(f"{count:,} {split}" for split, count in record.outputs["num_samples"].items())
+    counts = " + ".join(
+        f"{count:,} {split}" for split, count in record.outputs["num_samples"].items()
+    )
     return f"{record.outputs['folder']}, {counts} images of {config.real.resolution} px"
 
 
@@ -75,7 +81,9 @@ def _pack(source: Source, config: Config, folder: Path) -> Iterator[ShardInfo]:
     chunks = iter(lambda: list(islice(source.images, config.real.samples_per_shard)), [])
     for shard_index, samples in enumerate(chunks):
         images, labels = zip(*samples, strict=True)
-        meta = encode_meta({"index": start + row, "label": label} for row, label in enumerate(labels))
+        meta = encode_meta(
+            {"index": start + row, "label": label} for row, label in enumerate(labels)
+        )
         batch = {"image": np.stack(images), "label": np.array(labels, dtype=np.int64), "meta": meta}
         yield write_shard(folder / shard_name(shard_index), schema, start, [batch])
         start += len(samples)

@@ -35,7 +35,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(f"resolution: must be a power of two of at least 8, got {self.resolution}")
+            raise ValueError(
+                f"resolution: must be a power of two of at least 8, got {self.resolution}"
+            )
 
     @property
     def block_resolutions(self) -> list[int]:
@@ -67,13 +69,18 @@ class TeacherInfo:
     @property
     def blocks(self) -> list[tuple[str, int]]:
         """(name, channels) of every synthesis block, in order."""
-        return [(f"b{r}", self.architecture.num_channels(r)) for r in self.architecture.block_resolutions]
+        return [
+            (f"b{r}", self.architecture.num_channels(r))
+            for r in self.architecture.block_resolutions
+        ]
 
     def to_json(self) -> str:
         """Content of `teacher.json`; the block table is there for human readers."""
         content = asdict(self)
         content["family"] = "stylegan2"
-        content["blocks"] = [{"name": name, "num_channels": channels} for name, channels in self.blocks]
+        content["blocks"] = [
+            {"name": name, "num_channels": channels} for name, channels in self.blocks
+        ]
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
@@ -89,7 +96,9 @@ def read_teacher_info(folder: Path) -> TeacherInfo:
         raise UserError(f"{path}: no teacher here; {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        info = TeacherInfo(Architecture(**content["architecture"]), content["digests"], content["training"])
+        info = TeacherInfo(
+            Architecture(**content["architecture"]), content["digests"], content["training"]
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: damaged ({error}); {remedy}") from None
     check_digest(folder, info, GENERATOR_FILE)
@@ -100,6 +109,10 @@ def check_digest(folder: Path, info: TeacherInfo, name: str) -> None:
     """Raise `UserError` unless the weight file `name` is the one `info` describes."""
     path = folder / name
     if not path.exists():
-        raise UserError(f"{path}: missing; restore the teacher's folder or name another with teacher.checkpoint=…")
+        raise UserError(
+            f"{path}: missing; restore the teacher's folder or name another with teacher.checkpoint=…"
+        )
     if file_digest(path) != info.digests.get(name):
-        raise UserError(f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's folder")
+        raise UserError(
+            f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's folder"
+        )

@@ -39,7 +39,14 @@ def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
     shift_x = gate(normal(TRANSLATION_STD), 0) * 2
     shift_y = gate(normal(TRANSLATION_STD), 0) * 2
     cos, sin = angle.cos(), angle.sin()
-    rows = [cos * scale * stretch, -sin * scale, shift_x, sin * scale * stretch, cos * scale, shift_y]
+    rows = [
+        cos * scale * stretch,
+        -sin * scale,
+        shift_x,
+        sin * scale * stretch,
+        cos * scale,
+        shift_y,
+    ]
     theta = torch.stack(rows, 1).reshape(batch, 2, 3)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)

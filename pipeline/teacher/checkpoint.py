@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from pipeline.record import file_digest
@@ -20,7 +20,7 @@ from pipeline.teacher.architecture import (
     read_teacher_info,
 )
 from pipeline.teacher.stylegan2 import Discriminator, Generator
-from shards.atomic import atomic_path, write_atomic
+from shards.atomic import write_atomic
 from shards.errors import UserError
 
 
@@ -30,10 +30,13 @@ def save_teacher(
     """Write both networks and their description; `teacher.json` comes last and makes the teacher exist."""
     networks: dict[str, nn.Module] = {GENERATOR_FILE: generator, DISCRIMINATOR_FILE: discriminator}
     for name, network in networks.items():
-        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        with atomic_path(folder / name) as path:
-            save_file(tensors, path)
-    info = TeacherInfo(generator.arch, {name: file_digest(folder / name) for name in networks}, training)
+        tensors = {
+            key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+        }
+        write_atomic(folder / name, save(tensors))
+    info = TeacherInfo(
+        generator.arch, {name: file_digest(folder / name) for name in networks}, training
+    )
     write_atomic(folder / TEACHER_FILE, info.to_json())
     return info
 
@@ -71,4 +74,6 @@ def _load(network: nn.Module, path: Path) -> None:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: does not hold the network that {TEACHER_FILE} describes ({reason})") from None
+        raise UserError(
+            f"{path}: does not hold the network that {TEACHER_FILE} describes ({reason})"
+        ) from None

@@ -30,7 +30,12 @@ def run(config: Config) -> None:
     """Train the teacher, or go on where an interrupted training stopped."""
     from pipeline.device import choose_device
     from pipeline.teacher.checkpoint import save_teacher
-    from pipeline.teacher.train import TeacherTrainer, build_architecture, save_samples, train_teacher
+    from pipeline.teacher.train import (
+        TeacherTrainer,
+        build_architecture,
+        save_samples,
+        train_teacher,
+    )
     from shards.reader import ShardReader
 
     folder, recipe = config.run_dir / "teacher", _recipe(config)
@@ -38,7 +43,9 @@ def run(config: Config) -> None:
     reader = ShardReader(Path(real.outputs["folder"]) / "train", remedy="run `make real` again")
     arch = build_architecture(config.teacher, config.real.resolution)
     trainer = TeacherTrainer.create(config.teacher, arch, choose_device(config.ray.device))
-    train_teacher(trainer, lambda rows: reader.gather("image", rows), len(reader), folder, recipe.fingerprint)
+    train_teacher(
+        trainer, lambda rows: reader.gather("image", rows), len(reader), folder, recipe.fingerprint
+    )
     training = {
         "config": recipe.config,
         "images_seen": trainer.images_seen,
@@ -64,4 +71,6 @@ def describe(config: Config, record: Record) -> str:
 
 def _recipe(config: Config) -> Recipe:
     real = require_record(config.run_dir / "real", "real", config.real)
-    return Recipe.of("teacher", config.teacher, {"real": real.outputs["digests"]["train"]}).without("checkpoint")
+    return Recipe.of("teacher", config.teacher, {"real": real.outputs["digests"]["train"]}).without(
+        "checkpoint"
+    )

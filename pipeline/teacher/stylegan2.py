@@ -108,7 +108,9 @@ class Mapping(nn.Module):
         self.num_ws = arch.num_ws
         for i in range(self.num_layers):
             in_features = arch.z_dim if i == 0 else arch.w_dim
-            self.add_module(f"fc{i}", FullyConnected(in_features, arch.w_dim, lr_mult=0.01, activate=True))
+            self.add_module(
+                f"fc{i}", FullyConnected(in_features, arch.w_dim, lr_mult=0.01, activate=True)
+            )
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))
         self.w_avg: Tensor
 
@@ -125,7 +127,9 @@ class Mapping(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulated and demodulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020, Fig. 2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, resolution: int, arch: Architecture, *, up: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, resolution: int, arch: Architecture, *, up: bool
+    ) -> None:
         super().__init__()
         self.up = up
         self.conv_clamp = arch.conv_clamp
@@ -141,9 +145,15 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | NoiseMode) -> Tensor:
         """[B, I, r, r], [B, w_dim], noise [B, 1, R, R] -> [B, O, R, R], R = 2r if `up` else r."""
         style = self.affine(w)  # [B, I]
-        demodulation = (style.square() @ self.weight.square().sum((2, 3)).T + 1e-8).rsqrt()  # [B, O]
+        demodulation = (
+            style.square() @ self.weight.square().sum((2, 3)).T + 1e-8
+        ).rsqrt()  # [B, O]
         x = x * style[:, :, None, None]
-        x = conv_up(x, self.weight, self.resample_filter) if self.up else F.conv2d(x, self.weight, padding=1)
+        x = (
+            conv_up(x, self.weight, self.resample_filter)
+            if self.up
+            else F.conv2d(x, self.weight, padding=1)
+        )
         x = x * demodulation[:, :, None, None]
         if isinstance(noise, Tensor):
             x = x + noise * self.noise_strength
@@ -180,7 +190,9 @@ class SynthesisBlock(nn.Module):
         if self.is_first:
             self.const = nn.Parameter(torch.randn(width, 4, 4))
         else:
-            self.conv0 = SynthesisLayer(arch.num_channels(resolution // 2), width, resolution, arch, up=True)
+            self.conv0 = SynthesisLayer(
+                arch.num_channels(resolution // 2), width, resolution, arch, up=True
+            )
         self.conv1 = SynthesisLayer(width, width, resolution, arch, up=False)
         self.torgb = ToRGB(width, arch)
         self.register_buffer("resample_filter", resample_filter())
@@ -192,7 +204,11 @@ class SynthesisBlock(nn.Module):
         return 1 if self.is_first else 2
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Sequence[Tensor | NoiseMode]
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Tensor,
+        noise: Sequence[Tensor | NoiseMode],
     ) -> tuple[Tensor, Tensor]:
         """Block features and running image; `ws` [B, num_convs + 1, w_dim], the last one for ToRGB."""
         if x is None or image is None:
@@ -226,7 +242,9 @@ class Synthesis(nn.Module):
             noise: one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (the stored maps) or "none".
         """
         num_layers = len(self.noise_resolutions)
-        inputs: Sequence[Tensor | NoiseMode] = [noise] * num_layers if isinstance(noise, str) else noise
+        inputs: Sequence[Tensor | NoiseMode] = (
+            [noise] * num_layers if isinstance(noise, str) else noise
+        )
         if len(inputs) != num_layers:
             raise ValueError(f"noise: expected {num_layers} maps, got {len(inputs)}")
         x: Tensor | None = None
@@ -265,7 +283,15 @@ class Generator(nn.Module):
 class DiscriminatorLayer(nn.Module):
     """Equalised convolution (weight / √(in k²)), bias, leaky ReLU; `down` filters and halves."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, clamp: float | None, *, down: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        clamp: float | None,
+        *,
+        down: bool = False,
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -312,7 +338,9 @@ def minibatch_std(x: Tensor, group_size: int) -> Tensor:
     Karras et al. 2018, section 3; groups are samples n, n + B/g, … as in StyleGAN2.
     """
     batch, channels, height, width = x.shape
-    group = math.gcd(group_size, batch) if batch % min(group_size, batch) else min(group_size, batch)
+    group = (
+        math.gcd(group_size, batch) if batch % min(group_size, batch) else min(group_size, batch)
+    )
     y = x.reshape(group, batch // group, channels, height, width)
     std = ((y - y.mean(0)).square().mean(0) + 1e-8).sqrt().mean((1, 2, 3))  # [B / g]
     return torch.cat([x, std.reshape(-1, 1, 1, 1).repeat(group, 1, height, width)], 1)

@@ -25,7 +25,8 @@ from pipeline.order import Order
 from pipeline.progress import progress_bar
 from pipeline.seeding import torch_generator
 from pipeline.teacher.augment import AdaController, augment
-from pipeline.teacher.stylegan2 import Architecture, Discriminator, Generator
+from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.stylegan2 import Discriminator, Generator
 from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
 
@@ -64,7 +65,9 @@ class TeacherTrainer:
     images_seen: int = 0
 
     @classmethod
-    def create(cls, config: TeacherConfig, arch: Architecture, device: torch.device) -> TeacherTrainer:
+    def create(
+        cls, config: TeacherConfig, arch: Architecture, device: torch.device
+    ) -> TeacherTrainer:
         """Fresh networks; their initial weights depend on the seed only."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_generator(config.seed, "teacher/init").initial_seed())
@@ -77,9 +80,13 @@ class TeacherTrainer:
 
     def __post_init__(self) -> None:
         rate, interval = self.config.learning_rate, self.config.r1_interval
-        lazy = interval / (interval + 1)  # StyleGAN2 app. B: keep Adam's horizon with lazy regularisation
+        lazy = interval / (
+            interval + 1
+        )  # StyleGAN2 app. B: keep Adam's horizon with lazy regularisation
         self._optimizer_g = torch.optim.Adam(self.generator.parameters(), rate, (0.0, 0.99), 1e-8)
-        self._optimizer_d = torch.optim.Adam(self.discriminator.parameters(), rate * lazy, (0.0, 0.99**lazy), 1e-8)
+        self._optimizer_d = torch.optim.Adam(
+            self.discriminator.parameters(), rate * lazy, (0.0, 0.99**lazy), 1e-8
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on exactly."""
@@ -114,7 +121,9 @@ class TeacherTrainer:
         self.images_seen += len(real)
         self._average()
         if not np.isfinite(loss_g + loss_d):
-            raise UserError(f"teacher: loss is not finite at {self.images_seen} images; lower teacher.learning_rate")
+            raise UserError(
+                f"teacher: loss is not finite at {self.images_seen} images; lower teacher.learning_rate"
+            )
         return {"loss_generator": loss_g, "loss_discriminator": loss_d, "augment_p": self.ada.p}
 
     def _render(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -149,7 +158,9 @@ class TeacherTrainer:
 
     def _r1_step(self, real: Tensor, draws: torch.Generator) -> None:
         augmented = augment(real, self.ada.p, draws).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.discriminator(augmented).sum(), augmented, create_graph=True)
+        (gradient,) = torch.autograd.grad(
+            self.discriminator(augmented).sum(), augmented, create_graph=True
+        )
         penalty = gradient.square().sum((1, 2, 3)).mean() * (self.config.r1_gamma / 2)
         self._optimizer_d.zero_grad(set_to_none=True)
         (penalty * self.config.r1_interval).backward()
@@ -159,13 +170,19 @@ class TeacherTrainer:
         half_life = min(self.config.ema_images, self.images_seen * self.config.ema_rampup)
         beta = 0.5 ** (self.config.global_batch / max(half_life, 1e-8))
         with torch.no_grad():
-            for average, current in zip(self.generator_ema.parameters(), self.generator.parameters(), strict=True):
+            for average, current in zip(
+                self.generator_ema.parameters(), self.generator.parameters(), strict=True
+            ):
                 average.lerp_(current, 1 - beta)
-            for average, current in zip(self.generator_ema.buffers(), self.generator.buffers(), strict=True):
-                average.copy_(current)
+            for stale, fresh in zip(
+                self.generator_ema.buffers(), self.generator.buffers(), strict=True
+            ):
+                stale.copy_(fresh)
 
 
-def train_teacher(trainer: TeacherTrainer, gather: Gather, num_real: int, folder: Path, fingerprint: str) -> None:
+def train_teacher(
+    trainer: TeacherTrainer, gather: Gather, num_real: int, folder: Path, fingerprint: str
+) -> None:
     """Train to `config.num_images`, going on from `folder`'s state if it has the same `fingerprint`.
 
     `gather` maps sample indices to uint8 images [B, 3, R, R].
@@ -174,8 +191,13 @@ def train_teacher(trainer: TeacherTrainer, gather: Gather, num_real: int, folder
     _resume(trainer, folder, fingerprint)
     order = Order(num_real, config.seed, "teacher")
     saved_at = time.monotonic()
-    with progress_bar("images") as bar, (folder / METRICS_FILE).open("a", encoding="utf-8") as metrics:
-        task = bar.add_task("teacher", total=config.num_images, completed=trainer.images_seen, note="")
+    with (
+        progress_bar("images") as bar,
+        (folder / METRICS_FILE).open("a", encoding="utf-8") as metrics,
+    ):
+        task = bar.add_task(
+            "teacher", total=config.num_images, completed=trainer.images_seen, note=""
+        )
         while trainer.images_seen < config.num_images:
             images = gather(order.indices(trainer.images_seen, config.global_batch))
             real = torch.from_numpy(images).to(trainer.device).float() / 127.5 - 1
@@ -184,7 +206,9 @@ def train_teacher(trainer: TeacherTrainer, gather: Gather, num_real: int, folder
             bar.update(task, completed=min(trainer.images_seen, config.num_images), note=note)
             is_last = trainer.images_seen >= config.num_images
             if is_last or trainer.images_seen % GRID_IMAGES < config.global_batch:
-                save_samples(trainer.generator_ema, folder / f"samples-{trainer.images_seen:08d}.png")
+                save_samples(
+                    trainer.generator_ema, folder / f"samples-{trainer.images_seen:08d}.png"
+                )
                 metrics.write(json.dumps({"images_seen": trainer.images_seen, **losses}) + "\n")
                 metrics.flush()
             if is_last or time.monotonic() - saved_at > STATE_INTERVAL_S:
@@ -205,14 +229,24 @@ def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
         trainer.load_state_dict(state)
     metrics = folder / METRICS_FILE
     if metrics.exists():
-        lines = [line for line in metrics.read_text().splitlines() if json.loads(line)["images_seen"] <= trainer.images_seen]
+        lines = [
+            line
+            for line in metrics.read_text().splitlines()
+            if json.loads(line)["images_seen"] <= trainer.images_seen
+        ]
         write_atomic(metrics, "".join(line + "\n" for line in lines))
 
 
-def save_samples(generator: Generator, path: Path, *, rows: int = 10, columns: int = 16, seed: int = 0) -> None:
+def save_samples(
+    generator: Generator, path: Path, *, rows: int = 10, columns: int = 16, seed: int = 0
+) -> None:
     """Write a grid of samples of `generator` (stored noise maps, no truncation) as PNG."""
     device = next(generator.parameters()).device
-    z = torch.randn(rows * columns, generator.arch.z_dim, generator=torch_generator(seed, "teacher/grid")).to(device)
+    z = torch.randn(
+        rows * columns, generator.arch.z_dim, generator=torch_generator(seed, "teacher/grid")
+    ).to(device)
     with torch.no_grad():
         image = generator(z, "const").image
-    save_image(image, path, nrow=columns, padding=1, normalize=True, value_range=(-1, 1), format="png")
+    save_image(
+        image, path, nrow=columns, padding=1, normalize=True, value_range=(-1, 1), format="png"
+    )

@@ -105,7 +105,12 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """The four colour operations, each sample in its own order."""
     identity = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device)
     active = (factors != identity).any(0).tolist()
-    operations = {_BRIGHTNESS: _brightness, _CONTRAST: _contrast, _SATURATION: _saturation, _HUE: _shift_hue}
+    operations = {
+        _BRIGHTNESS: _brightness,
+        _CONTRAST: _contrast,
+        _SATURATION: _saturation,
+        _HUE: _shift_hue,
+    }
     if sum(active) == 1:  # nothing to order
         order = order[:, :1].fill_(active.index(True))
     for slot in range(order.shape[1] if any(active) else 0):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.backbone import Normalise
 from pipeline.config import TrainConfig
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
@@ -37,7 +38,13 @@ class BatchStream:
     """Batches of one worker, by step."""
 
     def __init__(
-        self, shards: TrainingShards, config: TrainConfig, device: torch.device, *, rank: int, num_workers: int
+        self,
+        shards: TrainingShards,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        rank: int,
+        num_workers: int,
     ) -> None:
         if config.num_synthetic % num_workers or config.num_real % num_workers:
             raise ValueError("the workers must divide both parts of the global batch")
@@ -48,14 +55,15 @@ class BatchStream:
         self._num_workers = num_workers
         self._real_order = Order(len(shards.real), config.seed, "real")
         self._synthetic_order = Order(len(shards.synthetic), config.seed, "synthetic")
-        self._mean = torch.tensor(config.pixel_mean, device=device)[:, None, None]
-        self._std = torch.tensor(config.pixel_std, device=device)[:, None, None]
+        self._normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
 
     def batch(self, step: int) -> Batch:
         """This worker's part of step `step` >= 0."""
         config = self._config
         generator = torch_generator(config.seed, "augment", step)
-        synthetic_rows = self._part(self._synthetic_order.indices(step * config.num_synthetic, config.num_synthetic))
+        synthetic_rows = self._part(
+            self._synthetic_order.indices(step * config.num_synthetic, config.num_synthetic)
+        )
         real_rows = self._part(self._real_order.indices(step * config.num_real, config.num_real))
         real = self._load(self._shards.real, real_rows)
         synthetic = self._load(self._shards.synthetic, synthetic_rows)
@@ -78,9 +86,5 @@ class BatchStream:
         views: ViewParameters = draw_views(self._config.augment, global_size, generator)
         start = self._rank * len(images)
         views = views.rows(start, start + len(images))
-        return normalise(make_views(images, views), self._mean, self._std)
-
-
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(`images` - mean) / std; mean and std [3, 1, 1]."""
-    return (images - mean) / std
+        normalised: Tensor = self._normalise(make_views(images, views))
+        return normalised

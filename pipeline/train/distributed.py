@@ -41,10 +41,10 @@ def synchronise_batch_norm(module: Module, device: torch.device) -> Module:
     if num_workers() == 1:
         return module
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for child in module.modules():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            child.__class__ = _GLOBAL[type(child)]
+            child.__class__ = _GLOBAL[type(child)]  # type: ignore[assignment]
     return module
 
 
@@ -54,7 +54,9 @@ class _GlobalStatistics(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
         dims = [0, *range(2, input.dim())]
         count = num_workers() * input.numel() // input.shape[1]
         mean = all_reduce(input.sum(dims)) / count
@@ -66,7 +68,7 @@ class _GlobalStatistics(_BatchNorm):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
-        scaled = centred * (variance + self.eps).rsqrt().view(shape)
+        scaled: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
         return scaled * self.weight.view(shape) + self.bias.view(shape)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
@@ -53,7 +53,12 @@ def build_method(config: TrainConfig, block_channels: list[int]) -> SqueezeAndSp
 
 
 def train(
-    config: TrainConfig, shards: TrainingShards, folder: Path, device: torch.device, fingerprint: str, report: Report
+    config: TrainConfig,
+    shards: TrainingShards,
+    folder: Path,
+    device: torch.device,
+    fingerprint: str,
+    report: Report,
 ) -> None:
     """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
 
@@ -71,11 +76,14 @@ def train(
     rank, workers = worker_rank(), num_workers()
     stream = BatchStream(shards, config, device, rank=rank, num_workers=workers)
     method = synchronise_batch_norm(build_method(config, shards.block_channels), device).to(device)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2-1.5 x on CPUs
     optimizer = torch.optim.SGD(
         method.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
     )
     samples_seen = _resume(method, optimizer, folder, fingerprint, device)
-    wrapped: nn.Module = DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
+    wrapped: nn.Module = (
+        DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
+    )
     epoch_steps = steps_per_epoch(config, len(shards.real))
     num_steps = config.epochs * epoch_steps
     log = _Log(folder, samples_seen) if rank == 0 else None
@@ -87,7 +95,9 @@ def train(
             group["lr"] = rate
         output = wrapped(stream.batch(step))
         if not output.loss.isfinite():
-            raise UserError(f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… anew)")
+            raise UserError(
+                f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… anew)"
+            )
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         optimizer.step()
@@ -107,13 +117,19 @@ def train(
 
 def export_student(method: SqueezeAndSpan, folder: Path) -> None:
     """Write the backbone under torchvision's ResNet-18 names (without `fc`)."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in method.student.backbone.state_dict().items()}
-    with atomic_path(folder / STUDENT_FILE) as path:
-        save_file(tensors, path)
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in method.student.backbone.state_dict().items()
+    }
+    write_atomic(folder / STUDENT_FILE, save(tensors))
 
 
 def _save(
-    method: nn.Module, optimizer: torch.optim.Optimizer, samples_seen: int, folder: Path, fingerprint: str
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    samples_seen: int,
+    folder: Path,
+    fingerprint: str,
 ) -> None:
     state = {
         "fingerprint": fingerprint,
@@ -126,7 +142,11 @@ def _save(
 
 
 def _resume(
-    method: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, fingerprint: str, device: torch.device
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    fingerprint: str,
+    device: torch.device,
 ) -> int:
     """Load the checkpoint, if there is one; returns its `samples_seen`."""
     path = folder / CHECKPOINT_FILE
@@ -135,9 +155,13 @@ def _resume(
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}); delete {folder} to train again") from error
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}); delete {folder} to train again"
+        ) from error
     if state["fingerprint"] != fingerprint:
-        raise UserError(f"{path}: from a training with other settings; take another name=… or delete {folder}")
+        raise UserError(
+            f"{path}: from a training with other settings; take another name=… or delete {folder}"
+        )
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["samples_seen"])
@@ -149,7 +173,11 @@ class _Log:
     def __init__(self, folder: Path, samples_seen: int) -> None:
         path = folder / METRICS_FILE
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["samples_seen"] <= samples_seen]
+        kept = [
+            line
+            for line in lines
+            if line.endswith("}") and json.loads(line)["samples_seen"] <= samples_seen
+        ]
         write_atomic(path, "".join(line + "\n" for line in kept))
         self._path = path
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples_seen + 1)

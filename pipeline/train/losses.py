@@ -67,7 +67,11 @@ def regularised_alignment(first: Tensor, second: Tensor, weights: LossWeights) -
     invariance = invariance_loss(first, second)
     variance = variance_loss(first) + variance_loss(second)
     covariance = covariance_loss(first) + covariance_loss(second)
-    total = weights.invariance * invariance + weights.variance * variance + weights.covariance * covariance
+    total = (
+        weights.invariance * invariance
+        + weights.variance * variance
+        + weights.covariance * covariance
+    )
     return ObjectiveTerms(invariance, variance, covariance, total)
 
 
@@ -84,7 +88,9 @@ def effective_rank(embedding: Tensor) -> Tensor:
     centred = embedding.detach().double()
     centred = centred - centred.mean(0)
     wide = centred.shape[1] > centred.shape[0]
-    gram = centred @ centred.T if wide else centred.T @ centred  # the smaller one: the same non-zero spectrum
+    gram = (
+        centred @ centred.T if wide else centred.T @ centred
+    )  # the smaller one: the same non-zero spectrum
     values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     if values.sum() == 0:
         return torch.zeros([])

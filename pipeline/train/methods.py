@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
 from pipeline.train.distributed import gather_batch
-from pipeline.train.losses import LossWeights, ObjectiveTerms, effective_rank, embedding_std, regularised_alignment
+from pipeline.train.losses import (
+    LossWeights,
+    ObjectiveTerms,
+    effective_rank,
+    embedding_std,
+    regularised_alignment,
+)
 from pipeline.train.squeeze import SqueezeModule
 from pipeline.train.student import Student
 
@@ -48,10 +54,14 @@ class StepOutput:
             values[f"{name}_invariance"] = terms.invariance
             values[f"{name}_variance"] = terms.variance
             values[f"{name}_covariance"] = terms.covariance
-        for name, side in (("synthetic", self.synthetic), ("squeezed", self.squeezed), ("real", self.real)):
+        for name, side in (
+            ("synthetic", self.synthetic),
+            ("squeezed", self.squeezed),
+            ("real", self.real),
+        ):
             values[f"{name}_std"] = embedding_std(side)
             values[f"{name}_effective_rank"] = effective_rank(side)
-        return {name: float(value) for name, value in values.items()}
+        return {name: value.item() for name, value in values.items()}
 
 
 class SqueezeAndSpan(nn.Module):
@@ -63,16 +73,20 @@ class SqueezeAndSpan(nn.Module):
 
     def __init__(self, config: TrainConfig, block_channels: Sequence[int]) -> None:
         super().__init__()
-        self.student = Student(config.student)
+        self.student = Student(config)
         self.squeeze = SqueezeModule(block_channels, config.student.embedding_dim)
         self.synthetic_share = config.synthetic_share
-        self.weights = LossWeights(config.invariance_weight, config.variance_weight, config.covariance_weight)
+        self.weights = LossWeights(
+            config.invariance_weight, config.variance_weight, config.covariance_weight
+        )
 
     def forward(self, batch: Batch) -> StepOutput:
         """Losses over the global batch; every worker returns the same values."""
         views = torch.cat([batch.synthetic, batch.real_first, batch.real_second])
         sizes = [len(batch.synthetic), len(batch.real_first), len(batch.real_second)]
-        synthetic, real_first, real_second = (gather_batch(part) for part in self.student(views).split(sizes))
+        synthetic, real_first, real_second = (
+            gather_batch(part) for part in self.student(views).split(sizes)
+        )
         squeezed = gather_batch(self.squeeze(batch.pooled))
         squeeze = regularised_alignment(synthetic, squeezed, self.weights)  # Eq. 11
         span = regularised_alignment(real_first, real_second, self.weights)  # Eq. 12

@@ -21,15 +21,23 @@ class SqueezeModule(nn.Module):
     def __init__(self, block_channels: Sequence[int], embedding_dim: int) -> None:
         super().__init__()
         self.block_channels = list(block_channels)
-        self.blocks = nn.ModuleList(nn.Linear(channels, embedding_dim) for channels in block_channels)
+        self.blocks = nn.ModuleList(
+            nn.Linear(channels, embedding_dim) for channels in block_channels
+        )
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.Linear(embedding_dim, embedding_dim, bias=False), nn.BatchNorm1d(embedding_dim), nn.ReLU()]
+            layers += [
+                nn.Linear(embedding_dim, embedding_dim, bias=False),
+                nn.BatchNorm1d(embedding_dim),
+                nn.ReLU(),
+            ]
         self.head = nn.Sequential(*layers, nn.Linear(embedding_dim, embedding_dim))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """`pooled` [B, Σ C_l] float32 -> squeezed [B, D]."""
         parts = pooled.split(self.block_channels, 1)
-        projected = torch.stack([layer(part) for layer, part in zip(self.blocks, parts, strict=True)]).sum(0)
+        projected = torch.stack(
+            [layer(part) for layer, part in zip(self.blocks, parts, strict=True)]
+        ).sum(0)
         squeezed: Tensor = self.head(projected)
         return squeezed

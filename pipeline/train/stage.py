@@ -38,7 +38,10 @@ def run(config: Config) -> None:
         _train_here(config, recipe)
     if os.environ.get("RANK", "0") == "0" or not is_torchrun:
         folder = config.run_dir / "train"
-        outputs = {"student.safetensors": file_digest(folder / "student.safetensors"), "pool_size": _pool_size(config)}
+        outputs = {
+            "student.safetensors": file_digest(folder / "student.safetensors"),
+            "pool_size": _pool_size(config),
+        }
         write_record(folder, recipe, outputs)
     if is_torchrun:
         import torch.distributed as dist
@@ -76,7 +79,9 @@ def _open_shards(config: Config) -> Any:
     return TrainingShards(
         real=ShardReader(Path(real.outputs["folder"]) / "train", remedy=_REAL_REMEDY),
         synthetic=ShardReader(
-            Path(pool.outputs["folder"]), remedy=_POOL_REMEDY, num_samples=pool.outputs["num_samples"]
+            Path(pool.outputs["folder"]),
+            remedy=_POOL_REMEDY,
+            num_samples=pool.outputs["num_samples"],
         ),
     )
 
@@ -95,7 +100,9 @@ def _check_shards(config: Config) -> None:
     """Read every shard once against its sha256: a damaged one would lose samples silently or poison the student."""
     shards = _open_shards(config)
     with progress_bar("shards") as bar:
-        task = bar.add_task("verify", total=len(shards.real.shards) + len(shards.synthetic.shards), note="")
+        task = bar.add_task(
+            "verify", total=len(shards.real.shards) + len(shards.synthetic.shards), note=""
+        )
         for reader, remedy in ((shards.real, _REAL_REMEDY), (shards.synthetic, _POOL_REMEDY)):
             for _ in verify_shards(reader.directory, reader.shards, f"delete it and {remedy}"):
                 bar.advance(task)
@@ -107,7 +114,11 @@ def _train_here(config: Config, recipe: Recipe) -> None:
     from pipeline.train.loop import steps_per_epoch, train
 
     shards = _open_shards(config)
-    total = config.train.epochs * steps_per_epoch(config.train, len(shards.real)) * config.train.global_batch
+    total = (
+        config.train.epochs
+        * steps_per_epoch(config.train, len(shards.real))
+        * config.train.global_batch
+    )
     folder = config.run_dir / "train"
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bar("samples") as bar:
@@ -116,7 +127,14 @@ def _train_here(config: Config, recipe: Recipe) -> None:
         def report(samples_seen: int, metrics: dict[str, float]) -> None:
             bar.update(task, completed=samples_seen, note=_note(metrics))
 
-        train(config.train, shards, folder, choose_device(config.ray.device), recipe.fingerprint, report)
+        train(
+            config.train,
+            shards,
+            folder,
+            choose_device(config.ray.device),
+            recipe.fingerprint,
+            report,
+        )
 
 
 def _note(metrics: dict[str, float]) -> str:
@@ -163,12 +181,18 @@ def _train_on_ray(config: Config, recipe: Recipe) -> None:
     folder = (config.run_dir / "train").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     shards = _open_shards(config)
-    total = config.train.epochs * steps_per_epoch(config.train, len(shards.real)) * config.train.global_batch
+    total = (
+        config.train.epochs
+        * steps_per_epoch(config.train, len(shards.real))
+        * config.train.global_batch
+    )
     with progress_bar("samples") as bar:
         task = bar.add_task("train", total=total, note="")
 
         class ShowProgress(UserCallback):
-            def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            def after_report(
+                self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+            ) -> None:
                 bar.update(task, completed=metrics[0]["samples_seen"], note=_note(metrics[0]))
 
         gpus = config.ray.gpus_per_worker
@@ -178,7 +202,10 @@ def _train_on_ray(config: Config, recipe: Recipe) -> None:
                 "config": config.model_dump_json(),
                 "checkpoint_interval_s": config.train.checkpoint_interval_s,
                 "folder": str(folder),
-                "shards": [str(shards.real.directory.resolve()), str(shards.synthetic.directory.resolve())],
+                "shards": [
+                    str(shards.real.directory.resolve()),
+                    str(shards.synthetic.directory.resolve()),
+                ],
                 "num_synthetic": len(shards.synthetic),
                 "fingerprint": recipe.fingerprint,
             },
