@@ -99,6 +99,9 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
         names.remove("teacher")
     _run_stages(names, resolved, dry_run)
+    if not dry_run:
+        _stage("report").print_results(resolved)
+        console.print(f"report    {resolved.run_dir / 'report.html'}", soft_wrap=True)
 
 
 class _Interrupted(BaseException):

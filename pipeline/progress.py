@@ -15,6 +15,7 @@ from rich.progress import (
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
+_WIDE = 120
 
 
 class _Rate(ProgressColumn):
@@ -24,19 +25,22 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.1f} {self.unit}/s", style="cyan")
+        text = "" if speed is None else f"{speed:,.0f} {self.unit}/s"
+        return Text(text, style="cyan", no_wrap=True)
 
 
 def progress_bar(unit: str) -> Progress:
     """A bar counting `unit`s, on standard error; `add_task(description, total=…, note="")` starts it."""
-    return Progress(
+    columns: list[ProgressColumn] = [
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
         _Rate(unit),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console,
-    )
+    ]
+    if console.width < _WIDE:  # the numbers say more than the bar
+        columns = [columns[i] for i in (0, 2, 3, 6, 7)]
+    return Progress(*columns, console=console)

@@ -41,7 +41,8 @@ def synchronise_batch_norm(module: Module, device: torch.device) -> Module:
     if num_workers() == 1:
         return module
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return converted
     for child in module.modules():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
             child.__class__ = _GLOBAL[type(child)]  # type: ignore[assignment]

@@ -218,7 +218,7 @@ def _train_on_ray(config: Config, recipe: Recipe) -> None:
                 name=f"{config.name}-{recipe.fingerprint[:8]}",
                 storage_path=str(folder / "ray"),
                 failure_config=FailureConfig(max_failures=3),
-                callbacks=[ShowProgress()],
+                callbacks=[ShowProgress()],  # type: ignore[list-item]
             ),
         )
         trainer.fit()

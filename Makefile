@@ -1,0 +1,70 @@
+# Squeeze and span. `make help` lists the targets.
+CONFIG ?= configs/digits.yaml
+ARGS ?=
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.complete
+RUN := $(PYTHON) -m pipeline
+# Any Python 3.11 or 3.12 on the PATH will do; set BASE_PYTHON to choose.
+BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo teacher real generate train eval report test lint type check bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 13
+	@echo
+	@echo "  CONFIG=configs/x.yaml and ARGS='train.epochs=10' apply to every stage; RAY_ADDRESS=… names a cluster."
+
+setup: $(STAMP) ## Create the environment in .venv (uv if there is one or it can be installed, else pip)
+
+$(STAMP): requirements.lock
+	@test -n "$(BASE_PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed and not on the PATH; set BASE_PYTHON=…" >&2; exit 2; }
+	@echo "Installing into $(VENV): some 7 GB, once"
+	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	@uv=$$(command -v uv || { $(PYTHON) -m pip install -q uv >/dev/null 2>&1 && echo $(VENV)/bin/uv; }); \
+	if [ -n "$$uv" ]; then "$$uv" pip install -p $(PYTHON) --compile-bytecode --require-hashes -r requirements.lock; \
+	else PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pip install --require-hashes -r requirements.lock; fi
+	@touch $@
+
+demo: $(STAMP) ## Everything from real images to a report, on the embedded digits
+	@$(RUN) run $(CONFIG) $(ARGS)
+
+teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
+	@$(RUN) teacher $(CONFIG) $(ARGS)
+
+real: $(STAMP) ## Pack real images into shards
+	@$(RUN) real $(CONFIG) $(ARGS)
+
+generate: $(STAMP) ## Render the teacher's images and features into shards, on Ray
+	@$(RUN) generate $(CONFIG) $(ARGS)
+
+train: $(STAMP) ## Distil the teacher into a student
+	@$(RUN) train $(CONFIG) $(ARGS)
+
+eval: $(STAMP) ## Probe the student and its baselines on real images
+	@$(RUN) eval $(CONFIG) $(ARGS)
+
+report: $(STAMP) ## Write the results as one HTML page
+	@$(RUN) report $(CONFIG) $(ARGS)
+
+test: $(STAMP) ## Run the test suite
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check format and lint
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+
+type: $(STAMP) ## Check types
+	@$(PYTHON) -m mypy
+
+check: lint type test ## All of lint, type and test
+
+bench: $(STAMP) ## Run the benchmarks that fit a laptop
+	@$(PYTHON) -m benchmarks.render $(ARGS)
+	@$(PYTHON) -m benchmarks.train_step $(ARGS)
+
+clean: ## Remove caches of tools; runs/ and store/ stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

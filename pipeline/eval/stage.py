@@ -1,0 +1,126 @@
+"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines measured in the same run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.progress import progress_bar
+from pipeline.record import (
+    Recipe,
+    Record,
+    file_digest,
+    find_complete,
+    require_record,
+    write_record,
+)
+from shards.atomic import write_atomic
+from shards.errors import UserError
+from shards.reader import ShardReader
+
+RESULTS_FILE = "results.json"
+NEIGHBOURS_FILE = "neighbours.json"
+_NUM_QUERIES = 10
+_NUM_NEIGHBOURS = 8
+_MAX_SYNTHETIC = 20_000
+
+
+def find(config: Config) -> Record | None:
+    """Record of this run's evaluation, None if it is still to be made."""
+    return find_complete(config.run_dir / "eval", _recipe(config))
+
+
+def run(config: Config) -> None:
+    """Probe all representations; `results.json` comes last."""
+    recipe = _recipe(config)
+    folder = config.run_dir / "eval"
+    rows = []
+    with progress_bar("probes") as bar:
+        task = bar.add_task("eval", total=12, note="")
+        for representation in _representations(config):
+            from pipeline.eval.probes import run_probes
+
+            for result in run_probes(representation, config.eval):
+                rows.append(asdict(result))
+                note = (
+                    f"{result.representation} {result.probe} {result.labels} {result.top1_mean:.1f}"
+                )
+                bar.update(task, advance=1, note=note)
+            if representation.name == "student":
+                write_atomic(
+                    folder / NEIGHBOURS_FILE, json.dumps(_neighbours(config, representation))
+                )
+    write_atomic(config.run_dir / RESULTS_FILE, json.dumps(rows, indent=2) + "\n")
+    write_record(folder, recipe, {RESULTS_FILE: file_digest(config.run_dir / RESULTS_FILE)})
+
+
+def describe(config: Config, record: Record) -> str:
+    """One line for the terminal."""
+    return str(config.run_dir / RESULTS_FILE)
+
+
+def _recipe(config: Config) -> Recipe:
+    real = require_record(config.run_dir / "real", "real", config.real)
+    student = require_record(config.run_dir / "train", "train", config.train)
+    if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
+        raise UserError(
+            "real.path: evaluation needs labelled images, one sub-folder per class under train/ and test/"
+        )
+    inputs = {
+        "student": student.outputs["student.safetensors"],
+        "real train": real.outputs["digests"]["train"],
+        "real test": real.outputs["digests"]["test"],
+    }
+    return Recipe.of("eval", config.eval, inputs)
+
+
+def _reader(config: Config, split: str) -> ShardReader:
+    real = require_record(config.run_dir / "real", "real", config.real)
+    return ShardReader(Path(real.outputs["folder"]) / split, remedy="run `make real` again")
+
+
+def _representations(config: Config) -> Iterator[Any]:
+    """Student, the same student untrained, raw pixels; the features of each are computed once."""
+    from pipeline.backbone import build_backbone, load_backbone
+    from pipeline.device import choose_device
+    from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
+
+    train, test = _reader(config, "train"), _reader(config, "test")
+    labels = [reader.gather("label", np.arange(len(reader))) for reader in (train, test)]
+    device = choose_device(config.ray.device)
+    student = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
+    untrained = calibrate_batch_norm(
+        build_backbone(config.train.student, config.train.seed), train, config.train, device
+    )
+    for name, backbone in (("student", student), ("untrained_student", untrained)):
+        features = [extract(backbone, reader, config.train, device) for reader in (train, test)]
+        yield Representation(name, features[0], labels[0], features[1], labels[1])
+    yield Representation("raw_pixels", raw_pixels(train), labels[0], raw_pixels(test), labels[1])
+
+
+def _neighbours(config: Config, student: Any) -> dict[str, Any]:
+    """For a few test images, the nearest real train images and the nearest synthetic ones, by index."""
+    from pipeline.backbone import load_backbone
+    from pipeline.device import choose_device
+    from pipeline.eval.extract import extract
+    from pipeline.eval.knn import nearest
+
+    pool = require_record(config.run_dir / "generate", "generate", config.generate)
+    size = min(pool.outputs["num_samples"], _MAX_SYNTHETIC)
+    reader = ShardReader(
+        Path(pool.outputs["folder"]), remedy="run `make generate` again", num_samples=size
+    )
+    backbone = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
+    synthetic = extract(backbone, reader, config.train, choose_device(config.ray.device))
+    queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
+    found: dict[str, Any] = {"test": queries.tolist()}
+    for domain, keys in (("real", student.train), ("synthetic", synthetic)):
+        similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
+        found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
+    return found

@@ -1,0 +1,118 @@
+"""The report's pictures as data URIs: image grids as PNG, curves and bars as SVG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+Metrics = list[dict[str, float]]
+_STYLE: Any = {
+    "svg.hashsalt": "report",  # ids, and so the page, do not change from one run to the next
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+_SIDES = {"synthetic": "#3b6fb6", "squeezed": "#c8553d", "real": "#4a9c6d"}
+_SIDE_LABELS = {
+    "synthetic": "student, synthetic views",
+    "squeezed": "squeezed teacher features",
+    "real": "student, real views",
+}
+
+
+def image_grid(images: np.ndarray, columns: int) -> str:
+    """PNG data URI of uint8 images [N, 3, R, R] in rows of `columns`, one pixel apart."""
+    num_images, _, side, _ = images.shape
+    rows = -(-num_images // columns)
+    canvas = np.full((rows * (side + 1) - 1, columns * (side + 1) - 1, 3), 128, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (side + 1), index % columns * (side + 1)
+        canvas[top : top + side, left : left + side] = image.transpose(1, 2, 0)
+    return png(canvas)
+
+
+def png(pixels: np.ndarray) -> str:
+    """PNG data URI of uint8 [H, W, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def loss_curves(metrics: Metrics) -> str:
+    """Every term of both objectives over samples seen, SVG data URI."""
+    figure = Figure(figsize=(8.4, 2.7), layout="constrained")
+    names = ("invariance", "variance", "covariance")
+    with mpl.rc_context(_STYLE):
+        for axis, name in zip(figure.subplots(1, 3), names, strict=True):
+            for objective, side in (("squeeze", "synthetic"), ("span", "real")):
+                axis.plot(
+                    *_series(metrics, f"{objective}_{name}"), color=_SIDES[side], label=objective
+                )
+            axis.set(title=f"{name} loss", xlabel="samples seen", yscale="log")
+            axis.legend()
+        return _svg(figure)
+
+
+def collapse_curves(metrics: Metrics) -> str:
+    """Standard deviation and effective rank of every side over samples seen, SVG data URI."""
+    figure = Figure(figsize=(8.4, 2.9), layout="constrained")
+    with mpl.rc_context(_STYLE):
+        left, right = figure.subplots(1, 2)
+        for side, colour in _SIDES.items():
+            left.plot(*_series(metrics, f"{side}_std"), color=colour, label=_SIDE_LABELS[side])
+            right.plot(*_series(metrics, f"{side}_effective_rank"), color=colour)
+        left.set(
+            title="mean standard deviation of a dimension", xlabel="samples seen", ylim=(0, None)
+        )
+        right.set(title="effective rank", xlabel="samples seen", ylim=(0, None))
+        left.legend()
+        return _svg(figure)
+
+
+def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
+    """Accuracy of every representation under every probe, SVG data URI; error bars are ± one std."""
+    protocols = list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
+    colours = dict(zip(names, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=False))
+    figure = Figure(figsize=(8.4, 2.9), layout="constrained")
+    with mpl.rc_context(_STYLE):
+        axis = figure.subplots()
+        for offset, name in enumerate(names):
+            chosen = {(r["probe"], r["labels"]): r for r in rows if r["representation"] == name}
+            bars = axis.bar(
+                np.arange(len(protocols)) + (offset - 1) * 0.27,
+                [chosen[p]["top1_mean"] for p in protocols],
+                0.25,
+                yerr=[chosen[p]["top1_std"] for p in protocols],
+                color=colours[name],
+                label=names[name],
+                capsize=2,
+            )
+            axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+        labels = [f"{'kNN' if p == 'knn' else p}, {lab.replace('_', ' ')}" for p, lab in protocols]
+        axis.set_xticks(
+            np.arange(len(protocols)),
+            [f"{label} labels" if "all" in label else label for label in labels],
+        )
+        axis.set(ylabel="top-1, %", ylim=(0, 112))
+        axis.grid(axis="x", visible=False)
+        axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.18))
+        return _svg(figure)
+
+
+def _series(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
+    return [row["samples_seen"] for row in metrics], [row[name] for row in metrics]
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

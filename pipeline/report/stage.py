@@ -1,0 +1,189 @@
+"""`python -m pipeline report CONFIG`: everything a run has written -> one self-contained HTML page.
+
+The page is a view: unlike other stages' results it is simply made again when anything behind it has changed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.table import Table
+
+from pipeline.config import Config
+from pipeline.progress import console
+from pipeline.record import Recipe, Record, read_record, require_record, write_record
+from shards.atomic import write_atomic
+from shards.reader import ShardReader
+
+REPORT_FILE = "report.html"
+REPRESENTATIONS = {
+    "student": "student",
+    "raw_pixels": "raw pixels",
+    "untrained_student": "student, untrained",
+}
+_GRID = 12
+
+
+def find(config: Config) -> Record | None:
+    """Record of the page if it shows the current results."""
+    record = read_record(config.run_dir / "report")
+    page = config.run_dir / REPORT_FILE
+    is_current = record is not None and record.fingerprint == _recipe(config).fingerprint
+    return record if is_current and page.exists() else None
+
+
+def run(config: Config) -> None:
+    """Write the page."""
+    recipe = _recipe(config)
+    write_atomic(config.run_dir / REPORT_FILE, _render(config))
+    write_record(config.run_dir / "report", recipe, {"page": str(config.run_dir / REPORT_FILE)})
+
+
+def describe(config: Config, record: Record) -> str:
+    """One line for the terminal."""
+    return str(config.run_dir / REPORT_FILE)
+
+
+def print_results(config: Config) -> None:
+    """The table of results, for the terminal."""
+    rows = _results(config)
+    protocols = _protocols(rows)
+    table = Table(title=f"{config.name}: top-1 accuracy on real test images, %")
+    table.add_column("representation")
+    for probe, labels in protocols:
+        table.add_column(
+            f"{'kNN' if probe == 'knn' else probe}\n{labels.replace('_', ' ')}", justify="right"
+        )
+    for key, title in REPRESENTATIONS.items():
+        cells = [_cell(rows, key, protocol) for protocol in protocols]
+        table.add_row(title, *cells, style="bold" if key == "student" else None)
+    console.print(table)
+
+
+def _recipe(config: Config) -> Recipe:
+    records = {stage: require_record(config.run_dir / stage, stage) for stage in ("train", "eval")}
+    inputs = {stage: record.fingerprint for stage, record in records.items()}
+    return Recipe("report", config.model_dump(mode="json", exclude={"ray", "paths"}), inputs)
+
+
+def _results(config: Config) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((config.run_dir / "results.json").read_text())
+    return rows
+
+
+def _protocols(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
+
+
+def _cell(rows: list[dict[str, Any]], representation: str, protocol: tuple[str, str]) -> str:
+    row = _find_row(rows, representation, *protocol)
+    spread = f" ± {row['top1_std']:.1f}" if len(row["seeds"]) > 1 else ""
+    return f"{row['top1_mean']:.1f}{spread}"
+
+
+def _find_row(
+    rows: list[dict[str, Any]], representation: str, probe: str, labels: str
+) -> dict[str, Any]:
+    key = (representation, probe, labels)
+    return next(r for r in rows if (r["representation"], r["probe"], r["labels"]) == key)
+
+
+def _verdict(rows: list[dict[str, Any]]) -> str:
+    few = next(row["labels"] for row in rows if row["labels"] != "all")
+    scores = {key: _cell(rows, key, ("linear", few)) for key in REPRESENTATIONS}
+    everything = {key: _cell(rows, key, ("linear", "all")) for key in REPRESENTATIONS}
+    return (
+        f"With {few.replace('_per_', ' labels per ')}, a linear probe on the student scores "
+        f"{scores['student']} %; on raw pixels {scores['raw_pixels']} %, on the same network untrained "
+        f"{scores['untrained_student']} %. With all labels: {everything['student']}, "
+        f"{everything['raw_pixels']} and {everything['untrained_student']} %."
+    )
+
+
+def _render(config: Config) -> str:
+    import jinja2
+
+    from pipeline.report import figures
+
+    records = {
+        stage: require_record(config.run_dir / stage, stage)
+        for stage in ("real", "generate", "train", "eval")
+    }
+    rows = _results(config)
+    metrics = [json.loads(line) for line in (config.run_dir / "train" / "metrics.jsonl").open()]
+    real_folder = Path(records["real"].outputs["folder"])
+    readers = {
+        "real": ShardReader(real_folder / "train", remedy="run `make real` again"),
+        "test": ShardReader(real_folder / "test", remedy="run `make real` again"),
+        "synthetic": ShardReader(
+            Path(records["generate"].outputs["folder"]), remedy="run `make generate` again"
+        ),
+    }
+    few_rows = [row for row in rows if row["labels"] != "all"]
+    template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(
+        name=config.name,
+        verdict=_verdict(rows),
+        pool_size=records["generate"].outputs["num_samples"],
+        num_train=len(readers["real"]),
+        num_test=len(readers["test"]),
+        resolution=config.real.resolution,
+        names=REPRESENTATIONS,
+        protocols=_protocols(rows),
+        protocol_texts=[
+            f"{'kNN' if p == 'knn' else p.capitalize()}: {t}" for p, t in _protocol_texts(rows)
+        ],
+        num_seeds=len(few_rows[0]["seeds"]),
+        cell=lambda key, protocol: _cell(rows, key, protocol),
+        bars=figures.result_bars(rows, REPRESENTATIONS),
+        real_grid=_grid(readers["real"]),
+        synthetic_grid=_grid(readers["synthetic"]),
+        neighbours=_neighbours(config, readers),
+        losses=figures.loss_curves(metrics),
+        collapse=figures.collapse_curves(metrics),
+        lineage=_lineage(config, records),
+        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        command=f"configs/{config.name}.yaml",
+    )
+
+
+def _protocol_texts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row["probe"], row["protocol"]) for row in rows))
+
+
+def _grid(reader: ShardReader) -> str:
+    from pipeline.report.figures import image_grid
+
+    return image_grid(reader.gather("image", np.arange(min(len(reader), _GRID * _GRID))), _GRID)
+
+
+def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[str, str]]:
+    from pipeline.report.figures import image_grid
+
+    found = json.loads((config.run_dir / "eval" / "neighbours.json").read_text())
+    result = []
+    for row, query in enumerate(found["test"]):
+        strips = {"test": image_grid(readers["test"].gather("image", np.array([query])), 1)}
+        for domain in ("real", "synthetic"):
+            indices = np.array(found[domain]["indices"][row])
+            strips[domain] = image_grid(readers[domain].gather("image", indices), len(indices))
+        result.append(strips)
+    return result
+
+
+def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
+    pool, train = records["generate"], records["train"]
+    return {
+        "teacher": f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…",
+        "pool": f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed {config.generate.seed}",
+        "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
+        "student": f"ResNet-18, width {config.train.student.width}, sha256 {train.outputs['student.safetensors'][:16]}…",
+        "training": f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, finished {train.created_at}",
+        "code": str(train.commit or "not a git checkout"),
+        "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
+    }
