@@ -1,1 +1,3 @@
-"""Squeeze and span as software: real images and a GAN in, an image backbone and its evaluation out."""
+"""Squeeze and span as software: real images and a GAN in, an image backbone and its evaluation
+out.
+"""

@@ -1,7 +1,7 @@
 """`python -m pipeline STAGE CONFIG [section.field=value …]`: the only entry point.
 
-A stage module has `find` (the record of a finished stage, found without importing torch or Ray), `run` and
-`describe`. `run` here goes through all of them in one process on one Ray session.
+A stage module has `find` (the record of a finished stage, found without importing torch or Ray),
+`run` and `describe`. `run` here goes through all of them in one process on one Ray session.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
 
 
 class _Interrupted(BaseException):
-    """SIGINT or SIGTERM; not a KeyboardInterrupt, which the command-line library would answer itself."""
+    """SIGINT or SIGTERM; not a KeyboardInterrupt, which the command-line library would answer
+    itself.
+    """
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -124,7 +126,10 @@ def main() -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        message = f"{error.filename}: {error.strerror}"
+        message = (
+            f"{error.filename}: {error.strerror}; make it usable, "
+            "or write elsewhere with paths.runs=… and paths.store=…"
+        )
     except _Interrupted:
         console.print("interrupted; the same command goes on from here")
         return 130

@@ -1,6 +1,8 @@
-"""The student's backbone: what training learns, evaluation probes and users load with torchvision alone.
+"""The student's backbone: what training learns, evaluation probes and users load with torchvision
+alone.
 
-Neighbours: `train/student.py` puts a projector on it, `eval/extract.py` computes representations with it.
+Neighbours: `train/student.py` puts a projector on it, `eval/extract.py` computes representations
+with it.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ _TORCHVISION_WIDTH = 64
 
 
 class ResNet18(ResNet):
-    """torchvision's ResNet-18 without its classifier, at any width, with the CIFAR or the ImageNet stem.
+    """torchvision's ResNet-18 without its classifier, at any width, with the CIFAR or the ImageNet
+    stem.
 
-    Keys and, at width 64, shapes of the state dict are torchvision's, `fc` left out. The CIFAR stem is a 3x3
-    convolution with stride 1 and no max-pool. The last BN of each residual branch starts at zero. Normalised
-    images [B, 3, R, R] -> representation [B, 8 width].
+    Keys and, at width 64, shapes of the state dict are torchvision's, `fc` left out. The CIFAR stem
+    is a 3x3 convolution with stride 1 and no max-pool. The last BN of each residual branch starts
+    at zero. Normalised images [B, 3, R, R] -> representation [B, 8 width].
     """
 
     def __init__(self, width: int = _TORCHVISION_WIDTH, stem: str = "cifar") -> None:
@@ -58,7 +61,9 @@ class ResNet18(ResNet):
 
 
 def build_backbone(config: StudentConfig, seed: int) -> ResNet18:
-    """An untrained backbone whose weights depend on `seed` only: the one that training starts from."""
+    """An untrained backbone whose weights depend on `seed` only: the one that training starts
+    from.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "backbone/init").initial_seed())
         return ResNet18(config.width, config.stem)

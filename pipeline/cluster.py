@@ -1,7 +1,8 @@
-"""The only place that connects to Ray: `RAY_ADDRESS` if set, else an embedded instance of two to a few workers.
+"""The only place that connects to Ray: `RAY_ADDRESS` if set, else an embedded instance of two to a
+few workers.
 
-Starting Ray takes 10 s and more, so a stage asks for it only once it knows that there is work, and all stages of
-one process share the session. The command line disconnects at the end.
+Starting Ray takes 10 s and more, so a stage asks for it only once it knows that there is work, and
+all stages of one process share the session. The command line disconnects at the end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Typed configuration: one YAML is one run, one frozen model per stage, unknown keys are errors.
 
-`load_config` is the only way in. The `ray` and `paths` sections say where a run happens and stay out of every
-fingerprint (`record.py`); every other section says what it produces and is in it. Defaults are the paper's
-CIFAR table where the paper has one (Yang et al. 2022, appendix).
+`load_config` is the only way in. The `ray` and `paths` sections say where a run happens and stay
+out of every fingerprint (`record.py`); every other section says what it produces and is in it.
+Defaults are the paper's CIFAR table where the paper has one (Yang et al. 2022, appendix).
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ class RealConfig(_Section):
     """The real images: where they come from and how they are brought to size."""
 
     source: Literal["digits", "folder"] = "digits"
-    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under `path`."""
+    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under
+    `path`.
+    """
     path: Path | None = None
-    """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat folder has none."""
+    """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat
+    folder has none.
+    """
     resolution: Positive = 32
     """Side of the square images in pixels."""
     samples_per_shard: Positive = 1000
@@ -74,7 +78,9 @@ class RealConfig(_Section):
 
 
 class TeacherConfig(_Section):
-    """The GAN: a checkpoint to use, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al. 2020)."""
+    """The GAN: a checkpoint to use, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al.
+    2020).
+    """
 
     checkpoint: Path | None = None
     """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
@@ -124,13 +130,17 @@ class GenerateConfig(_Section):
     """The recipe of the synthetic pool, and how much of it this run uses."""
 
     num_samples: Positive = 100_000
-    """Pool size: samples 0 … n-1 of the recipe. More than the store has are rendered, fewer read a prefix."""
+    """Pool size: samples 0 … n-1 of the recipe. More than the store has are rendered, fewer read a
+    prefix.
+    """
     seed: NonNegative = 0
     """Sample *i* is a function of (seed, i)."""
     truncation_psi: Fraction = 1.0
     """1 draws from the full distribution, as the paper does."""
     noise: Literal["random", "const", "none"] = "random"
-    """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or none."""
+    """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or
+    none.
+    """
     samples_per_shard: Positive = 1000
     """Samples in one tar."""
     render_batch: Positive = 100
@@ -151,7 +161,9 @@ class StudentConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0 switches a part off."""
+    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
+    switches a part off.
+    """
 
     crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
     """Area of the random resized crop as a share of the image."""
@@ -235,7 +247,8 @@ class TrainConfig(_Section):
     def _check(self) -> TrainConfig:
         if min(self.num_synthetic, self.num_real) < 2:
             raise ValueError(
-                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} leaves fewer than two"
+                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} "
+                "leaves fewer than two"
                 " images of one domain; raise global_batch"
             )
         return self
@@ -282,8 +295,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read `path` and apply `section.field=value` overrides, whose values are YAML.
 
     Raises:
-        UserError: naming the field or file, for a missing or malformed file, an unknown field, a wrong type or an
-            impossible combination.
+        UserError: naming the field or file, for a missing or malformed file, an unknown field, a
+            wrong type or an impossible combination.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -320,7 +333,9 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _describe(error: ValidationError, path: Path) -> str:
-    """First problem as one line: file, section.field, what is wrong, and a near miss if there is one."""
+    """First problem as one line: file, section.field, what is wrong, and a near miss if there is
+    one.
+    """
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "config"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -1,7 +1,9 @@
-"""Which samples come when: a pure function of (seed, purpose, position), so that a position is all a checkpoint keeps.
+"""Which samples come when: a pure function of (seed, purpose, position), so that a position is all
+a checkpoint keeps.
 
-Every pass over the samples is a fresh permutation; passes follow one another without a seam, and a batch may
-straddle two of them. Neighbours: `seeding.py` below; the trainers of teacher and student above.
+Every pass over the samples is a fresh permutation; passes follow one another without a seam, and a
+batch may straddle two of them. Neighbours: `seeding.py` below; the trainers of teacher and student
+above.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from pipeline.seeding import numpy_generator
 
 
 class Order:
-    """An endless sequence of sample indices in which every pass holds each of `num_samples` exactly once."""
+    """An endless sequence of sample indices in which every pass holds each of `num_samples` exactly
+    once.
+    """
 
     def __init__(self, num_samples: int, seed: int, purpose: str) -> None:
         if num_samples < 1:

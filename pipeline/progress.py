@@ -30,7 +30,9 @@ class _Rate(ProgressColumn):
 
 
 def progress_bar(unit: str) -> Progress:
-    """A bar counting `unit`s, on standard error; `add_task(description, total=…, note="")` starts it."""
+    """A bar counting `unit`s, on standard error; `add_task(description, total=…, note="")` starts
+    it.
+    """
     columns: list[ProgressColumn] = [
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),

@@ -1,7 +1,9 @@
-"""What a stage did: resolved config, fingerprint, inputs, outputs, versions. The file that marks a stage done.
+"""What a stage did: resolved config, fingerprint, inputs, outputs, versions. The file that marks a
+stage done.
 
-The fingerprint is a hash of everything that determines the output: the stage's config section and the digests of
-its inputs. Neighbours: every `stage.py` asks `is_complete` first and calls `write_record` last.
+The fingerprint is a hash of everything that determines the output: the stage's config section and
+the digests of its inputs. Neighbours: every `stage.py` asks `is_complete` first and calls
+`write_record` last.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What determines a stage's output: its config section and the digests of its inputs, by name."""
+    """What determines a stage's output: its config section and the digests of its inputs, by
+    name.
+    """
 
     stage: str
     config: dict[str, Any]
@@ -109,7 +113,8 @@ def find_complete(folder: Path, recipe: Recipe) -> Record | None:
         return record
     found = Recipe(record.stage, record.config, record.inputs)
     raise UserError(
-        f"{folder}: made with {describe_difference(found, recipe)}; take another run with name=…, or delete that folder"
+        f"{folder}: made with {describe_difference(found, recipe)}; take another run with name=…, "
+        "or delete that folder"
     )
 
 
@@ -117,7 +122,8 @@ def require_record(folder: Path, stage: str, config: BaseModel | None = None) ->
     """The record that an earlier `stage` left in `folder`, made under `config` where that is given.
 
     Raises:
-        UserError: if the stage has not run, or ran under another config; both name the command to type.
+        UserError: if the stage has not run, or ran under another config; both name the command to
+            type.
     """
     record = read_record(folder)
     if record is None:
@@ -129,7 +135,8 @@ def require_record(folder: Path, stage: str, config: BaseModel | None = None) ->
         found = Recipe(stage, record.config, record.inputs)
         if found.config != wanted.config:
             raise UserError(
-                f"{folder}: made with {describe_difference(found, wanted)}; run `make {stage}` with the same settings"
+                f"{folder}: made with {describe_difference(found, wanted)}; run `make {stage}` "
+                "with the same settings"
             )
     return record
 
@@ -151,7 +158,9 @@ def file_digest(path: Path) -> str:
 
 
 def current_commit() -> str | None:
-    """Commit of the checkout this runs from, with `+changes` if tracked files differ from it; None outside git."""
+    """Commit of the checkout this runs from, with `+changes` if tracked files differ from it; None
+    outside git.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

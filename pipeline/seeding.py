@@ -1,7 +1,7 @@
 """(seed, purpose, index) -> generator. Nothing else in the project draws randomness.
 
-Philox is counter-based: the stream of index *i* neither depends on nor overlaps that of any other index, so a
-sample is the same whoever computes it, in whatever order.
+Philox is counter-based: the stream of index *i* neither depends on nor overlaps that of any other
+index, so a sample is the same whoever computes it, in whatever order.
 """
 
 from __future__ import annotations

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else
+    removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
@@ -26,6 +28,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def remove_stale(directory: Path, written_before: float) -> None:
+    """Delete what killed writers left in `directory`: temporary files untouched since that time.
+
+    `written_before` is in seconds since the epoch; files of a writer at work are newer.
+    """
+    for path in directory.glob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < written_before:
+                path.unlink()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

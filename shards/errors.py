@@ -1,5 +1,9 @@
-"""The one exception for mistakes that a user can mend; everything else is a defect and keeps its traceback."""
+"""The one exception for mistakes that a user can mend; everything else is a defect and keeps its
+traceback.
+"""
 
 
 class UserError(Exception):
-    """Its message is one line that names the field or file and the remedy; the command line exits with 2."""
+    """Its message is one line that names the field or file and the remedy; the command line exits
+    with 2.
+    """

@@ -1,6 +1,8 @@
-"""The verified list of a store's shards: one Parquet file, one row per shard, the schema in its metadata.
+"""The verified list of a store's shards: one Parquet file, one row per shard, the schema in its
+metadata.
 
-Written by one process only, after the shards it lists; a shard that is not in the manifest does not exist.
+Written by one process only, after the shards it lists; a shard that is not in the manifest does not
+exist.
 """
 
 from __future__ import annotations
@@ -95,7 +97,8 @@ def read_manifest(directory: Path) -> Manifest | None:
     }
     if metadata.get("schema_version") != str(SCHEMA_VERSION):
         raise UserError(
-            f"{path}: shard schema {metadata.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
+            f"{path}: shard schema {metadata.get('schema_version')}, this version reads "
+            f"{SCHEMA_VERSION}; "
             "delete the folder and make these shards again"
         )
     columns = tuple(

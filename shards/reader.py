@@ -1,7 +1,8 @@
 """Random access to the samples of a manifest: memory-mapped tars, gathered by computed offsets.
 
-No tar is parsed: members have constant sizes (`schema.py`), so column arrays are strided views of the file. A
-prefix of the manifest can be opened, which is how a smaller pool is read from a larger store.
+No tar is parsed: members have constant sizes (`schema.py`), so column arrays are strided views of
+the file. A prefix of the manifest can be opened, which is how a smaller pool is read from a larger
+store.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class ShardReader:
     """The first `num_samples` samples of the shards in `directory` (all of them by default).
 
     Raises:
-        UserError: if the manifest or a shard is missing, a shard's size is not the manifest's, or the store has
-            fewer samples; `remedy` says which command makes them.
+        UserError: if the manifest or a shard is missing, a shard's size is not the manifest's, or
+            the store has fewer samples; `remedy` says which command makes them.
     """
 
     def __init__(self, directory: Path, *, remedy: str, num_samples: int | None = None) -> None:
@@ -44,7 +45,9 @@ class ShardReader:
 
     @property
     def digest(self) -> str:
-        """Digest of the content: the shards' sha256 and how many samples are used; 64 hex digits."""
+        """Digest of the content: the shards' sha256 and how many samples are used; 64 hex
+        digits.
+        """
         text = "\n".join([str(self.num_samples), *(shard.sha256 for shard in self.shards)])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,8 +1,10 @@
-"""What a sample is: fixed-size members of a tar, so that every sample of a shard has the same stride.
+"""What a sample is: fixed-size members of a tar, so that every sample of a shard has the same
+stride.
 
-Neighbours: `writer.py` writes shards of a schema, `manifest.py` stores it, `reader.py` computes offsets from it.
-A shard is an ordinary WebDataset tar: sample *i* is the contiguous members `{i:09d}.{column}.npy` and
-`{i:09d}.meta.json` (padded with spaces), in alphabetical order, tar headers constant.
+Neighbours: `writer.py` writes shards of a schema, `manifest.py` stores it, `reader.py` computes
+offsets from it. A shard is an ordinary WebDataset tar: sample *i* is the contiguous members
+`{i:09d}.{column}.npy` and `{i:09d}.meta.json` (padded with spaces), in alphabetical order, tar
+headers constant.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class FeatureBlock:
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a set of shards; `features` lays out the `features` column, empty for real shards."""
+    """Columns of a set of shards; `features` lays out the `features` column, empty for real
+    shards.
+    """
 
     columns: tuple[Column, ...]
     features: tuple[FeatureBlock, ...] = ()
@@ -125,7 +129,9 @@ def real_schema(resolution: int) -> Schema:
 
 
 def teacher_schema(resolution: int, blocks: Iterable[tuple[str, int]], w_dim: int) -> Schema:
-    """Teacher shards: image, pooled features of `blocks` (name, channels) end to end and `w`, both float16."""
+    """Teacher shards: image, pooled features of `blocks` (name, channels) end to end and `w`, both
+    float16.
+    """
     layout: list[FeatureBlock] = []
     offset = 0
     for name, num_channels in blocks:

@@ -27,7 +27,8 @@ def shard_name(shard_index: int) -> str:
 def write_shard(
     path: Path, schema: Schema, start_index: int, batches: Iterable[Arrays]
 ) -> ShardInfo:
-    """Write samples `start_index`, `start_index + 1`, … to `path` and return what the manifest says of it.
+    """Write samples `start_index`, `start_index + 1`, … to `path` and return what the manifest says
+    of it.
 
     Args:
         path: complete or absent, never partial.

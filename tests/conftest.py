@@ -1,0 +1,37 @@
+"""Fixtures of more than one test file: tiny shards of both kinds in a temporary folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_shards import open_training_shards, write_real_shards, write_teacher_shards
+
+from pipeline.train.data import TrainingShards
+from shards.reader import ShardReader
+
+
+@pytest.fixture
+def real_folder(tmp_path: Path) -> Path:
+    """40 labelled real images of 16 px in three shards."""
+    write_real_shards(tmp_path / "real")
+    return tmp_path / "real"
+
+
+@pytest.fixture
+def real_reader(real_folder: Path) -> ShardReader:
+    return ShardReader(real_folder, remedy="write them")
+
+
+@pytest.fixture(scope="session")
+def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`real/` with 40 images and `pool/` with 40 teacher samples; read only."""
+    folder = tmp_path_factory.mktemp("training")
+    write_real_shards(folder / "real")
+    write_teacher_shards(folder / "pool")
+    return folder
+
+
+@pytest.fixture
+def training_shards(training_folder: Path) -> TrainingShards:
+    return open_training_shards(training_folder)

@@ -1,4 +1,6 @@
-"""Frozen representations of images: of the student, of the same student untrained, and raw pixels."""
+"""Frozen representations of images: of the student, of the same student untrained, and raw
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def extract(
 def calibrate_batch_norm(
     backbone: nn.Module, reader: ShardReader, config: TrainConfig, device: torch.device
 ) -> nn.Module:
-    """Give an untrained backbone the batch statistics of the train images, so that it is judged at its best."""
+    """Give an untrained backbone the batch statistics of the train images, so that it is judged at
+    its best.
+    """
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     backbone = backbone.train().to(device)
     for module in backbone.modules():

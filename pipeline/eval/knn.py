@@ -1,4 +1,6 @@
-"""Weighted k-nearest-neighbour classification and neighbour search with FAISS. The only module that imports it."""
+"""Weighted k-nearest-neighbour classification and neighbour search with FAISS. The only module that
+imports it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ PROTOCOL = (
 
 
 def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine similarities and indices [Q, k] of the `k` nearest of `keys` [N, D] to each of `queries` [Q, D]."""
+    """Cosine similarities and indices [Q, k] of the `k` nearest of `keys` [N, D] to each of
+    `queries` [Q, D].
+    """
     index: Any = faiss.IndexFlatIP(keys.shape[1])
     if faiss.get_num_gpus() > 0:
         index = faiss.index_cpu_to_all_gpus(index)
@@ -25,7 +29,9 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, 
 def knn_classify(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, k: int, temperature: float
 ) -> np.ndarray:
-    """Predicted labels [M] of `test` [M, D]: each neighbour votes with exp(cosine / temperature) (Wu et al. 2018)."""
+    """Predicted labels [M] of `test` [M, D]: each neighbour votes with exp(cosine / temperature)
+    (Wu et al. 2018).
+    """
     similarities, indices = nearest(test, train, k)
     weights = np.exp((similarities - similarities[:, :1]) / temperature)
     votes = np.zeros((len(test), int(labels.max()) + 1))

@@ -1,4 +1,6 @@
-"""Linear probe: multinomial logistic regression by L-BFGS on frozen representations, scikit-learn's."""
+"""Linear probe: multinomial logistic regression by L-BFGS on frozen representations,
+scikit-learn's.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 NUM_FOLDS = 5
 PROTOCOL = (
-    "multinomial logistic regression, L-BFGS, L2; representations centred and divided by one scale; C of "
-    f"{', '.join(f'{c:g}' for c in INVERSE_PENALTIES)} by {NUM_FOLDS}-fold cross-validation on the given labels"
+    "multinomial logistic regression, L-BFGS, L2; representations centred and divided by one "
+    "scale; C of "
+    f"{', '.join(f'{c:g}' for c in INVERSE_PENALTIES)} by {NUM_FOLDS}-fold cross-validation on the "
+    "given labels"
 )
 
 
@@ -22,8 +26,8 @@ def linear_probe(
 ) -> np.ndarray:
     """Predicted labels [M] of `test` [M, D] by a probe fitted on `train` [N, D] and `labels` [N].
 
-    The scale is a single number, so that C means the same for every representation and no dimension is blown up.
-    `seed` shuffles the folds.
+    The scale is a single number, so that C means the same for every representation and no dimension
+    is blown up. `seed` shuffles the folds.
     """
     mean = train.mean(0)
     scale = np.sqrt(np.square(train - mean).mean()) + 1e-12

@@ -15,7 +15,9 @@ from pipeline.seeding import numpy_generator
 
 @dataclass(frozen=True)
 class Result:
-    """One row of `results.json`; accuracies in percent, standard deviation over `seeds` (ddof 1, 0 for one seed)."""
+    """One row of `results.json`; accuracies in percent, standard deviation over `seeds` (ddof 1, 0
+    for one seed).
+    """
 
     representation: str
     probe: str
@@ -27,7 +29,9 @@ class Result:
 
 
 def draw_few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Rows of `per_class` samples of every class (all of a smaller class), sorted; a function of `seed` only."""
+    """Rows of `per_class` samples of every class (all of a smaller class), sorted; a function of
+    `seed` only.
+    """
     generator = numpy_generator(seed, "eval/labels")
     rows = [
         generator.permutation(np.flatnonzero(labels == label))[:per_class]
@@ -37,7 +41,9 @@ def draw_few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray
 
 
 def run_probes(representation: Representation, config: EvalConfig) -> Iterator[Result]:
-    """Yield the four results of `representation`. On all labels nothing is drawn, so one seed suffices."""
+    """Yield the four results of `representation`. On all labels nothing is drawn, so one seed
+    suffices.
+    """
     few = f"{config.labels_per_class}_per_class"
     for labels, seeds in (("all", config.seeds[:1]), (few, config.seeds)):
         for probe in ("linear", "knn"):

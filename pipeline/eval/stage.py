@@ -1,4 +1,6 @@
-"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines measured in the same run."""
+"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines measured in the same
+run.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ def _recipe(config: Config) -> Recipe:
     student = require_record(config.run_dir / "train", "train", config.train)
     if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
         raise UserError(
-            "real.path: evaluation needs labelled images, one sub-folder per class under train/ and test/"
+            "real.path: evaluation needs labelled images, one sub-folder per class under train/ "
+            "and test/"
         )
     inputs = {
         "student": student.outputs["student.safetensors"],
@@ -105,7 +108,9 @@ def _representations(config: Config) -> Iterator[Any]:
 
 
 def _neighbours(config: Config, student: Any) -> dict[str, Any]:
-    """For a few test images, the nearest real train images and the nearest synthetic ones, by index."""
+    """For a few test images, the nearest real train images and the nearest synthetic ones, by
+    index.
+    """
     from pipeline.backbone import load_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import extract

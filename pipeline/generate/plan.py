@@ -1,8 +1,8 @@
 """Which shards a request needs and which exist. Imports neither torch nor Ray.
 
-The pool of a recipe is endless: shard *k* holds samples k·n … (k+1)·n - 1, always whole, and a request for m
-samples needs the first ⌈m/n⌉ shards. Only shards in the manifest count, so an interrupted run leaves nothing to
-clean up.
+The pool of a recipe is endless: shard *k* holds samples k·n … (k+1)·n - 1, always whole, and a
+request for m samples needs the first ⌈m/n⌉ shards. Only shards in the manifest count, so an
+interrupted run leaves nothing to clean up.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def make_recipe(config: GenerateConfig, info: TeacherInfo) -> PoolRecipe:
 
 
 def make_plan(config: GenerateConfig, info: TeacherInfo, store: Path) -> Plan:
-    """Compare the request with the store; shards that are gone or of the wrong size count as missing."""
+    """Compare the request with the store; shards that are gone or of the wrong size count as
+    missing.
+    """
     recipe = make_recipe(config, info)
     folder = store / "teacher" / recipe.key
     schema = teacher_schema(info.architecture.resolution, info.blocks, info.architecture.w_dim)

@@ -1,6 +1,7 @@
 """One shard spec -> one shard: draws latents and noise, runs the generator, pools, writes the tar.
 
-Knows no Ray: `stage.py` calls `render_shard` in Ray tasks or in this process, with the same bytes as result.
+Knows no Ray: `stage.py` calls `render_shard` in Ray tasks or in this process, with the same bytes
+as result.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def render_shard(
 def render_batch(
     generator: Generator, recipe: PoolRecipe, indices: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Columns of the samples `indices` [n]: image uint8 [n, 3, R, R], features and w float16, meta."""
+    """Columns of the samples `indices` [n]: image uint8 [n, 3, R, R], features and w float16,
+    meta.
+    """
     device = generator.mapping.w_avg.device
     z, noise = draw_inputs(generator, recipe, indices)
     ws = generator.mapping(z.to(device), recipe.truncation_psi)
@@ -89,7 +92,9 @@ def draw_inputs(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One CPU thread: the order of float sums, and so the bytes, must not depend on where a shard is rendered."""
+    """One CPU thread: the order of float sums, and so the bytes, must not depend on where a shard
+    is rendered.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

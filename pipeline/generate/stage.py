@@ -1,7 +1,8 @@
 """`python -m pipeline generate CONFIG`: renders the shards that the pool lacks, on Ray.
 
-The driver keeps a bounded number of shards in flight, reads every result and is the only writer of the manifest.
-Ray retries a shard whose worker died or whose write failed; any other failure stops the run, naming the shard.
+The driver keeps a bounded number of shards in flight, reads every result and is the only writer of
+the manifest. Ray retries a shard whose worker died or whose write failed; any other failure stops
+the run, naming the shard.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.teacher.architecture import (
     TeacherInfo,
     read_teacher_info,
 )
+from shards.atomic import remove_stale
 from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, write_manifest
 from shards.reader import ShardReader
@@ -48,6 +50,7 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Render what is missing and leave the manifest and this run's record."""
     info, plan = _plan(config)
+    started_at = time.time()
     shards = dict(plan.existing)
     write_recipe(plan)
     with progress_bar("samples") as bar:
@@ -64,6 +67,7 @@ def run(config: Config) -> None:
                     written_at = time.monotonic()
         finally:
             write_manifest(plan.folder, Manifest(plan.schema, tuple(shards.values())))
+    remove_stale(plan.folder, started_at)
     reader = ShardReader(
         plan.folder, remedy="run `make generate` again", num_samples=config.generate.num_samples
     )
@@ -87,8 +91,10 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
     info = read_teacher_info(config.teacher_folder)
     if info.architecture.resolution != config.real.resolution:
         raise UserError(
-            f"{config.teacher_folder}: renders {info.architecture.resolution} px, but real.resolution is "
-            f"{config.real.resolution}; set real.resolution={info.architecture.resolution} or take another teacher"
+            f"{config.teacher_folder}: renders {info.architecture.resolution} px, but "
+            "real.resolution is "
+            f"{config.real.resolution}; set real.resolution={info.architecture.resolution} or take "
+            "another teacher"
         )
     return info, make_plan(config.generate, info, config.paths.store)
 
@@ -164,7 +170,8 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
     except OSError as error:
         cause = getattr(error, "cause", error)
         raise UserError(
-            f"{plan.folder}: shard {index} cannot be written ({cause}); make room or mend the rights"
+            f"{plan.folder}: shard {index} cannot be written ({cause}); make room or mend the "
+            "rights"
         ) from None
     except ray.exceptions.WorkerCrashedError:
         raise RuntimeError(
@@ -176,7 +183,9 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
 
 
 def _render_task(weights: list[Any], plan: Plan, folder: str, index: int, device: str) -> ShardInfo:
-    """Runs in a Ray worker; the reference travels in a list so that Ray does not fetch the weights every time."""
+    """Runs in a Ray worker; the reference travels in a list so that Ray does not fetch the weights
+    every time.
+    """
     from pipeline.generate.render import render_shard
 
     generator = _load_generator(weights[0], json.dumps(plan.recipe.architecture), device)

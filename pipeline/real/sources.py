@@ -44,7 +44,9 @@ def open_source(config: RealConfig, split: str) -> Source:
 
 
 def _open_digits(resolution: int, split: str) -> Source:
-    """UCI optical recognition of handwritten digits (Alpaydin & Kaynak 1998), 8x8 grey levels 0-16."""
+    """UCI optical recognition of handwritten digits (Alpaydin & Kaynak 1998), 8x8 grey levels
+    0-16.
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -63,7 +65,9 @@ def _open_digits(resolution: int, split: str) -> Source:
 
 
 def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Image files of `path`/`split` with labels, and class names: sub-folders are classes, none means no labels."""
+    """Image files of `path`/`split` with labels, and class names: sub-folders are classes, none
+    means no labels.
+    """
     folder = path / split
     if not folder.is_dir():
         return [], []
@@ -81,7 +85,9 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
 
 
 def folder_digest(path: Path, split: str) -> str:
-    """Digest of names, sizes and modification times of a split's files: cheap enough to ask every time."""
+    """Digest of names, sizes and modification times of a split's files: cheap enough to ask every
+    time.
+    """
     files, _ = list_images(path, split)
     lines = [
         f"{file.relative_to(path)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
@@ -94,7 +100,8 @@ def _open_folder(path: Path, resolution: int, split: str) -> Source:
     files, class_names = list_images(path, split)
     if split == "train" and not files:
         raise UserError(
-            f"real.path: no images in {path / split}; put them there, in one sub-folder per class or without any"
+            f"real.path: no images in {path / split}; put them there, in one sub-folder per class "
+            "or without any"
         )
 
     def images() -> Iterator[tuple[np.ndarray, int]]:

@@ -1,4 +1,6 @@
-"""`python -m pipeline real CONFIG`: a source of real images -> real shards of both splits, packed once per content."""
+"""`python -m pipeline real CONFIG`: a source of real images -> real shards of both splits, packed
+once per content.
+"""
 
 from __future__ import annotations
 

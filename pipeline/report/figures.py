@@ -57,7 +57,7 @@ def loss_curves(metrics: Metrics) -> str:
                 axis.plot(
                     *_series(metrics, f"{objective}_{name}"), color=_SIDES[side], label=objective
                 )
-            axis.set(title=f"{name} loss", xlabel="samples seen", yscale="log")
+            axis.set(title=f"{name} loss", xlabel="samples seen")
             axis.legend()
         return _svg(figure)
 
@@ -79,7 +79,9 @@ def collapse_curves(metrics: Metrics) -> str:
 
 
 def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
-    """Accuracy of every representation under every probe, SVG data URI; error bars are ± one std."""
+    """Accuracy of every representation under every probe, SVG data URI; error bars are ± one
+    std.
+    """
     protocols = list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
     colours = dict(zip(names, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=False))
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")

@@ -1,11 +1,13 @@
 """`python -m pipeline report CONFIG`: everything a run has written -> one self-contained HTML page.
 
-The page is a view: unlike other stages' results it is simply made again when anything behind it has changed.
+The page is a view: unlike other stages' results it is simply made again when anything behind it has
+changed.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,8 @@ def _verdict(rows: list[dict[str, Any]]) -> str:
     everything = {key: _cell(rows, key, ("linear", "all")) for key in REPRESENTATIONS}
     return (
         f"With {few.replace('_per_', ' labels per ')}, a linear probe on the student scores "
-        f"{scores['student']} %; on raw pixels {scores['raw_pixels']} %, on the same network untrained "
+        f"{scores['student']} %; on raw pixels {scores['raw_pixels']} %, on the same network "
+        "untrained "
         f"{scores['untrained_student']} %. With all labels: {everything['student']}, "
         f"{everything['raw_pixels']} and {everything['untrained_student']} %."
     )
@@ -148,7 +151,7 @@ def _render(config: Config) -> str:
         collapse=figures.collapse_curves(metrics),
         lineage=_lineage(config, records),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
-        command=f"configs/{config.name}.yaml",
+        command=" ".join(["python -m pipeline", *sys.argv[1:]]),
     )
 
 
@@ -178,12 +181,14 @@ def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[st
 
 def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
     pool, train = records["generate"], records["train"]
+    size, student = pool.outputs["num_samples"], train.outputs["student.safetensors"][:16]
     return {
         "teacher": f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…",
-        "pool": f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed {config.generate.seed}",
+        "pool": f"cache key {pool.outputs['key']}, size {size:,}, seed {config.generate.seed}",
         "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
-        "student": f"ResNet-18, width {config.train.student.width}, sha256 {train.outputs['student.safetensors'][:16]}…",
-        "training": f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, finished {train.created_at}",
+        "student": f"ResNet-18, width {config.train.student.width}, sha256 {student}…",
+        "training": f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
+        f"finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
     }

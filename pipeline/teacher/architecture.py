@@ -1,6 +1,7 @@
 """What a teacher is, as far as it can be said without loading it: `teacher.json`. Imports no torch.
 
-Neighbours: `checkpoint.py` writes the file beside the weights; planning reads it to know block sizes and digests.
+Neighbours: `checkpoint.py` writes the file beside the weights; planning reads it to know block
+sizes and digests.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ DISCRIMINATOR_FILE = "discriminator.safetensors"
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of a StyleGAN2: enough to build both networks (METHOD: channels = min(base // res, max))."""
+    """Shape of a StyleGAN2: enough to build both networks (METHOD: channels = min(base // res,
+    max)).
+    """
 
     resolution: int
     z_dim: int
@@ -60,7 +63,9 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TeacherInfo:
-    """`teacher.json`: architecture, SHA-256 of the weight files by name, and how the teacher came to be."""
+    """`teacher.json`: architecture, SHA-256 of the weight files by name, and how the teacher came
+    to be.
+    """
 
     architecture: Architecture
     digests: dict[str, str]
@@ -110,9 +115,11 @@ def check_digest(folder: Path, info: TeacherInfo, name: str) -> None:
     path = folder / name
     if not path.exists():
         raise UserError(
-            f"{path}: missing; restore the teacher's folder or name another with teacher.checkpoint=…"
+            f"{path}: missing; restore the teacher's folder or name another with "
+            "teacher.checkpoint=…"
         )
     if file_digest(path) != info.digests.get(name):
         raise UserError(
-            f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's folder"
+            f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's "
+            "folder"
         )

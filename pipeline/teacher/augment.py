@@ -1,8 +1,10 @@
-"""Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", section 3, app. B).
+"""Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data",
+section 3, app. B).
 
-Every transformation is applied to each image with probability p, differentiably, on real and rendered images
-alike; `AdaController` moves p. Departures: rotation is limited to ±20° and there are no flips or 90° turns,
-because a teacher may have to draw digits, and an R1 gradient is never taken through the resampling.
+Every transformation is applied to each image with probability p, differentiably, on real and
+rendered images alike; `AdaController` moves p. Departures: rotation is limited to ±20° and there
+are no flips or 90° turns, because a teacher may have to draw digits, and an R1 gradient is never
+taken through the resampling.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
 
 
 class AdaController:
-    """Moves p so that E[sign(D(real))] stays at `target`; p goes from 0 to 1 in `num_images` at most."""
+    """Moves p so that E[sign(D(real))] stays at `target`; p goes from 0 to 1 in `num_images` at
+    most.
+    """
 
     def __init__(self, target: float, num_images: int, p: float = 0.0) -> None:
         self.p = p

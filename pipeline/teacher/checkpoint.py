@@ -1,4 +1,6 @@
-"""Teachers on disk: safetensors for the weights, `teacher.json` for everything else. Nothing is executed on loading."""
+"""Teachers on disk: safetensors for the weights, `teacher.json` for everything else. Nothing is
+executed on loading.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from shards.errors import UserError
 def save_teacher(
     folder: Path, generator: Generator, discriminator: Discriminator, training: dict[str, Any]
 ) -> TeacherInfo:
-    """Write both networks and their description; `teacher.json` comes last and makes the teacher exist."""
+    """Write both networks and their description; `teacher.json` comes last and makes the teacher
+    exist.
+    """
     networks: dict[str, nn.Module] = {GENERATOR_FILE: generator, DISCRIMINATOR_FILE: discriminator}
     for name, network in networks.items():
         tensors = {

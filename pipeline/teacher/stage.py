@@ -1,4 +1,6 @@
-"""`python -m pipeline teacher CONFIG`: real shards -> a teacher of one's own, under the run's folder."""
+"""`python -m pipeline teacher CONFIG`: real shards -> a teacher of one's own, under the run's
+folder.
+"""
 
 from __future__ import annotations
 

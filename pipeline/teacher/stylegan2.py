@@ -1,12 +1,14 @@
 """StyleGAN2 generator and discriminator, written from the papers, in a form that is fast on CPUs.
 
-Neighbours: `checkpoint.py` saves and loads these networks, `features.py` pools what `Generator` returns,
-`train.py` trains both. Parameter names and shapes are those of the official StyleGAN2-ADA checkpoints.
+Neighbours: `checkpoint.py` saves and loads these networks, `features.py` pools what `Generator`
+returns, `train.py` trains both. Parameter names and shapes are those of the official StyleGAN2-ADA
+checkpoints.
 
-Modulated convolutions use one shared weight: the style scales the input and the demodulation scales the
-output, which equals the per-sample weights of Karras et al. 2020 (Eq. 1-3) without grouped convolutions.
-The FIR filter of every resampling layer is folded into its kernel: a 3x3 up-convolution followed by a 4x4 FIR
-is one 3x3 convolution to four sub-pixel phases, a FIR followed by a 3x3 down-convolution one 6x6 convolution.
+Modulated convolutions use one shared weight: the style scales the input and the demodulation scales
+the output, which equals the per-sample weights of Karras et al. 2020 (Eq. 1-3) without grouped
+convolutions. The FIR filter of every resampling layer is folded into its kernel: a 3x3
+up-convolution followed by a 4x4 FIR is one 3x3 convolution to four sub-pixel phases, a FIR followed
+by a 3x3 down-convolution one 6x6 convolution.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ LEAKY_GAIN = math.sqrt(2)
 
 @dataclass(frozen=True)
 class GeneratorOutput:
-    """`image` [B, 3, R, R] float, nominally in [-1, 1], not clamped; `features` per block [B, C, r, r]."""
+    """`image` [B, 3, R, R] float, nominally in [-1, 1], not clamped; `features` per block [B, C, r,
+    r].
+    """
 
     image: Tensor
     features: dict[str, Tensor]
@@ -42,17 +46,21 @@ def resample_filter() -> Tensor:
 
 
 def _correlate(weight: Tensor, fir: Tensor) -> Tensor:
-    """Full correlation of each 3x3 kernel of `weight` [O, I, 3, 3] with `fir` [4, 4]: [O, I, 6, 6]."""
+    """Full correlation of each 3x3 kernel of `weight` [O, I, 3, 3] with `fir` [4, 4]: [O, I, 6,
+    6].
+    """
     flat = weight.reshape(-1, 1, *weight.shape[2:])
     full = F.conv2d(flat, fir[None, None], padding=3)
     return full.reshape(*weight.shape[:2], *full.shape[2:])
 
 
 def conv_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
-    """Transposed 3x3 convolution with stride 2, then `fir` with gain 4; [B, I, r, r] -> [B, O, 2r, 2r].
+    """Transposed 3x3 convolution with stride 2, then `fir` with gain 4; [B, I, r, r] -> [B, O, 2r,
+    2r].
 
-    With K = w correlated with the FIR (taps -2 … 3), output pixel 2m + p sums x[m + t] K[p - 2t] over t in
-    {-1, 0, 1}: a plain 3x3 convolution to the four phases p, interleaved by `pixel_shuffle`.
+    With K = w correlated with the FIR (taps -2 … 3), output pixel 2m + p sums x[m + t] K[p - 2t]
+    over t in {-1, 0, 1}: a plain 3x3 convolution to the four phases p, interleaved by
+    `pixel_shuffle`.
     """
     kernel = _correlate(weight, 4 * fir).flip(2, 3)  # taps 3 … -2
     out_channels, in_channels = weight.shape[:2]
@@ -62,7 +70,9 @@ def conv_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
 
 
 def conv_down(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
-    """`fir` with padding 2, then a 3x3 convolution with stride 2; [B, I, r, r] -> [B, O, r/2, r/2]."""
+    """`fir` with padding 2, then a 3x3 convolution with stride 2; [B, I, r, r] -> [B, O, r/2,
+    r/2].
+    """
     return F.conv2d(x, _correlate(weight, fir.flip(0, 1)), stride=2, padding=2)
 
 
@@ -115,7 +125,9 @@ class Mapping(nn.Module):
         self.w_avg: Tensor
 
     def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """Map `z` ~ N(0, I); `truncation_psi` < 1 pulls `w` towards `w_avg` (Karras et al. 2019)."""
+        """Map `z` ~ N(0, I); `truncation_psi` < 1 pulls `w` towards `w_avg` (Karras et al.
+        2019).
+        """
         x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         for i in range(self.num_layers):
             x = self.get_submodule(f"fc{i}")(x)
@@ -125,7 +137,9 @@ class Mapping(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated and demodulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020, Fig. 2)."""
+    """Modulated and demodulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020, Fig.
+    2).
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, resolution: int, arch: Architecture, *, up: bool
@@ -210,7 +224,9 @@ class SynthesisBlock(nn.Module):
         ws: Tensor,
         noise: Sequence[Tensor | NoiseMode],
     ) -> tuple[Tensor, Tensor]:
-        """Block features and running image; `ws` [B, num_convs + 1, w_dim], the last one for ToRGB."""
+        """Block features and running image; `ws` [B, num_convs + 1, w_dim], the last one for
+        ToRGB.
+        """
         if x is None or image is None:
             x = self.const.expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise[0])
@@ -239,7 +255,8 @@ class Synthesis(nn.Module):
 
         Args:
             ws: [B, num_ws, w_dim].
-            noise: one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (the stored maps) or "none".
+            noise: one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (the stored
+                maps) or "none".
         """
         num_layers = len(self.noise_resolutions)
         inputs: Sequence[Tensor | NoiseMode] = (
@@ -275,7 +292,9 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, noise: Sequence[Tensor] | NoiseMode, truncation_psi: float = 1.0
     ) -> GeneratorOutput:
-        """`z` [B, z_dim] ~ N(0, I) -> image and block features; see `Synthesis.forward` for `noise`."""
+        """`z` [B, z_dim] ~ N(0, I) -> image and block features; see `Synthesis.forward` for
+        `noise`.
+        """
         output: GeneratorOutput = self.synthesis(self.mapping(z, truncation_psi), noise)
         return output
 
@@ -333,7 +352,8 @@ class DiscriminatorBlock(nn.Module):
 
 
 def minibatch_std(x: Tensor, group_size: int) -> Tensor:
-    """`x` [B, C, r, r] with one more channel: the mean standard deviation within each group of samples.
+    """`x` [B, C, r, r] with one more channel: the mean standard deviation within each group of
+    samples.
 
     Karras et al. 2018, section 3; groups are samples n, n + B/g, … as in StyleGAN2.
     """

@@ -1,7 +1,7 @@
 """Training a teacher: StyleGAN2 with adaptive augmentation on real images (Karras et al. 2020).
 
-Reads real images, writes a resumable state, sample grids and metrics into a folder, and returns the averaged
-generator with its discriminator; `stage.py` saves them as a checkpoint. One plain process.
+Reads real images, writes a resumable state, sample grids and metrics into a folder, and returns the
+averaged generator with its discriminator; `stage.py` saves them as a checkpoint. One plain process.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pipeline.config import TeacherConfig
 from pipeline.order import Order
 from pipeline.progress import progress_bar
 from pipeline.seeding import torch_generator
-from pipeline.teacher.augment import AdaController, augment
 from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.augment import AdaController, augment
 from pipeline.teacher.stylegan2 import Discriminator, Generator
 from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
@@ -54,7 +54,9 @@ def build_architecture(config: TeacherConfig, resolution: int) -> Architecture:
 
 @dataclass
 class TeacherTrainer:
-    """Both networks, their optimisers and the position; one `step` shows `global_batch` real images."""
+    """Both networks, their optimisers and the position; one `step` shows `global_batch` real
+    images.
+    """
 
     config: TeacherConfig
     generator: Generator
@@ -122,7 +124,8 @@ class TeacherTrainer:
         self._average()
         if not np.isfinite(loss_g + loss_d):
             raise UserError(
-                f"teacher: loss is not finite at {self.images_seen} images; lower teacher.learning_rate"
+                f"teacher: loss is not finite at {self.images_seen} images; lower "
+                "teacher.learning_rate"
             )
         return {"loss_generator": loss_g, "loss_discriminator": loss_d, "augment_p": self.ada.p}
 
@@ -183,7 +186,8 @@ class TeacherTrainer:
 def train_teacher(
     trainer: TeacherTrainer, gather: Gather, num_real: int, folder: Path, fingerprint: str
 ) -> None:
-    """Train to `config.num_images`, going on from `folder`'s state if it has the same `fingerprint`.
+    """Train to `config.num_images`, going on from `folder`'s state if it has the same
+    `fingerprint`.
 
     `gather` maps sample indices to uint8 images [B, 3, R, R].
     """
@@ -202,7 +206,8 @@ def train_teacher(
             images = gather(order.indices(trainer.images_seen, config.global_batch))
             real = torch.from_numpy(images).to(trainer.device).float() / 127.5 - 1
             losses = trainer.step(real.contiguous(memory_format=torch.channels_last))
-            note = f"G {losses['loss_generator']:.2f}  D {losses['loss_discriminator']:.2f}  p {trainer.ada.p:.2f}"
+            loss_g, loss_d = losses["loss_generator"], losses["loss_discriminator"]
+            note = f"G {loss_g:.2f}  D {loss_d:.2f}  p {trainer.ada.p:.2f}"
             bar.update(task, completed=min(trainer.images_seen, config.num_images), note=note)
             is_last = trainer.images_seen >= config.num_images
             if is_last or trainer.images_seen % GRID_IMAGES < config.global_batch:
@@ -220,7 +225,13 @@ def train_teacher(
 def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / STATE_FILE).exists():
-        state = torch.load(folder / STATE_FILE, weights_only=True)
+        try:
+            state = torch.load(folder / STATE_FILE, weights_only=True)
+        except Exception as error:
+            reason = type(error).__name__
+            raise UserError(
+                f"{folder / STATE_FILE}: damaged ({reason}); delete {folder} to train again"
+            ) from error
         if state["fingerprint"] != fingerprint:
             raise UserError(
                 f"{folder / STATE_FILE}: belongs to a training with other settings; "

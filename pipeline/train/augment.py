@@ -1,9 +1,10 @@
-"""Random views, drawn per sample and computed for a whole batch on its device (Yang et al. 2022, Eq. 8).
+"""Random views, drawn per sample and computed for a whole batch on its device (Yang et al. 2022,
+Eq. 8).
 
-The operations are torchvision's `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter`,
-`RandomGrayscale` and `GaussianBlur`. Crop, rotation and flip are one affine resampling, so a view is
-interpolated once. `draw_views` draws the parameters of the *global* batch on the CPU; a worker keeps its rows, so
-views do not depend on the number of workers.
+The operations are torchvision's `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip`,
+`ColorJitter`, `RandomGrayscale` and `GaussianBlur`. Crop, rotation and flip are one affine
+resampling, so a view is interpolated once. `draw_views` draws the parameters of the *global* batch
+on the CPU; a worker keeps its rows, so views do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class ViewParameters:
     """Parameters of B views, float32 [B] unless said."""
 
     theta: Tensor
-    """[B, 2, 3]: output to input coordinates of crop, rotation and flip, as `F.affine_grid` takes them."""
+    """[B, 2, 3]: output to input coordinates of crop, rotation and flip, as `F.affine_grid` takes
+    them.
+    """
     factors: Tensor
     """[B, 4]: brightness, contrast and saturation factors, hue shift."""
     order: Tensor
@@ -67,7 +70,9 @@ def draw_views(config: AugmentConfig, batch: int, generator: torch.Generator) ->
 
 
 def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -> Tensor:
-    """[B, 2, 3]; area and log aspect ratio uniform as in `RandomResizedCrop`, which rejects crops that stick out."""
+    """[B, 2, 3]; area and log aspect ratio uniform as in `RandomResizedCrop`, which rejects crops
+    that stick out.
+    """
     tries = 10
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -161,7 +166,9 @@ def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Separable Gaussian, per sample; the kernel spans a tenth of the side but at least 3 pixels, as SimCLR's."""
+    """Separable Gaussian, per sample; the kernel spans a tenth of the side but at least 3 pixels,
+    as SimCLR's.
+    """
     batch, channels, side, _ = images.shape
     radius = max(1, side // 20)
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)

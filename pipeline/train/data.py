@@ -1,7 +1,8 @@
 """Synthetic and real shards -> the batch of a step, a pure function of (seed, step, rank).
 
-Both domains have their own endless order (`order.py`); a step takes the next `num_synthetic` and `num_real`
-samples of them, and worker *r* of W the *r*-th W-th of each. Nothing here has a state to save.
+Both domains have their own endless order (`order.py`); a step takes the next `num_synthetic` and
+`num_real` samples of them, and worker *r* of W the *r*-th W-th of each. Nothing here has a state to
+save.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""Statistics over the global batch: gathered embeddings and batch normalisation, with exact gradients.
+"""Statistics over the global batch: gathered embeddings and batch normalisation, with exact
+gradients.
 
-Every worker computes the same global loss from gathered embeddings. The gather's backward sums the gradients of
-all workers, which makes them W times too large; DDP averages over the W workers and restores the exact gradient
-of the one global loss.
+Every worker computes the same global loss from gathered embeddings. The gather's backward sums the
+gradients of all workers, which makes them W times too large; DDP averages over the W workers and
+restores the exact gradient of the one global loss.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather, all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,7 +30,7 @@ def worker_rank() -> int:
 
 def gather_batch(local: Tensor) -> Tensor:
     """Concatenate [n, …] of every worker to [W n, …], rank 0 first, differentiably."""
-    return local if num_workers() == 1 else torch.cat(list(all_gather(local)))
+    return local if num_workers() == 1 else _gather(local)
 
 
 def synchronise_batch_norm(module: Module, device: torch.device) -> Module:
@@ -49,6 +49,50 @@ def synchronise_batch_norm(module: Module, device: torch.device) -> Module:
     return module
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over workers; every worker's loss depends on every input, so gradients are summed
+    likewise.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        total = local.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over workers; backward sums the workers' gradients and keeps one's own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(num_workers())]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(num_workers())[worker_rank()]
+
+
+def _sum_over_workers(local: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(local)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _gather(local: Tensor) -> Tensor:
+    result: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _GlobalStatistics(_BatchNorm):
     """Forward of batch normalisation with mean and variance of the global batch [W n, C, …]."""
 
@@ -60,10 +104,10 @@ class _GlobalStatistics(_BatchNorm):
         assert self.momentum is not None
         dims = [0, *range(2, input.dim())]
         count = num_workers() * input.numel() // input.shape[1]
-        mean = all_reduce(input.sum(dims)) / count
+        mean = _sum_over_workers(input.sum(dims)) / count
         shape = [1, -1] + [1] * (input.dim() - 2)
         centred = input - mean.view(shape)
-        variance = all_reduce(centred.square().sum(dims)) / count
+        variance = _sum_over_workers(centred.square().sum(dims)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

@@ -1,7 +1,8 @@
 """The training loop: the same under Ray Train, `torchrun` and in one plain process.
 
-The clock counts `samples_seen`. A checkpoint holds networks, optimiser and clock; everything else – order,
-views, learning rate – is a function of the clock, so a run that was killed ends as one that was not.
+The clock counts `samples_seen`. A checkpoint holds networks, optimiser and clock; everything else –
+order, views, learning rate – is a function of the clock, so a run that was killed ends as one that
+was not.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def train(
     Args:
         config: what to train.
         shards: where from.
-        folder: gets checkpoint, metrics and `student.safetensors`; shared by all workers, written by rank 0.
+        folder: gets checkpoint, metrics and `student.safetensors`; shared by all workers, written
+            by rank 0.
         device: of this worker.
         fingerprint: of the training; a checkpoint of another one is refused.
         report: called with (samples_seen, metrics) after each logged step, on every rank.
@@ -96,7 +98,8 @@ def train(
         output = wrapped(stream.batch(step))
         if not output.loss.isfinite():
             raise UserError(
-                f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… anew)"
+                f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… "
+                "anew)"
             )
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
@@ -168,7 +171,9 @@ def _resume(
 
 
 class _Log:
-    """Metrics as JSON lines and for TensorBoard, cut back to `samples_seen` when a training resumes."""
+    """Metrics as JSON lines and for TensorBoard, cut back to `samples_seen` when a training
+    resumes.
+    """
 
     def __init__(self, folder: Path, samples_seen: int) -> None:
         path = folder / METRICS_FILE

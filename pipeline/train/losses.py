@@ -1,10 +1,10 @@
 """The three terms and two objectives of squeeze and span (Yang et al. 2022, Eq. 6 and 9-12).
 
-All of them are functions of the *global* batch: `methods.py` gathers embeddings over the workers first, so the
-objective does not depend on their number. N batch, M embedding dimensions.
+All of them are functions of the *global* batch: `methods.py` gathers embeddings over the workers
+first, so the objective does not depend on their number. N batch, M embedding dimensions.
 
-The regularisers are VICReg's (Bardes et al. 2022) in the form the paper prints: both sides' terms are summed,
-whereas VICReg's own code halves the variance terms.
+The regularisers are VICReg's (Bardes et al. 2022) in the form the paper prints: both sides' terms
+are summed, whereas VICReg's own code halves the variance terms.
 """
 
 from __future__ import annotations
@@ -37,21 +37,26 @@ class ObjectiveTerms:
 
 
 def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared error over batch and dimensions of two [N, M] tensors (Yang et al. 2022, Eq. 6)."""
+    """Mean squared error over batch and dimensions of two [N, M] tensors (Yang et al. 2022, Eq.
+    6).
+    """
     return (first - second).square().mean()
 
 
 def variance_loss(embedding: Tensor) -> Tensor:
     """Hinge that keeps each dimension's standard deviation at 1 (Yang et al. 2022, Eq. 9).
 
-    Mean over dimensions of max(0, 1 - √(Var(z_j) + ε)) of `embedding` [N, M], N >= 2, unbiased variance.
+    Mean over dimensions of max(0, 1 - √(Var(z_j) + ε)) of `embedding` [N, M], N >= 2, unbiased
+    variance.
     """
     std = (embedding.var(0) + VARIANCE_EPSILON).sqrt()
     return torch.relu(1 - std).mean()
 
 
 def covariance_loss(embedding: Tensor) -> Tensor:
-    """Sum of squared off-diagonal covariances of `embedding` [N, M], divided by M (Yang et al. 2022, Eq. 10)."""
+    """Sum of squared off-diagonal covariances of `embedding` [N, M], divided by M (Yang et al.
+    2022, Eq. 10).
+    """
     num_samples, num_dims = embedding.shape
     centred = embedding - embedding.mean(0)
     covariance = centred.T @ centred / (num_samples - 1)  # [M, M]
@@ -61,8 +66,9 @@ def covariance_loss(embedding: Tensor) -> Tensor:
 def regularised_alignment(first: Tensor, second: Tensor, weights: LossWeights) -> ObjectiveTerms:
     """λ MSE(a, b) + μ [L_var(a) + L_var(b)] + ν [L_cov(a) + L_cov(b)] of two [N, M] tensors.
 
-    The squeeze objective is this on (student's embedding of a view, squeezed teacher features) of synthetic
-    samples (Yang et al. 2022, Eq. 11); the span objective on the embeddings of two views of real images (Eq. 12).
+    The squeeze objective is this on (student's embedding of a view, squeezed teacher features) of
+    synthetic samples (Yang et al. 2022, Eq. 11); the span objective on the embeddings of two views
+    of real images (Eq. 12).
     """
     invariance = invariance_loss(first, second)
     variance = variance_loss(first) + variance_loss(second)
@@ -76,12 +82,15 @@ def regularised_alignment(first: Tensor, second: Tensor, weights: LossWeights) -
 
 
 def embedding_std(embedding: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation of `embedding` [N, M]; 0 is collapse to a point."""
+    """Mean over dimensions of the standard deviation of `embedding` [N, M]; 0 is collapse to a
+    point.
+    """
     return embedding.detach().std(0).mean()
 
 
 def effective_rank(embedding: Tensor) -> Tensor:
-    """exp of the entropy of the normalised singular values of centred `embedding` [N, M] (Roy & Vetterli 2007).
+    """exp of the entropy of the normalised singular values of centred `embedding` [N, M] (Roy &
+    Vetterli 2007).
 
     Between 1 (collapse to a line) and min(N - 1, M); 0 where all samples are equal.
     """

@@ -1,7 +1,7 @@
 """Squeeze and span as a module: a batch in, named losses out (Yang et al. 2022, Fig. 1).
 
-Neighbours: `data.py` makes the batches, `loop.py` optimises `StepOutput.loss`; networks and equations come from
-`student.py`, `squeeze.py` and `losses.py`.
+Neighbours: `data.py` makes the batches, `loop.py` optimises `StepOutput.loss`; networks and
+equations come from `student.py`, `squeeze.py` and `losses.py`.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class StepOutput:
 class SqueezeAndSpan(nn.Module):
     """Student and squeeze module, learned jointly: α · squeeze + (1 - α) · span objective.
 
-    All views of a step pass through the student together, so that its batch normalisation sees the mixture that
-    its running statistics describe; the paper does not say.
+    All views of a step pass through the student together, so that its batch normalisation sees the
+    mixture that its running statistics describe; the paper does not say.
     """
 
     def __init__(self, config: TrainConfig, block_channels: Sequence[int]) -> None:

@@ -1,4 +1,5 @@
-"""The squeeze module T_φ: pooled features of all blocks -> squeezed representation (Yang et al. 2022, section 3.2).
+"""The squeeze module T_φ: pooled features of all blocks -> squeezed representation (Yang et al.
+2022, section 3.2).
 
 B batch, C_l channels of block l, D embedding dimensions.
 """
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 class SqueezeModule(nn.Module):
     """One Linear(C_l -> D) per block, summed; then [Linear-BN-ReLU] twice and a last Linear.
 
-    The sum of per-block linear maps is one linear map of the concatenation; per-block layers are kept because
-    each initialises by its own fan-in, as in the release.
+    The sum of per-block linear maps is one linear map of the concatenation; per-block layers are
+    kept because each initialises by its own fan-in, as in the release.
     """
 
     def __init__(self, block_channels: Sequence[int], embedding_dim: int) -> None:

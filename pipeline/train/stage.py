@@ -1,8 +1,14 @@
-"""`python -m pipeline train CONFIG`: shards -> student, in this process, under `torchrun`, or on Ray Train."""
+"""`python -m pipeline train CONFIG`: shards -> student, in this process, under `torchrun`, or on
+Ray Train.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +66,8 @@ def _recipe(config: Config) -> Recipe:
     pool = require_record(config.run_dir / "generate", "generate", config.generate)
     if pool.outputs["resolution"] != config.real.resolution:
         raise UserError(
-            f"{pool.outputs['folder']}: shards of {pool.outputs['resolution']} px, but real.resolution is "
+            f"{pool.outputs['folder']}: shards of {pool.outputs['resolution']} px, but "
+            "real.resolution is "
             f"{config.real.resolution}; run `make generate` with a teacher of that resolution"
         )
     inputs = {"real": real.outputs["digests"]["train"], "pool": pool.outputs["digest"]}
@@ -97,7 +104,9 @@ def _check_workers(config: Config) -> None:
 
 
 def _check_shards(config: Config) -> None:
-    """Read every shard once against its sha256: a damaged one would lose samples silently or poison the student."""
+    """Read every shard once against its sha256: a damaged one would lose samples silently or poison
+    the student.
+    """
     shards = _open_shards(config)
     with progress_bar("shards") as bar:
         task = bar.add_task(
@@ -138,9 +147,12 @@ def _train_here(config: Config, recipe: Recipe) -> None:
 
 
 def _note(metrics: dict[str, float]) -> str:
-    """The live view: loss, and collapse as standard deviation and effective rank of synthetic / squeezed side."""
+    """The live view: loss, and collapse as standard deviation and effective rank of synthetic /
+    squeezed side.
+    """
     return (
-        f"loss {metrics['loss']:.2f}  std {metrics['synthetic_std']:.2f}/{metrics['squeezed_std']:.2f}"
+        f"loss {metrics['loss']:.2f}  std "
+        f"{metrics['synthetic_std']:.2f}/{metrics['squeezed_std']:.2f}"
         f"  rank {metrics['synthetic_effective_rank']:.0f}/{metrics['squeezed_effective_rank']:.0f}"
     )
 
@@ -171,12 +183,14 @@ def _train_under_torchrun(config: Config, recipe: Recipe) -> None:
 
 
 def _train_on_ray(config: Config, recipe: Recipe) -> None:
-    """Several workers or a cluster: Ray Train starts, watches and restarts them; the loop resumes by itself."""
+    """Several workers or a cluster: Ray Train starts, watches and restarts them; the loop resumes
+    by itself.
+    """
     cluster.connect(config.ray)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from pipeline.train.loop import steps_per_epoch
+    from pipeline.train.loop import METRICS_FILE, steps_per_epoch
 
     folder = (config.run_dir / "train").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,12 +202,6 @@ def _train_on_ray(config: Config, recipe: Recipe) -> None:
     )
     with progress_bar("samples") as bar:
         task = bar.add_task("train", total=total, note="")
-
-        class ShowProgress(UserCallback):
-            def after_report(
-                self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-            ) -> None:
-                bar.update(task, completed=metrics[0]["samples_seen"], note=_note(metrics[0]))
 
         gpus = config.ray.gpus_per_worker
         trainer = TorchTrainer(
@@ -218,10 +226,35 @@ def _train_on_ray(config: Config, recipe: Recipe) -> None:
                 name=f"{config.name}-{recipe.fingerprint[:8]}",
                 storage_path=str(folder / "ray"),
                 failure_config=FailureConfig(max_failures=3),
-                callbacks=[ShowProgress()],  # type: ignore[list-item]
             ),
         )
-        trainer.fit()
+        show = lambda metrics: bar.update(  # noqa: E731
+            task, completed=metrics["samples_seen"], note=_note(metrics)
+        )
+        with _following(folder / METRICS_FILE, show):
+            trainer.fit()
+
+
+@contextmanager
+def _following(path: Path, show: Callable[[dict[str, float]], None]) -> Iterator[None]:
+    """Pass the last line of the metrics that rank 0 writes to `show` every second, while the block
+    runs.
+    """
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(1):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            if lines and lines[-1].endswith("}"):
+                show(json.loads(lines[-1]))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _ray_worker(settings: dict[str, Any]) -> None:

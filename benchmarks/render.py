@@ -1,0 +1,191 @@
+"""`python -m benchmarks.render`: rendering a teacher, against StyleGAN2-ADA's own formulation on the same weights.
+
+A turn is what rendering computes for one batch: latents -> image and block features -> pooled features. Both
+forms are first shown to give equal results in full float32. Besides, the other two parts of `make generate`
+are timed alone – drawing latents and noise, writing the tar – to say which of the three binds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import (
+    BenchmarkRun,
+    Figure,
+    common_parser,
+    interleave,
+    prepare,
+    publish,
+    set_tf32,
+    uses_tf32,
+)
+from benchmarks.reference_stylegan2 import relative_difference, render_reference
+from pipeline.generate.plan import PoolRecipe
+from pipeline.generate.render import draw_inputs
+from pipeline.seeding import torch_generator
+from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.features import pool_features
+from pipeline.teacher.stylegan2 import Generator, GeneratorOutput
+from shards.schema import encode_meta, teacher_schema
+from shards.writer import write_shard
+
+TOLERANCE = 1e-4
+Renderer = Callable[[], tuple[Tensor, Tensor]]
+
+
+def build_random_generator(arch: Architecture, device: torch.device) -> Generator:
+    """A frozen generator with random weights, noise strengths and biases: nothing is switched off by a zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(0, "benchmark/generator").initial_seed())
+        generator = Generator(arch)
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength") or (name.endswith("bias") and "affine" not in name):
+                torch.nn.init.normal_(parameter.data, std=0.1)
+    return generator.eval().requires_grad_(False).to(device)
+
+
+def build_renderers(generator: Generator, batch: int) -> dict[str, Renderer]:
+    """Our form and the reference's, each returning image and pooled features of the same `batch` latents."""
+    z, noise = draw_inputs(generator, _recipe(batch), np.arange(batch))
+    device = generator.mapping.w_avg.device
+    z, maps = z.to(device), [map_.to(device) for map_ in noise if isinstance(map_, Tensor)]
+
+    def pooled(output: GeneratorOutput) -> tuple[Tensor, Tensor]:
+        return output.image, pool_features(output.features)
+
+    return {
+        "ours": torch.inference_mode()(lambda: pooled(generator(z, maps))),
+        "reference": torch.inference_mode()(lambda: pooled(render_reference(generator, z, maps))),
+    }
+
+
+def check_equal(renderers: dict[str, Renderer]) -> float:
+    """Largest relative difference of the two forms in full float32.
+
+    Raises:
+        ValueError: if it exceeds `TOLERANCE`.
+    """
+    tf32 = uses_tf32()
+    set_tf32(False)
+    try:
+        pairs = zip(renderers["ours"](), renderers["reference"](), strict=True)
+        difference = max(relative_difference(first, second) for first, second in pairs)
+    finally:
+        set_tf32(tf32)
+    if not difference <= TOLERANCE:
+        raise ValueError(f"the two forms differ by {difference:.2g} (relative), above {TOLERANCE}")
+    return difference
+
+
+def count_gflop(render: Renderer, batch: int) -> float:
+    """GFLOP per image of convolutions and matrix products, two per multiply-add."""
+    with FlopCounterMode(display=False) as counter:
+        render()
+    return counter.get_total_flops() / batch / 1e9
+
+
+def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
+    """Median seconds of drawing latents and noise, and of writing the tar, for `batch` samples."""
+    arch = generator.arch
+    blocks = [(f"b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
+    schema = teacher_schema(arch.resolution, blocks, arch.w_dim)
+    columns = {
+        column.name: np.zeros((batch, *column.shape), column.dtype)
+        for column in schema.columns
+        if column.name != "meta"
+    }
+    columns["meta"] = encode_meta({"index": index, "seed": 0} for index in range(batch))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard.tar"
+        return interleave(
+            {
+                "draw": lambda: draw_inputs(generator, _recipe(batch), np.arange(batch)),
+                "write": lambda: write_shard(path, schema, 0, [columns]),
+            },
+            repeats,
+            torch.device("cpu"),
+        )
+
+
+def benchmark(arch: Architecture, batch: int, repeats: int, device: torch.device) -> BenchmarkRun:
+    """Check that both forms agree, then time them turn by turn."""
+    generator = build_random_generator(arch, device)
+    renderers = build_renderers(generator, batch)
+    difference = check_equal(renderers)
+    gflop = {name: count_gflop(render, batch) for name, render in renderers.items()}
+    seconds = interleave(renderers, repeats, device)
+    parts = time_other_parts(generator, batch, repeats)
+    rate = {name: batch / value for name, value in {**seconds, **parts}.items()}
+    figures = [
+        Figure("render and pool", rate["ours"], "images/s", "reference form", rate["reference"]),
+        Figure(
+            "arithmetic done",
+            rate["ours"] * gflop["ours"],
+            "GFLOP/s",
+            "reference form",
+            rate["reference"] * gflop["reference"],
+        ),
+        Figure("draw latents and noise (CPU)", rate["draw"], "images/s"),
+        Figure("write the tar (CPU, disk)", rate["write"], "images/s"),
+    ]
+    details = {
+        "size": f"{arch.resolution} px, channels {arch.channel_base}/{arch.channel_max}, w {arch.w_dim}",
+        "batch": batch,
+        "repeats": repeats,
+        "largest relative difference": difference,
+        "GFLOP per image": gflop,
+    }
+    return BenchmarkRun("render", device, figures, details)
+
+
+def main(argv: list[str] | None = None) -> BenchmarkRun:
+    """Run the command line; `argv` defaults to the process's."""
+    started = time.perf_counter()
+    parser = common_parser("Teacher rendering against StyleGAN2-ADA's own formulation.")
+    parser.add_argument("--resolution", type=int, help="pixels (default: the config's)")
+    parser.add_argument("--channel-base", type=int, help="channels(r) = min(base // r, max)")
+    parser.add_argument("--channel-max", type=int, help="widest block")
+    arguments = parser.parse_args(argv)
+    config, device = prepare(arguments)
+    batch = arguments.batch or (16 if arguments.cifar else config.generate.render_batch)
+    arch = _architecture(config.teacher.model_dump(), config.real.resolution, arguments)
+    run = benchmark(arch, batch, arguments.repeats, device)
+    publish(run, arguments.json, started)
+    return run
+
+
+def _architecture(
+    teacher: dict[str, int], resolution: int, arguments: argparse.Namespace
+) -> Architecture:
+    names = ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max")
+    sizes = {"resolution": resolution, **{name: teacher[name] for name in names}}
+    for name in ("resolution", "channel_base", "channel_max"):
+        if getattr(arguments, name) is not None:
+            sizes[name] = getattr(arguments, name)
+    return Architecture(**sizes)
+
+
+def _recipe(batch: int) -> PoolRecipe:
+    """The recipe of `batch` samples with random noise; the teacher it would name does not matter here."""
+    return PoolRecipe(
+        generator_sha256="",
+        architecture={},
+        seed=0,
+        truncation_psi=1.0,
+        noise="random",
+        samples_per_shard=batch,
+        render_batch=batch,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""`python -m benchmarks.train_step`: one squeeze-and-span step and its parts, against the usual tools.
+
+The whole step is what `pipeline/train/loop.py` does between two log lines: `BatchStream.batch`
+(reading and augmentation), forward, backward, SGD. Two of its parts meet a named rival on the same
+data: augmentation torchvision's transforms applied image by image, reading `webdataset` on the same
+tars. Shards of random images and features are written to a temporary directory first.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.measure import (
+    BenchmarkRun,
+    Figure,
+    common_parser,
+    interleave,
+    prepare,
+    publish,
+    synchronise,
+)
+from benchmarks.random_shards import write_random_shards
+from pipeline.backbone import Normalise
+from pipeline.config import AugmentConfig, Config, TrainConfig
+from pipeline.seeding import torch_generator
+from pipeline.train.augment import draw_views, make_views
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.loop import build_method, learning_rate
+from shards.reader import ShardReader
+
+PARTS = ("reading", "augmentation", "forward", "backward", "optimiser")
+TRAINING_COLUMNS = ("features", "image")
+
+
+class TimedReader(ShardReader):
+    """A reader that adds up the seconds spent in `gather`."""
+
+    seconds = 0.0
+
+    def gather(self, column: str, indices: np.ndarray) -> np.ndarray:
+        """As `ShardReader.gather`."""
+        start = time.perf_counter()
+        result = super().gather(column, indices)
+        self.seconds += time.perf_counter() - start
+        return result
+
+
+@dataclass
+class TrainingStep:
+    """Networks, optimiser and batches at full size, set up as the training loop does."""
+
+    config: TrainConfig
+    shards: TrainingShards
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.stream = BatchStream(self.shards, self.config, self.device, rank=0, num_workers=1)
+        self.method = build_method(self.config, self.shards.block_channels).to(self.device)
+        self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.method.parameters(),
+            lr=learning_rate(self.config, 0),
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+        )
+        self.method.train()
+        self.index = 0
+
+    @property
+    def num_views(self) -> int:
+        """Views per step: one of each synthetic image, two of each real one."""
+        return self.config.num_synthetic + 2 * self.config.num_real
+
+    def run(self) -> None:
+        """One step, waiting for the GPU only where training does."""
+        output = self.method(self.stream.batch(self.index))
+        if not output.loss.isfinite():
+            raise ValueError(f"the loss is not finite at step {self.index}")
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        self.optimizer.step()
+        self.index += 1
+
+    def run_parts(self) -> dict[str, float]:
+        """One step, waiting for the GPU after every part; returns the seconds of `PARTS`."""
+        readers = [self.shards.real, self.shards.synthetic]
+        read_before = sum(reader.seconds for reader in readers if isinstance(reader, TimedReader))
+        marks = [self._now()]
+        batch = self.stream.batch(self.index)
+        marks.append(self._now())
+        loss = self.method(batch).loss
+        marks.append(self._now())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        marks.append(self._now())
+        self.optimizer.step()
+        marks.append(self._now())
+        self.index += 1
+        reading = -read_before + sum(
+            reader.seconds for reader in readers if isinstance(reader, TimedReader)
+        )
+        whole, *rest = np.diff(marks).tolist()
+        return dict(zip(PARTS, [reading, whole - reading, *rest], strict=True))
+
+    def _now(self) -> float:
+        synchronise(self.device)
+        return time.perf_counter()
+
+
+def time_step(step: TrainingStep, repeats: int) -> tuple[float, dict[str, float]]:
+    """Median seconds of a whole step, and each part's share of the time of a step in parts."""
+    parts: list[dict[str, float]] = []
+    seconds = interleave(
+        {"whole": step.run, "parts": lambda: parts.append(step.run_parts())}, repeats, step.device
+    )
+    medians = {name: statistics.median(row[name] for row in parts[1:]) for name in PARTS}
+    total = sum(medians.values())
+    return seconds["whole"], {name: value / total for name, value in medians.items()}
+
+
+def build_torchvision_views(config: TrainConfig, resolution: int) -> torch.nn.Module:
+    """The same augmentation as torchvision's transforms, for one image at a time.
+
+    A uint8 image [3, R, R] becomes a normalised float32 view [3, R, R].
+    """
+    from torchvision.transforms import v2
+
+    augment: AugmentConfig = config.augment
+    jitter = v2.ColorJitter(
+        augment.brightness, augment.contrast, augment.saturation, augment.hue
+    )
+    parts: list[torch.nn.Module] = [
+        v2.RandomResizedCrop(resolution, augment.crop_scale, augment.crop_ratio, antialias=True)
+    ]
+    if augment.rotation_deg:
+        bilinear = v2.InterpolationMode.BILINEAR
+        parts.append(v2.RandomRotation(augment.rotation_deg, interpolation=bilinear))
+    if augment.flip_p:
+        parts.append(v2.RandomHorizontalFlip(augment.flip_p))
+    parts.append(v2.RandomApply([jitter], augment.jitter_p))
+    if augment.grayscale_p:
+        parts.append(v2.RandomGrayscale(augment.grayscale_p))
+    parts += [
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(config.pixel_mean), list(config.pixel_std)),
+    ]
+    composed: torch.nn.Module = v2.Compose(parts)
+    return composed
+
+
+def compare_augmentation(
+    images: Tensor, config: TrainConfig, device: torch.device, repeats: int
+) -> dict[str, float]:
+    """Views/s of both ways on the uint8 `images` [B, 3, R, R]; torchvision's runs on the CPU."""
+    per_image = build_torchvision_views(config, images.shape[-1])
+    normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
+    generator = torch_generator(0, "benchmark/augment")
+    resident = images.to(device)
+
+    def ours() -> Tensor:
+        views = draw_views(config.augment, len(resident), generator)
+        view: Tensor = normalise(make_views(resident.float() / 255, views))
+        return view
+
+    seconds = interleave(
+        {"ours": ours, "torchvision": lambda: torch.stack([per_image(image) for image in images])},
+        repeats,
+        device,
+    )
+    return {name: len(images) / value for name, value in seconds.items()}
+
+
+def compare_reading(reader: ShardReader, batch: int, repeats: int) -> dict[str, float]:
+    """Samples/s of one pass over `reader`: gathering in random order, and `webdataset` in order.
+
+    Ours gathers the columns that training reads, `webdataset` decodes each sample as it always does.
+    """
+    os.environ.setdefault("WDS_SECURE", "1")
+    import webdataset
+
+    urls = [str(reader.directory / shard.name) for shard in reader.shards]
+    order = np.random.default_rng(0).permutation(len(reader))
+
+    def ours() -> None:
+        for start in range(0, len(order), batch):
+            for column in TRAINING_COLUMNS:
+                reader.gather(column, order[start : start + batch])
+
+    def theirs() -> None:
+        count = sum(1 for _ in webdataset.WebDataset(urls, shardshuffle=False).decode())
+        if count != len(reader):
+            raise ValueError(f"webdataset read {count} of {len(reader)} samples")
+
+    seconds = interleave({"ours": ours, "webdataset": theirs}, repeats, torch.device("cpu"))
+    return {name: len(order) / value for name, value in seconds.items()}
+
+
+def benchmark(
+    config: Config, num_samples: int, repeats: int, device: torch.device, folder: Path
+) -> BenchmarkRun:
+    """Write `num_samples` random samples of each domain under `folder`, then time everything."""
+    write_random_shards(config, num_samples, folder)
+    shards = TrainingShards(
+        real=TimedReader(folder / "real", remedy=""),
+        synthetic=TimedReader(folder / "synthetic", remedy=""),
+    )
+    step = TrainingStep(config.train, shards, device)
+    seconds, shares = time_step(step, repeats)
+    rows = np.arange(min(256, num_samples))
+    images = torch.from_numpy(shards.real.gather("image", rows))
+    views = compare_augmentation(images, config.train, device, repeats)
+    samples = compare_reading(shards.synthetic, config.train.num_synthetic, repeats)
+    figures = [
+        Figure("whole step", step.num_views / seconds, "views/s"),
+        Figure("augmentation", views["ours"], "views/s", "torchvision v2 per image, CPU",
+               views["torchvision"]),
+        Figure("reading, shuffled", samples["ours"], "samples/s", "webdataset decode, in order",
+               samples["webdataset"]),
+    ]  # fmt: skip
+    details = {
+        "size": f"{config.real.resolution} px, ResNet-18 width {config.train.student.width}, "
+        f"embedding {config.train.student.embedding_dim}",
+        "global batch": config.train.global_batch,
+        "views per step": step.num_views,
+        "milliseconds per step": 1000 * seconds,
+        "shares of time": shares,
+        "repeats": repeats,
+    }
+    return BenchmarkRun("train_step", device, figures, details)
+
+
+def main(argv: list[str] | None = None) -> BenchmarkRun:
+    """Run the command line; `argv` defaults to the process's."""
+    started = time.perf_counter()
+    parser = common_parser("A squeeze-and-span step, its parts, and the usual tools beside it.")
+    parser.add_argument("--num-samples", type=int, default=2048, help="random samples per domain")
+    arguments = parser.parse_args(argv)
+    config, device = prepare(arguments)
+    if arguments.batch:
+        train = config.train.model_dump() | {"global_batch": arguments.batch}
+        config = config.model_copy(update={"train": TrainConfig.model_validate(train)})
+    with tempfile.TemporaryDirectory() as folder:
+        run = benchmark(config, arguments.num_samples, arguments.repeats, device, Path(folder))
+    publish(run, arguments.json, started)
+    return run
+
+
+if __name__ == "__main__":
+    main()

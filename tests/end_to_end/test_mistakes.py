@@ -1,0 +1,132 @@
+"""A user's mistake gets one line that names the field or file, exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.__main__ import main
+from tests.workspace import Workspace, make_teacher
+
+Cli = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def cli(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
+    """Run the command line in this process; returns (exit code, standard error)."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    for name in ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(stage: str, *overrides: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["pipeline", stage, str(workspace.config), *overrides])
+        capsys.readouterr()
+        try:
+            code = main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def assert_mistake(result: tuple[int, str], *mentions: str) -> None:
+    code, errors = result
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert code == 2, errors
+    assert len(lines) == 1, errors
+    assert "Traceback" not in errors
+    for mention in mentions:
+        assert mention in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "mention"),
+    [
+        ("train.epoch=3", "train.epoch"),
+        ("train.epochs=many", "train.epochs"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.augment.crop_scale=[0.9, 0.1]", "crop_scale"),
+        ("train.global_batch=2", "global_batch"),
+        ("real.source=folder", "path"),
+        ("nonsense", "section.field=value"),
+    ],
+)
+def test_config_mistake_names_the_field(
+    cli: Cli, workspace: Workspace, override: str, mention: str
+) -> None:
+    assert_mistake(cli("real", override), mention)
+    assert not (workspace.folder / "runs").exists()
+    assert not (workspace.folder / "store").exists()
+
+
+def test_config_that_does_not_exist_is_named(cli: Cli, workspace: Workspace) -> None:
+    workspace.config.unlink()
+    assert_mistake(cli("real"), "tiny.yaml")
+
+
+def test_stage_before_its_turn_says_which_command_comes_first(cli: Cli) -> None:
+    assert_mistake(cli("train"), "make real")
+    assert cli("real")[0] == 0
+    assert_mistake(cli("train"), "make generate")
+    assert_mistake(cli("eval"), "make train")
+    assert_mistake(cli("report"), "make train")
+
+
+def test_teacher_that_is_missing_is_named(cli: Cli) -> None:
+    assert_mistake(cli("generate", "teacher.checkpoint=nowhere"), "nowhere", "teacher.checkpoint")
+
+
+def test_teacher_that_is_damaged_is_named(cli: Cli, workspace: Workspace) -> None:
+    path = workspace.folder / "teacher" / "generator.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert_mistake(cli("generate"), "generator.safetensors")
+    assert not (workspace.folder / "store").exists()
+
+
+def test_teacher_of_another_resolution_is_refused(cli: Cli, workspace: Workspace) -> None:
+    make_teacher(workspace.folder / "big", resolution=32)
+    result = cli("generate", f"teacher.checkpoint={workspace.folder / 'big'}")
+    assert_mistake(result, "32", "real.resolution")
+
+
+def test_output_that_cannot_be_written_is_named(cli: Cli, workspace: Workspace) -> None:
+    (workspace.folder / "taken").write_text("a file where a folder should be")
+    assert_mistake(cli("real", f"paths.store={workspace.folder / 'taken'}"), "taken")
+    assert_mistake(cli("generate", f"paths.store={workspace.folder / 'taken'}"), "taken")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
+def test_train_on_a_damaged_shard_names_it(cli: Cli, workspace: Workspace, damage: str) -> None:
+    assert cli("real")[0] == 0
+    assert cli("generate")[0] == 0
+    shard = sorted((workspace.folder / "store" / "teacher").rglob("shard-*.tar"))[1]
+    content = bytearray(shard.read_bytes())
+    if damage == "truncated":
+        shard.write_bytes(content[: len(content) // 2])
+    elif damage == "altered":
+        content[5000] ^= 255
+        shard.write_bytes(content)
+    else:
+        shard.unlink()
+    assert_mistake(cli("train"), shard.name, "make generate")
+    assert not (workspace.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
+
+
+def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli) -> None:
+    assert cli("real")[0] == 0
+    assert cli("generate")[0] == 0
+    assert cli("train", "train.epochs=1")[0] == 0
+    assert_mistake(cli("train", "train.epochs=2"), "train.epochs=1 (now 2)", "name=")
+
+
+def test_workers_that_do_not_divide_the_batch_are_refused(cli: Cli) -> None:
+    assert cli("real")[0] == 0
+    assert cli("generate")[0] == 0
+    assert_mistake(cli("train", "ray.train_workers=3"), "ray.train_workers", "global_batch")

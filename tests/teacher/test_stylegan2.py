@@ -1,0 +1,374 @@
+"""The networks against stored outputs of the reference implementation, and layer by layer."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from nvlabs_pickle import read_network
+from torch import Tensor
+
+from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.features import pool_features
+from pipeline.teacher.stylegan2 import (
+    Discriminator,
+    Generator,
+    NoiseMode,
+    SynthesisLayer,
+    ToRGB,
+    conv_down,
+    conv_up,
+    minibatch_std,
+    resample_filter,
+    upsample_image,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "stylegan2ada-cifar-tiny.pkl"
+GOLDEN_ARCHITECTURE = Architecture(
+    resolution=32,
+    z_dim=24,
+    w_dim=24,
+    num_mapping_layers=2,
+    channel_base=512,
+    channel_max=20,
+    conv_clamp=256,
+    mbstd_group_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Tensor]:
+    with np.load(GOLDEN.with_suffix(".npz")) as arrays:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@pytest.fixture(scope="module")
+def golden_generator() -> Generator:
+    generator = Generator(GOLDEN_ARCHITECTURE)
+    generator.load_state_dict(read_network(GOLDEN, "G_ema")[1], strict=True)
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def golden_discriminator() -> Discriminator:
+    discriminator = Discriminator(GOLDEN_ARCHITECTURE)
+    discriminator.load_state_dict(read_network(GOLDEN, "D")[1], strict=True)
+    return discriminator.eval().requires_grad_(False)
+
+
+def assert_golden(found: Tensor, wanted: Tensor) -> None:
+    """Both sides are float32; folded filters and demodulated outputs change the order of sums."""
+    assert found.shape == wanted.shape
+    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+def test_mapping_golden_latents_give_the_stored_ws(
+    golden_generator: Generator, expected: dict[str, Tensor]
+) -> None:
+    assert_golden(golden_generator.mapping(expected["z"]), expected["ws"])
+
+
+def test_mapping_golden_latents_truncated_give_the_stored_ws(
+    golden_generator: Generator, expected: dict[str, Tensor]
+) -> None:
+    ws = golden_generator.mapping(expected["z"], 0.7)
+    assert_golden(ws, expected["ws_truncated_psi_0_7"])
+
+
+@pytest.mark.parametrize(
+    ("noise", "name"), [("const", "image_const_noise"), ("none", "image_no_noise")]
+)
+def test_generator_golden_latents_give_the_stored_images(
+    golden_generator: Generator, expected: dict[str, Tensor], noise: NoiseMode, name: str
+) -> None:
+    assert_golden(golden_generator(expected["z"], noise).image, expected[name])
+
+
+def test_generator_golden_latents_give_the_stored_pooled_features(
+    golden_generator: Generator, expected: dict[str, Tensor]
+) -> None:
+    features = golden_generator(expected["z"], "const").features
+    assert list(features) == ["b4", "b8", "b16", "b32"]
+    for name, block in features.items():
+        assert_golden(block.mean((2, 3)), expected[f"pooled.synthesis.{name}"])
+    stored = [expected[f"pooled.synthesis.{name}"] for name in features]
+    assert_golden(pool_features(features), torch.cat(stored, 1))
+
+
+def test_generator_stored_maps_given_as_noise_equal_const_noise(
+    golden_generator: Generator, expected: dict[str, Tensor]
+) -> None:
+    maps = [
+        layer.noise_const[None, None]
+        for layer in golden_generator.modules()
+        if isinstance(layer, SynthesisLayer)
+    ]
+    resolutions = golden_generator.synthesis.noise_resolutions
+    assert [len(map_[0, 0]) for map_ in maps] == resolutions
+    found = golden_generator(expected["z"], maps)
+    assert_golden(found.image, expected["image_const_noise"])
+
+
+def test_generator_wrong_number_of_noise_maps_is_refused(golden_generator: Generator) -> None:
+    with pytest.raises(ValueError, match="noise: expected 7 maps, got 1"):
+        golden_generator(torch.zeros(1, 24), [torch.zeros(1, 1, 4, 4)])
+
+
+def test_discriminator_golden_images_give_the_stored_logits_and_features(
+    golden_discriminator: Discriminator, expected: dict[str, Tensor]
+) -> None:
+    images = expected["image_const_noise"]
+    assert_golden(golden_discriminator(images), expected["logits"])
+    x = images
+    for name in ("b32", "b16", "b8"):
+        x = golden_discriminator.get_submodule(name)(x)
+        assert_golden(x.mean((2, 3)), expected[f"discriminator.{name}"])
+
+
+def test_read_network_constructor_arguments_are_the_architectures() -> None:
+    arguments, _ = read_network(GOLDEN, "G_ema")
+    assert arguments["z_dim"] == GOLDEN_ARCHITECTURE.z_dim
+    assert arguments["img_resolution"] == GOLDEN_ARCHITECTURE.resolution
+
+
+class RunCommand:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+class LoadStorage:
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
+        return torch.storage._load_from_bytes, (self.payload,)
+
+
+def test_read_network_pickle_that_runs_a_command_is_refused(tmp_path: Path) -> None:
+    path, trace = tmp_path / "hostile.pkl", tmp_path / "trace"
+    path.write_bytes(pickle.dumps({"G_ema": RunCommand(f"touch {trace}")}))
+    with pytest.raises(pickle.UnpicklingError, match="not on the list"):
+        read_network(path, "G_ema")
+    assert not trace.exists()
+
+
+def test_read_network_storage_that_runs_a_command_is_refused(tmp_path: Path) -> None:
+    path, trace = tmp_path / "hostile.pkl", tmp_path / "trace"
+    payload = io.BytesIO()
+    torch.save(RunCommand(f"touch {trace}"), payload)
+    path.write_bytes(pickle.dumps({"G_ema": LoadStorage(payload.getvalue())}))
+    with pytest.raises(pickle.UnpicklingError):
+        read_network(path, "G_ema")
+    assert not trace.exists()
+
+
+# References of the resampling layers, as the StyleGAN2 papers state them. All in float64.
+
+
+def fir_depthwise(x: Tensor, fir: Tensor, stride: int = 1) -> Tensor:
+    channels = x.shape[1]
+    weight = fir.flip(0, 1).expand(channels, 1, *fir.shape)
+    return F.conv2d(x, weight, stride=stride, groups=channels)
+
+
+def reference_conv_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return fir_depthwise(F.pad(x, [1, 1, 1, 1]), 4 * fir)
+
+
+def reference_conv_down(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
+    return F.conv2d(fir_depthwise(F.pad(x, [2, 2, 2, 2]), fir), weight, stride=2)
+
+
+def reference_upsample_image(image: Tensor, fir: Tensor) -> Tensor:
+    batch, channels, side, _ = image.shape
+    sparse = image.new_zeros(batch, channels, side, 2, side, 2)
+    sparse[:, :, :, 0, :, 0] = image
+    sparse = sparse.reshape(batch, channels, 2 * side, 2 * side)
+    return fir_depthwise(F.pad(sparse, [2, 1, 2, 1]), 4 * fir)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+FIR = resample_filter().double()
+Resample = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def test_resample_filter_is_the_binomial_low_pass() -> None:
+    taps = [1.0, 3.0, 3.0, 1.0]
+    expected_filter = torch.tensor([[a * b / 64 for b in taps] for a in taps])
+    torch.testing.assert_close(resample_filter(), expected_filter)
+
+
+@pytest.mark.parametrize("side", [2, 4, 6])
+@pytest.mark.parametrize(
+    ("function", "reference"),
+    [(conv_up, reference_conv_up), (conv_down, reference_conv_down)],
+    ids=["up", "down"],
+)
+def test_resampling_convolution_value_and_gradients_equal_the_two_step_reference(
+    function: Resample, reference: Resample, side: int
+) -> None:
+    x, weight = draw(2, 3, side, side).requires_grad_(), draw(5, 3, 3, 3, seed=1).requires_grad_()
+    found, wanted = function(x, weight, FIR), reference(x, weight, FIR)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    direction = draw(*wanted.shape, seed=2)
+    gradients = torch.autograd.grad(found, (x, weight), direction)
+    wanted_gradients = torch.autograd.grad(wanted, (x, weight), direction)
+    torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("function", "reference"),
+    [(conv_up, reference_conv_up), (conv_down, reference_conv_down)],
+    ids=["up", "down"],
+)
+def test_resampling_convolution_second_derivatives_equal_the_reference(
+    function: Resample, reference: Resample
+) -> None:
+    def penalty_gradients(resample: Resample) -> tuple[Tensor, ...]:
+        """Gradients of an R1-like penalty: of the squared gradient of a non-linear output."""
+        x, weight = draw(2, 3, 4, 4).requires_grad_(), draw(5, 3, 3, 3, seed=1).requires_grad_()
+        score = F.softplus(resample(x, weight, FIR)).sum()
+        (gradient,) = torch.autograd.grad(score, x, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), (x, weight))
+
+    found, wanted = penalty_gradients(function), penalty_gradients(reference)
+    assert all(gradient.abs().max() > 1e-3 for gradient in wanted)
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_conv_down_gradient_and_gradgrad_pass_the_finite_difference_check() -> None:
+    x, weight = draw(1, 2, 4, 4).requires_grad_(), draw(2, 2, 3, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: conv_down(a, b, FIR), (x, weight))
+    assert torch.autograd.gradgradcheck(lambda a, b: conv_down(a, b, FIR), (x, weight))
+
+
+def test_upsample_image_value_and_gradient_equal_zero_insertion_and_filter() -> None:
+    image = draw(2, 3, 5, 5).requires_grad_()
+    found, wanted = upsample_image(image, FIR), reference_upsample_image(image, FIR)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    direction = draw(*wanted.shape, seed=2)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, image, direction), torch.autograd.grad(wanted, image, direction)
+    )
+
+
+def test_upsample_image_constant_stays_constant_inside() -> None:
+    image = torch.full((1, 1, 6, 6), 0.7)
+    inside = upsample_image(image, resample_filter())[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.7))
+
+
+def randomise(module: torch.nn.Module, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.data = parameter.data.double() + 0.5 * values
+    for name, buffer in module.named_buffers():
+        module.get_buffer(name).data = buffer.double()
+
+
+def reference_style(layer: SynthesisLayer | ToRGB, w: Tensor) -> Tensor:
+    return w @ layer.affine.weight.T / w.shape[1] ** 0.5 + layer.affine.bias
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("clamp", [None, 1.5])
+def test_synthesis_layer_equals_per_sample_modulated_weights(up: bool, clamp: float | None) -> None:
+    arch = Architecture(8, 6, 6, 2, 64, 8, conv_clamp=clamp)
+    layer = SynthesisLayer(3, 4, 8 if up else 4, arch, up=up)
+    randomise(layer)
+    x, w = draw(5, 3, 4, 4), draw(5, 6, seed=1)
+    noise = draw(5, 1, 8 if up else 4, 8 if up else 4, seed=2)
+    styles = reference_style(layer, w)
+    outputs = []
+    for sample, style, map_ in zip(x, styles, noise, strict=True):
+        weight = layer.weight * style[None, :, None, None]
+        weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        convolved = (
+            reference_conv_up(sample[None], weight, FIR)
+            if up
+            else F.conv2d(sample[None], weight, padding=1)
+        )[0]
+        y = convolved + map_ * layer.noise_strength + layer.bias[:, None, None]
+        y = torch.where(y > 0, y, 0.2 * y) * 2**0.5
+        outputs.append(y if clamp is None else y.clamp(-clamp, clamp))
+    found = layer(x, w, noise)
+    # the 1e-8 stands beside the sum before or after the style is applied; otherwise float64
+    torch.testing.assert_close(found, torch.stack(outputs), rtol=1e-6, atol=1e-7)
+
+
+def test_synthesis_layer_noise_modes_add_the_stored_map_or_nothing() -> None:
+    layer = SynthesisLayer(3, 4, 4, Architecture(8, 6, 6, 2, 64, 8), up=False)
+    randomise(layer)
+    x, w = draw(2, 3, 4, 4), draw(2, 6, seed=1)
+    stored = layer.noise_const.expand(2, 1, 4, 4)
+    torch.testing.assert_close(layer(x, w, "const"), layer(x, w, stored))
+    torch.testing.assert_close(layer(x, w, "none"), layer(x, w, torch.zeros_like(stored)))
+
+
+def test_to_rgb_equals_per_sample_modulated_weights_without_demodulation() -> None:
+    layer = ToRGB(4, Architecture(8, 6, 6, 2, 64, 8))
+    randomise(layer)
+    x, w = draw(3, 4, 4, 4), draw(3, 6, seed=1)
+    styles = reference_style(layer, w) / 4**0.5
+    expected_images = torch.stack(
+        [
+            F.conv2d(sample[None], layer.weight * style[None, :, None, None], layer.bias)[0]
+            for sample, style in zip(x, styles, strict=True)
+        ]
+    )
+    torch.testing.assert_close(layer(x, w), expected_images, rtol=1e-10, atol=1e-12)
+
+
+def reference_minibatch_std(x: Tensor, group: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    num_groups = batch // group
+    result = torch.zeros(batch, 1, height, width, dtype=x.dtype)
+    for first in range(num_groups):
+        members = range(first, batch, num_groups)
+        total = 0.0
+        for c in range(channels):
+            for i in range(height):
+                for j in range(width):
+                    values = [x[n, c, i, j].item() for n in members]
+                    mean = sum(values) / group
+                    total += (sum((v - mean) ** 2 for v in values) / group + 1e-8) ** 0.5
+        for n in members:
+            result[n] = total / (channels * height * width)
+    return torch.cat([x, result], 1)
+
+
+@pytest.mark.parametrize(("batch", "size", "group"), [(8, 4, 4), (8, 32, 8), (4, 1, 1), (6, 2, 2)])
+def test_minibatch_std_equals_loops_over_the_groups(batch: int, size: int, group: int) -> None:
+    x = draw(batch, 2, 3, 3)
+    wanted = reference_minibatch_std(x, group)
+    torch.testing.assert_close(minibatch_std(x, size), wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_architecture_widths_and_ws_follow_the_papers_formulas() -> None:
+    arch = Architecture(32, 512, 512, 2, 32768, 512)
+    assert arch.block_resolutions == [4, 8, 16, 32]
+    assert [arch.num_channels(r) for r in (4, 32, 64, 128)] == [512, 512, 512, 256]
+    assert arch.num_ws == 8
+
+
+@pytest.mark.parametrize("resolution", [4, 12, 33])
+def test_architecture_impossible_resolution_is_refused(resolution: int) -> None:
+    with pytest.raises(ValueError, match="resolution"):
+        Architecture(resolution, 8, 8, 2, 64, 8)

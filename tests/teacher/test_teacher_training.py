@@ -1,0 +1,198 @@
+"""Teacher training on tiny networks: exact resumption, adaptive augmentation, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config import TeacherConfig
+from pipeline.teacher.augment import AdaController, augment
+from pipeline.teacher.train import TeacherTrainer, build_architecture, train_teacher
+from shards.errors import UserError
+
+CPU = torch.device("cpu")
+NUM_REAL = 20
+BATCH = 8
+CONFIG = TeacherConfig(
+    z_dim=8,
+    w_dim=8,
+    channel_base=64,
+    channel_max=8,
+    mbstd_group_size=4,
+    global_batch=BATCH,
+    num_images=6 * BATCH,
+    r1_gamma=0.5,
+    r1_interval=2,
+    ema_images=40,
+    ada_images=100,
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_REAL, 3, 16, 16)).astype(np.uint8)
+
+
+def create(config: TeacherConfig = CONFIG) -> TeacherTrainer:
+    return TeacherTrainer.create(config, build_architecture(config, 16), CPU)
+
+
+def train(folder: Path, num_steps: int, fingerprint: str = "f") -> TeacherTrainer:
+    trainer = create(CONFIG.model_copy(update={"num_images": num_steps * BATCH}))
+    train_teacher(trainer, lambda rows: IMAGES[rows], NUM_REAL, folder, fingerprint)
+    return trainer
+
+
+def assert_same_state(found: TeacherTrainer, expected: TeacherTrainer) -> None:
+    torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)
+
+
+def test_train_teacher_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    expected = train(tmp_path / "whole", 6)
+    train(tmp_path / "parts", 3)
+    found = train(tmp_path / "parts", 6)
+    assert found.images_seen == 6 * BATCH
+    assert_same_state(found, expected)
+
+
+def test_trainer_state_loaded_into_fresh_networks_goes_on_exactly(tmp_path: Path) -> None:
+    real = torch.from_numpy(IMAGES[:BATCH]).float() / 127.5 - 1
+    first, second = create(), create()
+    for _ in range(3):
+        first.step(real)
+    second.load_state_dict(first.state_dict())
+    assert first.step(real) == second.step(real)
+    assert_same_state(second, first)
+
+
+def test_train_teacher_moves_generator_and_its_average_apart(tmp_path: Path) -> None:
+    trainer, fresh = train(tmp_path, 6), create()
+    start = fresh.generator.state_dict()["synthesis.b16.conv1.weight"]
+    now = trainer.generator.state_dict()["synthesis.b16.conv1.weight"]
+    average = trainer.generator_ema.state_dict()["synthesis.b16.conv1.weight"]
+    assert (now - start).abs().max() > 0
+    assert 0 < (average - now).abs().max()
+    assert trainer.generator.mapping.w_avg.abs().max() > 0
+
+
+def test_trainer_fresh_networks_depend_on_the_seed_only() -> None:
+    torch.manual_seed(1)
+    first = create()
+    torch.manual_seed(2)
+    assert_same_state(create(), first)
+    other = create(CONFIG.model_copy(update={"seed": 1}))
+    assert not torch.equal(
+        other.generator.synthesis.get_submodule("b4").const,  # type: ignore[arg-type]
+        first.generator.synthesis.get_submodule("b4").const,  # type: ignore[arg-type]
+    )
+
+
+def test_train_teacher_state_of_other_settings_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(UserError, match=r"state\.pt.*other settings"):
+        train(tmp_path, 4, fingerprint="another")
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("num_bytes", [0, 100, 50_000])
+def test_train_teacher_truncated_state_is_named(tmp_path: Path, num_bytes: int) -> None:
+    train(tmp_path, 2)
+    path = tmp_path / "state.pt"
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(UserError, match=r"state\.pt"):
+        train(tmp_path, 4)
+
+
+def test_train_teacher_torn_metrics_line_does_not_stop_a_resumption(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"images_seen": 24, "loss_gen')
+    train(tmp_path, 4)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images_seen"] for line in lines] == [2 * BATCH, 4 * BATCH]
+
+
+def test_train_teacher_metrics_of_lost_progress_are_cut_back(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({**line, "images_seen": 3 * BATCH}) + "\n")
+    train(tmp_path, 4)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images_seen"] for line in lines] == [2 * BATCH, 4 * BATCH]
+
+
+def test_train_teacher_diverging_training_stops_and_leaves_no_state(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(UserError, match="not finite"):
+        train_teacher(create(config), lambda rows: IMAGES[rows], NUM_REAL, tmp_path, "f")
+    assert not (tmp_path / "state.pt").exists()
+
+
+def logits(value: float, count: int = 10) -> Tensor:
+    return torch.full((count, 1), value)
+
+
+def test_ada_controller_overconfident_discriminator_raises_p_to_one_and_no_further() -> None:
+    ada = AdaController(target=0.6, num_images=100)
+    values = []
+    for _ in range(40):
+        ada.update(logits(3.0))
+        values.append(ada.p)
+    assert max(values) == 1
+    steps = np.diff([0.0, *values])
+    assert np.abs(steps).max() <= 10 / 100 + 1e-9
+    rising = values.index(max(values))
+    assert (steps[rising - 5 : rising + 1] > 0).all()
+
+
+def test_ada_controller_unsure_discriminator_lowers_p_to_zero_and_no_further() -> None:
+    ada = AdaController(target=0.6, num_images=100, p=0.5)
+    for _ in range(20):
+        ada.update(logits(-1.0))
+    assert ada.p == 0
+
+
+def test_ada_controller_settles_where_the_sign_meets_its_target() -> None:
+    ada = AdaController(target=0.6, num_images=1000)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2000):
+        sign = 1.0 - ada.p  # a discriminator that augmentation fools more and more
+        chosen = torch.rand(10, 1, generator=generator) < (1 + sign) / 2
+        ada.update(torch.where(chosen, 1.0, -1.0))
+    assert ada.p == pytest.approx(0.4, abs=0.15)
+
+
+def draw_images(batch: int = 64) -> Tensor:
+    return torch.rand(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_augment_at_zero_probability_returns_the_images() -> None:
+    images = draw_images()
+    found = augment(images, 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, images, rtol=0, atol=0)
+
+
+def test_augment_at_full_probability_changes_every_image_repeatably() -> None:
+    images = draw_images()
+    first, second = (augment(images, 1.0, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert first.shape == images.shape
+    assert (first - images).abs().amax((1, 2, 3)).min() > 1e-3
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_augment_at_a_small_probability_leaves_most_images() -> None:
+    images = draw_images(200)
+    found = augment(images, 0.05, torch.Generator().manual_seed(0))
+    # float32 resampling grid: an untouched image is read back within 1e-5 of its range
+    untouched = ((found - images).abs().amax((1, 2, 3)) < 1e-4).float().mean().item()
+    assert untouched == pytest.approx(0.95**7, abs=0.12)
+
+
+def test_augment_passes_gradients_to_the_images() -> None:
+    images = draw_images(4).requires_grad_()
+    augment(images, 1.0, torch.Generator().manual_seed(0)).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().amax((1, 2, 3)).min() > 0

@@ -1,0 +1,191 @@
+"""Two workers reproduce one: loss, gradients, two optimiser steps, and the batches themselves."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from tiny_shards import TRAIN_CONFIG, open_training_shards
+from torch import nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.config import AugmentConfig
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.distributed import gather_batch, num_workers, synchronise_batch_norm
+from pipeline.train.loop import build_method
+from pipeline.train.methods import Batch
+
+CPU = torch.device("cpu")
+NUM_STEPS = 2
+BLURRED = TRAIN_CONFIG.model_copy(update={"augment": AugmentConfig(blur_p=0.5, rotation_deg=10)})
+
+
+def run_steps(folder: Path, rank: int, workers: int) -> dict[str, Any]:
+    """Two float64 optimiser steps of one worker; its losses, first gradients and final state."""
+    torch.set_num_threads(1)
+    shards = open_training_shards(folder)
+    stream = BatchStream(shards, TRAIN_CONFIG, CPU, rank=rank, num_workers=workers)
+    method = build_method(TRAIN_CONFIG, shards.block_channels).double()
+    method = synchronise_batch_norm(method, CPU)
+    wrapped: nn.Module = method
+    if workers > 1:
+        wrapped = DistributedDataParallel(method, broadcast_buffers=False)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    result: dict[str, Any] = {"losses": [], "metrics": []}
+    wrapped.train()
+    for step in range(NUM_STEPS):
+        batch = stream.batch(step)
+        batch = Batch(*(getattr(batch, field.name).double() for field in fields(batch)))
+        output = wrapped(batch)
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        if step == 0:
+            result["gradients"] = {
+                name: parameter.grad.clone()
+                for name, parameter in method.named_parameters()
+                if parameter.grad is not None
+            }
+        optimizer.step()
+        result["losses"].append(output.loss.detach())
+        result["metrics"].append(output.metrics())
+    result["state"] = method.state_dict()
+    return result
+
+
+def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
+    )
+    torch.save(run_steps(folder, rank, workers), scratch / f"worker-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(
+    training_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What one process computes, and what each of two does."""
+    scratch = tmp_path_factory.mktemp("workers")
+    spawn(run_worker, (2, training_folder, scratch), nprocs=2)
+    workers = [torch.load(scratch / f"worker-{rank}.pt") for rank in range(2)]
+    threads = torch.get_num_threads()
+    alone = run_steps(training_folder, 0, 1)
+    torch.set_num_threads(threads)
+    return alone, workers
+
+
+# Everything is float64 on both sides, so only the order of sums differs: relative 1e-16 per sum,
+# times the condition of a batch-normalised network of some 25 layers, stays far below 1e-9. A
+# statistic taken per worker or a gradient off by a factor would show in the first digit.
+RTOL, ATOL = 1e-7, 1e-10
+
+
+def test_two_workers_loss_and_metrics_equal_one_workers(
+    results: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    alone, workers = results
+    for worker in workers:
+        torch.testing.assert_close(worker["losses"], alone["losses"], rtol=RTOL, atol=ATOL)
+        for found, expected in zip(worker["metrics"], alone["metrics"], strict=True):
+            assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_workers_parameter_gradients_equal_one_workers(
+    results: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    alone, workers = results
+    assert alone["gradients"]
+    for worker in workers:
+        torch.testing.assert_close(worker["gradients"], alone["gradients"], rtol=RTOL, atol=ATOL)
+
+
+def test_two_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
+    results: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    alone, workers = results
+    assert any(name.endswith("running_var") for name in alone["state"])
+    for worker in workers:
+        torch.testing.assert_close(worker["state"], alone["state"], rtol=RTOL, atol=ATOL)
+
+
+def test_gather_batch_single_process_returns_the_batch() -> None:
+    batch = torch.randn(3, 2)
+    assert num_workers() == 1
+    torch.testing.assert_close(gather_batch(batch), batch, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("step", [0, 3, 11])
+def test_batch_stream_parts_of_all_ranks_are_the_single_workers_batch(
+    training_shards: TrainingShards, workers: int, step: int
+) -> None:
+    def stream(rank: int, of: int) -> BatchStream:
+        return BatchStream(training_shards, BLURRED, CPU, rank=rank, num_workers=of)
+
+    whole = stream(0, 1).batch(step)
+    parts = [stream(rank, workers).batch(step) for rank in range(workers)]
+    for field in fields(Batch):
+        joined = torch.cat([getattr(part, field.name) for part in parts])
+        # pooled features are copied; images pass float32 kernels whose vectorisation may depend
+        # on the batch size, at values up to 3: a few units in the last place
+        tolerance = 0.0 if field.name == "pooled" else 1e-5
+        torch.testing.assert_close(
+            joined, getattr(whole, field.name), rtol=0, atol=tolerance, msg=field.name
+        )
+
+
+def test_batch_stream_batch_is_a_function_of_the_step(training_shards: TrainingShards) -> None:
+    first = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
+    second = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
+    for step in range(5):
+        first.batch(step)
+    for field in fields(Batch):
+        found, expected = (getattr(stream.batch(2), field.name) for stream in (first, second))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
+    training_shards: TrainingShards,
+) -> None:
+    still = AugmentConfig(
+        crop_scale=(1, 1), crop_ratio=(1, 1), flip_p=0, jitter_p=0, grayscale_p=0, blur_p=0
+    )
+    config = TRAIN_CONFIG.model_copy(
+        update={"augment": still, "pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
+    )
+    batch = BatchStream(training_shards, config, CPU, rank=0, num_workers=1).batch(1)
+    pool = training_shards.synthetic
+    features = torch.from_numpy(pool.gather("features", range(len(pool)))).float()
+    images = torch.from_numpy(pool.gather("image", range(len(pool)))).float() / 255
+    for image, pooled in zip(batch.synthetic, batch.pooled, strict=True):
+        row = int((features == pooled).all(1).nonzero())
+        torch.testing.assert_close(image, images[row], rtol=0, atol=1e-4)
+
+
+def test_batch_stream_one_pass_of_steps_shows_every_pool_sample_once(
+    training_shards: TrainingShards,
+) -> None:
+    stream = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
+    pool = training_shards.synthetic
+    steps = len(pool) // TRAIN_CONFIG.num_synthetic
+    shown = torch.cat([stream.batch(step).pooled for step in range(steps)])
+    features = torch.from_numpy(pool.gather("features", range(len(pool)))).float()
+    assert sorted(shown.tolist()) == sorted(features.tolist())
+
+
+def test_batch_stream_two_views_of_a_real_image_differ(training_shards: TrainingShards) -> None:
+    batch = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1).batch(0)
+    assert (batch.real_first - batch.real_second).abs().amax((1, 2, 3)).min() > 0.01
+
+
+def test_batch_stream_batch_not_divisible_by_workers_is_refused(
+    training_shards: TrainingShards,
+) -> None:
+    with pytest.raises(ValueError, match="divide"):
+        BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=3)

@@ -1,0 +1,220 @@
+"""Training that is killed and goes on, and training that must stop."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_shards import SCHEMA, TRAIN_CONFIG, open_training_shards
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from pipeline.backbone import load_backbone
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.loop import learning_rate, steps_per_epoch, train
+from shards.errors import UserError
+from shards.manifest import Manifest, write_manifest
+from shards.reader import ShardReader
+from shards.schema import encode_meta
+from shards.writer import shard_name, write_shard
+
+CPU = torch.device("cpu")
+CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
+STEPS_PER_REPORT = 10
+
+
+class Killed(Exception):
+    pass
+
+
+def ignore(_samples_seen: int, _metrics: dict[str, float]) -> None:
+    pass
+
+
+def kill(_samples_seen: int, _metrics: dict[str, float]) -> None:
+    raise Killed
+
+
+def run(
+    shards: TrainingShards, folder: Path, fingerprint: str = "f", report: Any = ignore, **changes: Any
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    train(CONFIG.model_copy(update=changes), shards, folder, CPU, fingerprint, report)
+    return folder
+
+
+def run_until_killed(shards: TrainingShards, folder: Path, **changes: Any) -> Path:
+    with pytest.raises(Killed):
+        run(shards, folder, report=kill, **changes)
+    return folder
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(training_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return run(open_training_shards(training_folder), folder)
+
+
+def assert_same_training(found: Path, expected: Path) -> None:
+    for name in ("student.safetensors", "metrics.jsonl"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_train_killed_and_resumed_equals_uninterrupted(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = run_until_killed(training_shards, tmp_path / "run")
+    assert not (folder / "student.safetensors").exists()
+    assert_same_training(run(training_shards, folder), uninterrupted)
+
+
+def test_train_killed_twice_with_a_torn_metrics_line_equals_uninterrupted(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = run_until_killed(training_shards, tmp_path / "run")
+    run_until_killed(training_shards, folder)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"samples_seen": 176, "lo')
+    assert_same_training(run(training_shards, folder), uninterrupted)
+
+
+def test_train_killed_before_its_first_checkpoint_equals_uninterrupted(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = run_until_killed(training_shards, tmp_path / "run", checkpoint_interval_s=3600.0)
+    assert not (folder / "checkpoint.pt").exists()
+    assert_same_training(run(training_shards, folder), uninterrupted)
+
+
+def test_train_finished_run_started_again_changes_nothing(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = run(training_shards, tmp_path / "run")
+    assert_same_training(run(training_shards, folder, report=kill), uninterrupted)
+
+
+def test_train_metrics_have_one_line_per_report_keyed_by_samples_seen(uninterrupted: Path) -> None:
+    lines = read_metrics(uninterrupted)
+    assert [line["samples_seen"] for line in lines] == [160, 320]
+    assert [line["epoch"] for line in lines] == [5, 10]
+    for line in lines:
+        assert {"loss", "squeeze_invariance", "span_variance", "synthetic_effective_rank"} < set(
+            line
+        )
+        assert all(math.isfinite(value) for value in line.values())
+
+
+def test_train_reports_every_logged_step(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    reports: list[dict[str, float]] = []
+    run(
+        training_shards,
+        tmp_path / "run",
+        report=lambda seen, metrics: reports.append({"samples_seen": seen, **metrics}),
+    )
+    assert reports == read_metrics(uninterrupted)
+
+
+def test_train_moves_the_student_and_depends_on_the_seed(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    student = load_file(uninterrupted / "student.safetensors")
+    other = load_file(run(training_shards, tmp_path / "run", seed=4) / "student.safetensors")
+    assert not torch.equal(student["conv1.weight"], other["conv1.weight"])
+    assert student["layer1.0.bn2.weight"].abs().max() > 0
+
+
+def test_train_exports_the_backbone_under_torchvisions_names(uninterrupted: Path) -> None:
+    path = uninterrupted / "student.safetensors"
+    names = set(ResNet(BasicBlock, [2, 2, 2, 2]).state_dict())
+    assert set(load_file(path)) == names - {"fc.weight", "fc.bias"}
+    assert load_backbone(CONFIG.student, path).representation_dim == 64
+
+
+def write_pool(folder: Path, features: np.ndarray) -> ShardReader:
+    count = len(features)
+    generator = np.random.default_rng(0)
+    batch = {
+        "features": features,
+        "image": generator.integers(0, 256, (count, *SCHEMA.column("image").shape)).astype(np.uint8),
+        "meta": encode_meta({"index": index} for index in range(count)),
+        "w": np.zeros((count, *SCHEMA.column("w").shape), dtype=np.float16),
+    }
+    shard = write_shard(folder / shard_name(0), SCHEMA, 0, [batch])
+    write_manifest(folder, Manifest(SCHEMA, (shard,)))
+    return ShardReader(folder, remedy="write them")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_checkpoint(
+    training_shards: TrainingShards, tmp_path: Path, value: float
+) -> None:
+    features = np.random.default_rng(1).standard_normal(
+        (96, *SCHEMA.column("features").shape)
+    ).astype(np.float16)  # fmt: skip
+    clean = replace(training_shards, synthetic=write_pool(tmp_path / "clean", features))
+    step = STEPS_PER_REPORT - 1
+    stream = BatchStream(clean, CONFIG, CPU, rank=0, num_workers=1)
+    poisoned_row = features.tolist().index(stream.batch(step).pooled[3].tolist())
+    features[poisoned_row, 0] = value
+    poisoned = replace(training_shards, synthetic=write_pool(tmp_path / "poisoned", features))
+
+    with pytest.raises(UserError, match=f"step {step}"):
+        run(poisoned, tmp_path / "run")
+    found = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    # the same steps on clean features, killed while reporting the step that found the poison
+    killed = run_until_killed(clean, tmp_path / "killed")
+    expected = torch.load(killed / "checkpoint.pt", weights_only=True)
+    assert found["samples_seen"] == step * CONFIG.global_batch
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert not (tmp_path / "run" / "student.safetensors").exists()
+
+
+def test_train_checkpoint_of_another_fingerprint_is_refused(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    folder = run_until_killed(training_shards, tmp_path / "run")
+    before = (folder / "checkpoint.pt").read_bytes()
+    with pytest.raises(UserError, match=r"checkpoint\.pt.*other settings"):
+        run(training_shards, folder, fingerprint="another")
+    assert (folder / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("num_bytes", [0, 100, 50_000])
+def test_train_truncated_checkpoint_is_named(
+    training_shards: TrainingShards, tmp_path: Path, num_bytes: int
+) -> None:
+    folder = run_until_killed(training_shards, tmp_path / "run")
+    path = folder / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+        run(training_shards, folder)
+
+
+def test_learning_rate_is_linear_in_the_batch_and_a_cosine_over_epochs() -> None:
+    config = CONFIG.model_copy(
+        update={"learning_rate": 0.03, "global_batch": 512, "epochs": 800}
+    )
+    assert learning_rate(config, 0) == pytest.approx(0.06)
+    assert learning_rate(config, 400) == pytest.approx(0.03)
+    assert learning_rate(config, 200) == pytest.approx(0.06 * (1 + math.sqrt(0.5)) / 2)
+    assert learning_rate(config, 800) == pytest.approx(0, abs=1e-12)
+    rates = [learning_rate(config, epoch) for epoch in range(801)]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(("num_real", "steps"), [(50_000, 97), (512, 1), (100, 1), (1024, 2)])
+def test_steps_per_epoch_is_the_papers_and_at_least_one(num_real: int, steps: int) -> None:
+    config = CONFIG.model_copy(update={"global_batch": 512})
+    assert steps_per_epoch(config, num_real) == steps
