@@ -1,1 +1,1 @@
-"""Benchmarks: each prints a table of ratios measured side by side in one run. No stage imports them."""
+"""Benchmarks: each prints a table of ratios measured side by side. No stage needs them."""

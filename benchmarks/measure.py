@@ -1,7 +1,7 @@
-"""What the benchmarks share: interleaved timing, the options both take, and the description of a run.
+"""What the benchmarks share: interleaved timing, common options, and the description of a run.
 
-Rivals are timed turn by turn in one process, so that a noisy neighbour or a clock that drops slows all of them;
-figures are medians over the turns.
+Rivals are timed turn by turn in one process, so that a noisy neighbour or a clock that drops slows
+all of them; figures are medians over the turns.
 """
 
 from __future__ import annotations
@@ -84,13 +84,15 @@ def prepare(arguments: argparse.Namespace) -> tuple[Config, torch.device]:
 
 
 def set_tf32(enabled: bool) -> None:
-    """TF32 or full float32 in cuDNN's convolutions; matrix products stay float32, torch's default."""
-    torch.backends.cudnn.conv.fp32_precision = "tf32" if enabled else "ieee"
+    """TF32 or full float32 in cuDNN's convolutions; matrix products stay float32."""
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    convolutions.fp32_precision = "tf32" if enabled else "ieee"
 
 
 def uses_tf32() -> bool:
     """Whether convolutions on a GPU use TF32; torch's default is that they do."""
-    return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    return bool(convolutions.fp32_precision == "tf32")
 
 
 def synchronise(device: torch.device) -> None:
@@ -154,7 +156,7 @@ def _cpu_name() -> str:
 
 
 def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
-    """Print the table; with `json_path` leave figures, command, commit, versions, device and seconds there."""
+    """Print the table; with `json_path` leave there too what was found, on what, by which code."""
     device = describe_device(run.device)
     table = Table(title=f"{run.benchmark} – {device['name']}, {device['precision']}")
     for heading in ("", "rate", "rival", "rival's rate", "ratio"):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.config import Config
 from pipeline.seeding import numpy_generator
 from pipeline.teacher.train import build_architecture
@@ -18,7 +16,7 @@ from shards.writer import shard_name, write_shard
 
 
 def write_random_shards(config: Config, num_samples: int, folder: Path) -> None:
-    """Write `num_samples` samples each to `folder`/real and `folder`/synthetic, at `config`'s sizes."""
+    """Write `num_samples` to each of `folder`/real and `folder`/synthetic, at `config`'s sizes."""
     arch = build_architecture(config.teacher, config.real.resolution)
     blocks = [(f"b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
     schemas = {

@@ -1,9 +1,9 @@
-"""StyleGAN2-ADA's own formulation of the generator, the rival of `pipeline/teacher/stylegan2.py`, on the same weights.
+"""StyleGAN2-ADA's own formulation of our generator (`pipeline/teacher/stylegan2.py`), same weights.
 
-Written from the papers (Karras et al. 2020, Eq. 1-3 and Fig. 2) in plain torch: every sample has its own modulated
-and demodulated weights, applied by one grouped convolution over the batch; an up-convolution is a transposed
-stride-2 convolution followed by a depthwise FIR. The original runs FIR and activation as CUDA kernels of its own on
-GPUs, which this does not have; on CPUs it falls back to what is here.
+Written from the papers (Karras et al. 2020, Eq. 1-3 and Fig. 2) in plain torch: every sample has
+its own modulated and demodulated weights, applied by one grouped convolution over the batch; an
+up-convolution is a transposed stride-2 convolution followed by a depthwise FIR. On GPUs the
+original runs FIR and activation as CUDA kernels of its own, which this does not have.
 """
 
 from __future__ import annotations

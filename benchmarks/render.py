@@ -1,8 +1,9 @@
-"""`python -m benchmarks.render`: rendering a teacher, against StyleGAN2-ADA's own formulation on the same weights.
+"""`python -m benchmarks.render`: rendering a teacher, against StyleGAN2-ADA's own formulation.
 
-A turn is what rendering computes for one batch: latents -> image and block features -> pooled features. Both
-forms are first shown to give equal results in full float32. Besides, the other two parts of `make generate`
-are timed alone – drawing latents and noise, writing the tar – to say which of the three binds.
+A turn is what rendering computes for one batch: latents -> image and block features -> pooled
+features, both forms on the same weights and first shown to give equal results in full float32. The
+other two parts of `make generate` – drawing latents and noise, writing the tar – are timed alone,
+to say which of the three binds.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Renderer = Callable[[], tuple[Tensor, Tensor]]
 
 
 def build_random_generator(arch: Architecture, device: torch.device) -> Generator:
-    """A frozen generator with random weights, noise strengths and biases: nothing is switched off by a zero."""
+    """A frozen generator with random weights, noise strengths and biases: no part is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(0, "benchmark/generator").initial_seed())
         generator = Generator(arch)
@@ -53,11 +54,14 @@ def build_random_generator(arch: Architecture, device: torch.device) -> Generato
     return generator.eval().requires_grad_(False).to(device)
 
 
-def build_renderers(generator: Generator, batch: int) -> dict[str, Renderer]:
-    """Our form and the reference's, each returning image and pooled features of the same `batch` latents."""
+def build_renderers(
+    generator: Generator, batch: int, dtype: torch.dtype = torch.float32
+) -> dict[str, Renderer]:
+    """Our form and the reference's, each returning image and pooled features of one batch."""
     z, noise = draw_inputs(generator, _recipe(batch), np.arange(batch))
     device = generator.mapping.w_avg.device
-    z, maps = z.to(device), [map_.to(device) for map_ in noise if isinstance(map_, Tensor)]
+    z = z.to(device, dtype)
+    maps = [map_.to(device, dtype) for map_ in noise if isinstance(map_, Tensor)]
 
     def pooled(output: GeneratorOutput) -> tuple[Tensor, Tensor]:
         return output.image, pool_features(output.features)
@@ -90,7 +94,7 @@ def count_gflop(render: Renderer, batch: int) -> float:
     """GFLOP per image of convolutions and matrix products, two per multiply-add."""
     with FlopCounterMode(display=False) as counter:
         render()
-    return counter.get_total_flops() / batch / 1e9
+    return float(counter.get_total_flops()) / batch / 1e9
 
 
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
@@ -138,7 +142,7 @@ def benchmark(arch: Architecture, batch: int, repeats: int, device: torch.device
         Figure("write the tar (CPU, disk)", rate["write"], "images/s"),
     ]
     details = {
-        "size": f"{arch.resolution} px, channels {arch.channel_base}/{arch.channel_max}, w {arch.w_dim}",
+        "size": f"{arch.resolution} px, channel base {arch.channel_base}, max {arch.channel_max}",
         "batch": batch,
         "repeats": repeats,
         "largest relative difference": difference,
@@ -175,7 +179,7 @@ def _architecture(
 
 
 def _recipe(batch: int) -> PoolRecipe:
-    """The recipe of `batch` samples with random noise; the teacher it would name does not matter here."""
+    """The recipe of `batch` samples with random noise; which teacher does not matter here."""
     return PoolRecipe(
         generator_sha256="",
         architecture={},

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.train_step`: one squeeze-and-span step and its parts, against the usual tools.
+"""`python -m benchmarks.train_step`: one squeeze-and-span step and its parts, with two rivals.
 
 The whole step is what `pipeline/train/loop.py` does between two log lines: `BatchStream.batch`
 (reading and augmentation), forward, backward, SGD. Two of its parts meet a named rival on the same
@@ -8,7 +8,6 @@ tars. Shards of random images and features are written to a temporary directory 
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.measure import (
     BenchmarkRun,
@@ -29,16 +27,13 @@ from benchmarks.measure import (
     synchronise,
 )
 from benchmarks.random_shards import write_random_shards
-from pipeline.backbone import Normalise
-from pipeline.config import AugmentConfig, Config, TrainConfig
-from pipeline.seeding import torch_generator
-from pipeline.train.augment import draw_views, make_views
+from benchmarks.usual_tools import compare_augmentation, compare_reading
+from pipeline.config import Config, TrainConfig
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import build_method, learning_rate
 from shards.reader import ShardReader
 
 PARTS = ("reading", "augmentation", "forward", "backward", "optimiser")
-TRAINING_COLUMNS = ("features", "image")
 
 
 class TimedReader(ShardReader):
@@ -127,83 +122,6 @@ def time_step(step: TrainingStep, repeats: int) -> tuple[float, dict[str, float]
     return seconds["whole"], {name: value / total for name, value in medians.items()}
 
 
-def build_torchvision_views(config: TrainConfig, resolution: int) -> torch.nn.Module:
-    """The same augmentation as torchvision's transforms, for one image at a time.
-
-    A uint8 image [3, R, R] becomes a normalised float32 view [3, R, R].
-    """
-    from torchvision.transforms import v2
-
-    augment: AugmentConfig = config.augment
-    jitter = v2.ColorJitter(
-        augment.brightness, augment.contrast, augment.saturation, augment.hue
-    )
-    parts: list[torch.nn.Module] = [
-        v2.RandomResizedCrop(resolution, augment.crop_scale, augment.crop_ratio, antialias=True)
-    ]
-    if augment.rotation_deg:
-        bilinear = v2.InterpolationMode.BILINEAR
-        parts.append(v2.RandomRotation(augment.rotation_deg, interpolation=bilinear))
-    if augment.flip_p:
-        parts.append(v2.RandomHorizontalFlip(augment.flip_p))
-    parts.append(v2.RandomApply([jitter], augment.jitter_p))
-    if augment.grayscale_p:
-        parts.append(v2.RandomGrayscale(augment.grayscale_p))
-    parts += [
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(config.pixel_mean), list(config.pixel_std)),
-    ]
-    composed: torch.nn.Module = v2.Compose(parts)
-    return composed
-
-
-def compare_augmentation(
-    images: Tensor, config: TrainConfig, device: torch.device, repeats: int
-) -> dict[str, float]:
-    """Views/s of both ways on the uint8 `images` [B, 3, R, R]; torchvision's runs on the CPU."""
-    per_image = build_torchvision_views(config, images.shape[-1])
-    normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
-    generator = torch_generator(0, "benchmark/augment")
-    resident = images.to(device)
-
-    def ours() -> Tensor:
-        views = draw_views(config.augment, len(resident), generator)
-        view: Tensor = normalise(make_views(resident.float() / 255, views))
-        return view
-
-    seconds = interleave(
-        {"ours": ours, "torchvision": lambda: torch.stack([per_image(image) for image in images])},
-        repeats,
-        device,
-    )
-    return {name: len(images) / value for name, value in seconds.items()}
-
-
-def compare_reading(reader: ShardReader, batch: int, repeats: int) -> dict[str, float]:
-    """Samples/s of one pass over `reader`: gathering in random order, and `webdataset` in order.
-
-    Ours gathers the columns that training reads, `webdataset` decodes each sample as it always does.
-    """
-    os.environ.setdefault("WDS_SECURE", "1")
-    import webdataset
-
-    urls = [str(reader.directory / shard.name) for shard in reader.shards]
-    order = np.random.default_rng(0).permutation(len(reader))
-
-    def ours() -> None:
-        for start in range(0, len(order), batch):
-            for column in TRAINING_COLUMNS:
-                reader.gather(column, order[start : start + batch])
-
-    def theirs() -> None:
-        count = sum(1 for _ in webdataset.WebDataset(urls, shardshuffle=False).decode())
-        if count != len(reader):
-            raise ValueError(f"webdataset read {count} of {len(reader)} samples")
-
-    seconds = interleave({"ours": ours, "webdataset": theirs}, repeats, torch.device("cpu"))
-    return {name: len(order) / value for name, value in seconds.items()}
-
-
 def benchmark(
     config: Config, num_samples: int, repeats: int, device: torch.device, folder: Path
 ) -> BenchmarkRun:
@@ -218,7 +136,7 @@ def benchmark(
     rows = np.arange(min(256, num_samples))
     images = torch.from_numpy(shards.real.gather("image", rows))
     views = compare_augmentation(images, config.train, device, repeats)
-    samples = compare_reading(shards.synthetic, config.train.num_synthetic, repeats)
+    samples = compare_reading(shards.synthetic, repeats)
     figures = [
         Figure("whole step", step.num_views / seconds, "views/s"),
         Figure("augmentation", views["ours"], "views/s", "torchvision v2 per image, CPU",

@@ -6,6 +6,7 @@ A stage module has `find` (the record of a finished stage, found without importi
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -18,10 +19,12 @@ os.environ.setdefault("WDS_SECURE", "1")
 
 import typer
 import yaml
+from rich.text import Text
 
 from pipeline import cluster
 from pipeline.config import Config, load_config
 from pipeline.progress import console
+from pipeline.record import current_commit
 from shards.errors import UserError
 
 STAGES = {
@@ -32,6 +35,8 @@ STAGES = {
     "eval": "Probe the student and its baselines on real images.",
     "report": "Write the results as one HTML page.",
 }
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 ConfigPath = Annotated[
@@ -66,6 +71,7 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         elif dry_run:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
+            current_commit()
             stage.run(config)
             console.print(
                 f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True
@@ -120,14 +126,15 @@ def main() -> int:
         signal.signal(number, _stop)
     try:
         app()
-        return 0
+    except SystemExit as exit_:  # how the command-line library ends, well or with a usage error
+        return exit_.code if isinstance(exit_.code, int) else 0
     except UserError as error:
         message = str(error)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
         message = (
-            f"{error.filename}: {error.strerror}; make it usable, "
+            f"{error.filename or 'paths.store or paths.runs'}: {error.strerror}; make it usable, "
             "or write elsewhere with paths.runs=… and paths.store=…"
         )
     except _Interrupted:
@@ -135,7 +142,7 @@ def main() -> int:
         return 130
     finally:
         cluster.disconnect()
-    console.print(f"[red]error:[/red] {' '.join(message.split())}", soft_wrap=True, markup=True)
+    console.print(Text("error: ", style="red") + " ".join(message.split()), soft_wrap=True)
     return 2
 
 

@@ -14,6 +14,7 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@cache
 def current_commit() -> str | None:
-    """Commit of the checkout this runs from, with `+changes` if tracked files differ from it; None
-    outside git.
+    """Commit of the checkout that this process runs, None outside git.
+
+    `+changes` is added if tracked files differ from it. Asked first when the command line starts:
+    the checkout may move on while a stage runs.
     """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_shards import open_training_shards, write_real_shards, write_teacher_shards
+import torch
 
 from pipeline.train.data import TrainingShards
 from shards.reader import ShardReader
+from tests.tiny_shards import open_training_shards, write_real_shards, write_teacher_shards
 
 
 @pytest.fixture
@@ -35,3 +36,8 @@ def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def training_shards(training_folder: Path) -> TrainingShards:
     return open_training_shards(training_folder)
+
+
+def pytest_configure() -> None:
+    """One thread: tensors this small gain nothing from more, and lose much on a busy machine."""
+    torch.set_num_threads(1)

@@ -25,11 +25,7 @@ def cli(
     def call(stage: str, *overrides: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["pipeline", stage, str(workspace.config), *overrides])
         capsys.readouterr()
-        try:
-            code = main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        return code, capsys.readouterr().err
+        return main(), capsys.readouterr().err
 
     return call
 

@@ -33,7 +33,9 @@ def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     page = (run / "report.html").read_text()
     assert not re.search(r"(?:src|href)=[\"'](?!data:)", page), "the page must be self-contained"
 
-    before = {path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
+    }
     second = subprocess.run(
         [
             sys.executable,
@@ -49,7 +51,9 @@ def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
         text=True,
         check=False,
     )
-    after = {path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()}
+    after = {
+        path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
+    }
     assert second.returncode == 0, second.stderr
     assert after == before
     assert "imported []" in second.stdout

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_shards import ARCHITECTURE, random_generator
 from torch import nn
 
 from pipeline.record import file_digest
@@ -24,6 +23,7 @@ from pipeline.teacher.checkpoint import (
 )
 from pipeline.teacher.stylegan2 import Discriminator
 from shards.errors import UserError
+from tests.tiny_shards import ARCHITECTURE, random_generator
 
 TRAINING = {"images_seen": 12, "config": {"seed": 0}}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from tiny_shards import BLOCKS, random_generator
 
 from pipeline.teacher.features import pool_features
+from tests.tiny_shards import BLOCKS, random_generator
 
 
 def test_pool_features_blocks_give_their_means_in_order() -> None:

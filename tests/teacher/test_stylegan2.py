@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nvlabs_pickle import read_network
 from torch import Tensor
 
 from pipeline.teacher.architecture import Architecture
@@ -30,6 +29,7 @@ from pipeline.teacher.stylegan2 import (
     resample_filter,
     upsample_image,
 )
+from tests.nvlabs_pickle import read_network
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "stylegan2ada-cifar-tiny.pkl"
 GOLDEN_ARCHITECTURE = Architecture(

@@ -141,9 +141,7 @@ def test_make_views_crop_equals_torchvisions_in_the_interior(
         ]
     )
     found = make_views(images, replace(identity(), theta=theta.repeat(4, 1, 1)))
-    expected = vision.resized_crop(
-        images, top, left, height, width, [SIDE, SIDE], antialias=False
-    )
+    expected = vision.resized_crop(images, top, left, height, width, [SIDE, SIDE], antialias=False)
     # torchvision cuts first and so repeats the box's outermost pixels; ours sees past them
     rows, columns = (math.ceil(SIDE / size / 2) for size in (height, width))
     inner = np.s_[..., rows : SIDE - rows, columns : SIDE - columns]

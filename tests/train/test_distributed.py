@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_shards import TRAIN_CONFIG, open_training_shards
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
@@ -19,6 +20,7 @@ from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.distributed import gather_batch, num_workers, synchronise_batch_norm
 from pipeline.train.loop import build_method
 from pipeline.train.methods import Batch
+from tests.tiny_shards import TRAIN_CONFIG, open_training_shards
 
 CPU = torch.device("cpu")
 NUM_STEPS = 2
@@ -58,6 +60,8 @@ def run_steps(folder: Path, rank: int, workers: int) -> dict[str, Any]:
 
 
 def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+    # the loopback interface: looking up the host's name may take minutes without a network
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
     dist.init_process_group(
         "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
     )
@@ -73,7 +77,7 @@ def results(
     """What one process computes, and what each of two does."""
     scratch = tmp_path_factory.mktemp("workers")
     spawn(run_worker, (2, training_folder, scratch), nprocs=2)
-    workers = [torch.load(scratch / f"worker-{rank}.pt") for rank in range(2)]
+    workers = [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(2)]
     threads = torch.get_num_threads()
     alone = run_steps(training_folder, 0, 1)
     torch.set_num_threads(threads)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_shards import TRAIN_CONFIG
 from torch import Tensor
 
 from pipeline.train.losses import (
@@ -21,6 +20,7 @@ from pipeline.train.losses import (
     variance_loss,
 )
 from pipeline.train.methods import Batch, SqueezeAndSpan
+from tests.tiny_shards import TRAIN_CONFIG
 
 WEIGHTS = LossWeights(invariance=25.0, variance=20.0, covariance=1.5)
 
@@ -231,9 +231,7 @@ def test_effective_rank_isotropic_embedding_is_the_number_of_dimensions() -> Non
 
 def test_embedding_std_random_embedding_equals_the_mean_of_loops() -> None:
     z = draw_embedding(0)
-    expected = sum(
-        math.sqrt(reference_covariance_entry(z, j, j).item()) for j in range(z.shape[1])
-    )
+    expected = sum(math.sqrt(reference_covariance_entry(z, j, j).item()) for j in range(z.shape[1]))
     assert embedding_std(z).item() == pytest.approx(expected / z.shape[1], rel=1e-10)
 
 

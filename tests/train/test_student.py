@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_shards import TRAIN_CONFIG
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -17,6 +16,7 @@ from pipeline.train.loop import build_method
 from pipeline.train.squeeze import SqueezeModule
 from pipeline.train.student import Student, build_projector
 from shards.errors import UserError
+from tests.tiny_shards import TRAIN_CONFIG
 
 
 def perturb(network: nn.Module) -> nn.Module:
@@ -61,7 +61,7 @@ def test_backbone_of_another_width_scales_every_stage(width: int, stem: str) -> 
     assert list(state) == list(reference)
     for name, value in state.items():
         expected = tuple(
-            size if name == "conv1.weight" and axis > 0 or axis > 1 else size * width // 64
+            size if (name == "conv1.weight" and axis > 0) or axis > 1 else size * width // 64
             for axis, size in enumerate(reference[name].shape)
         )
         assert value.shape == expected, name

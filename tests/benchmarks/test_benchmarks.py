@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import render, train_step
+from benchmarks.reference_stylegan2 import relative_difference
+from benchmarks.usual_tools import build_torchvision_views
+from pipeline.config import Config, load_config
+from pipeline.teacher.architecture import Architecture
+
+CPU = torch.device("cpu")
+
+
+def tiny_arch(**changes: float) -> Architecture:
+    sizes = {"resolution": 16, "z_dim": 8, "w_dim": 12, "num_mapping_layers": 2}
+    return Architecture(**{**sizes, "channel_base": 128, "channel_max": 16, **changes})  # type: ignore[arg-type]
+
+
+def tiny_config() -> Config:
+    return Config.model_validate(
+        {
+            "name": "tiny",
+            "real": {"resolution": 8},
+            "teacher": {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8},
+            "generate": {"samples_per_shard": 24},
+            "train": {"global_batch": 8, "student": {"width": 4, "embedding_dim": 16}},
+        }
+    )
+
+
+@pytest.mark.parametrize("conv_clamp", [None, 0.5])
+def test_reference_form_of_the_same_generator_gives_equal_images_and_features(
+    conv_clamp: float | None,
+) -> None:
+    generator = render.build_random_generator(tiny_arch(conv_clamp=conv_clamp), CPU).double()
+    renderers = render.build_renderers(generator, batch=3, dtype=torch.float64)
+
+    for ours, reference in zip(renderers["ours"](), renderers["reference"](), strict=True):
+        assert relative_difference(ours, reference) < 1e-6
+
+
+def test_equality_check_refuses_forms_that_differ() -> None:
+    generator = render.build_random_generator(tiny_arch(), CPU)
+    renderers = render.build_renderers(generator, batch=2)
+    image, pooled = renderers["reference"]()
+
+    with pytest.raises(ValueError, match="differ"):
+        render.check_equal({**renderers, "reference": lambda: (image, pooled * 1.001)})
+
+
+def test_count_of_operations_equals_that_of_the_papers_convolutions() -> None:
+    arch = tiny_arch(resolution=8, channel_base=32, channel_max=4)
+    renderers = render.build_renderers(render.build_random_generator(arch, CPU), batch=2)
+    channels, w_dim, z_dim = 4, arch.w_dim, arch.z_dim
+
+    convolutions = (
+        9 * channels**2 * (4**2 + 4**2 + 8**2)
+    )  # b4.conv1, b8.conv0 on its input, b8.conv1
+    fir = 16 * channels * 8**2 + 16 * 3 * 4**2  # after b8.conv0, and of the image on its input
+    to_rgb = 3 * channels * (4**2 + 8**2)
+    linear = z_dim * w_dim + w_dim**2 + 5 * w_dim * channels
+    expected = 2 * (convolutions + fir + to_rgb + linear) / 1e9
+
+    assert render.count_gflop(renderers["reference"], batch=2) == pytest.approx(expected)
+
+
+def test_render_benchmark_at_toy_size_writes_its_figures(tmp_path: Path) -> None:
+    sizes = ["--resolution", "8", "--channel-base", "32", "--channel-max", "4"]
+    common = ["--batch", "2", "--repeats", "1", "--device", "cpu", "--json", str(tmp_path)]
+
+    render.main([*sizes, *common])
+
+    found = json.loads((tmp_path / "render.json").read_text())
+    assert set(found) >= {"figures", "command", "commit", "versions", "device", "seconds"}
+    assert all(figure["rate"] > 0 for figure in found["figures"])
+
+
+def test_train_step_benchmark_at_toy_size_measures_every_part(tmp_path: Path) -> None:
+    run = train_step.benchmark(
+        tiny_config(), num_samples=40, repeats=1, device=CPU, folder=tmp_path
+    )
+
+    shares = run.details["shares of time"]
+    assert list(shares) == list(train_step.PARTS)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share > 0 for share in shares.values())
+    assert [figure.rival is not None for figure in run.figures] == [False, True, True]
+
+
+def test_torchvision_views_have_the_layout_of_ours() -> None:
+    from PIL import Image
+
+    config = tiny_config().train
+    view = build_torchvision_views(config, 8)(Image.new("RGB", (8, 8), (255, 0, 0)))
+
+    assert view.shape == (3, 8, 8)
+    assert view.dtype == torch.float32
+
+
+def test_cifar_config_has_the_papers_values() -> None:
+    config = load_config(Path("configs/cifar10.yaml"))
+
+    assert (config.train.epochs, config.train.global_batch, config.train.learning_rate) == (
+        800,
+        512,
+        0.03,
+    )
+    assert (config.train.invariance_weight, config.train.variance_weight) == (25, 25)
+    assert (config.teacher.channel_base, config.teacher.num_images) == (32768, 25_000_000)
+    assert config.teacher_folder == Path("runs/cifar10/teacher")

@@ -1,0 +1,78 @@
+"""Representations of stored images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.backbone import Normalise, ResNet18, build_backbone
+from pipeline.eval.extract import calibrate_batch_norm, extract, raw_pixels
+from shards.reader import ShardReader
+from tests.tiny_shards import TRAIN_CONFIG, real_arrays
+
+CPU = torch.device("cpu")
+IMAGES = torch.from_numpy(real_arrays(40)["image"])
+
+
+def backbone() -> ResNet18:
+    network = build_backbone(TRAIN_CONFIG.student, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for name, value in network.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            value.add_(torch.rand(value.shape, generator=generator))
+    return network
+
+
+def normalised() -> torch.Tensor:
+    images: torch.Tensor = Normalise(TRAIN_CONFIG.pixel_mean, TRAIN_CONFIG.pixel_std)(IMAGES)
+    return images
+
+
+def test_extract_equals_the_backbone_in_evaluation_mode(real_reader: ShardReader) -> None:
+    network = backbone()
+    found = extract(network.train(), real_reader, TRAIN_CONFIG, CPU)
+    with torch.no_grad():
+        expected = network.eval()(normalised()).numpy()
+    assert found.shape == (40, network.representation_dim)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_extract_does_not_move_the_running_statistics(real_reader: ShardReader) -> None:
+    network = backbone()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    extract(network, real_reader, TRAIN_CONFIG, CPU)
+    torch.testing.assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
+
+
+def test_extract_prefix_is_the_head_of_the_whole(real_reader: ShardReader) -> None:
+    network = backbone()
+    whole = extract(network, real_reader, TRAIN_CONFIG, CPU)
+    head = extract(network, real_reader, TRAIN_CONFIG, CPU, num_samples=7)
+    assert head.shape == (7, network.representation_dim)
+    # float32 kernels may round by batch size
+    np.testing.assert_allclose(head, whole[:7], rtol=1e-4, atol=1e-5)
+
+
+def test_calibrate_batch_norm_statistics_become_those_of_the_images(
+    real_reader: ShardReader,
+) -> None:
+    network = backbone()
+    weights = {name: value.clone() for name, value in network.named_parameters()}
+    calibrated = calibrate_batch_norm(network, real_reader, TRAIN_CONFIG, CPU)
+    first = calibrated.get_submodule("bn1")
+    assert isinstance(first, nn.BatchNorm2d)
+    with torch.no_grad():
+        inputs = network.conv1(normalised())
+    assert first.running_mean is not None
+    assert first.running_var is not None
+    torch.testing.assert_close(first.running_mean, inputs.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.running_var, inputs.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(calibrated.named_parameters()), weights, rtol=0, atol=0)
+
+
+def test_raw_pixels_are_the_images_in_unit_range(real_reader: ShardReader) -> None:
+    found = raw_pixels(real_reader)
+    np.testing.assert_allclose(found, IMAGES.numpy().reshape(40, -1) / 255, rtol=1e-6)
+    assert found.dtype == np.float32

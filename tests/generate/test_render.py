@@ -1,0 +1,151 @@
+"""A rendered shard is a function of recipe and index, and holds what the generator says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.generate.plan import PoolRecipe
+from pipeline.generate.render import draw_inputs, render_batch, render_shard
+from pipeline.teacher.features import pool_features
+from shards.manifest import Manifest, ShardInfo, write_manifest
+from shards.reader import ShardReader
+from tests.tiny_shards import SCHEMA, pool_recipe, random_generator
+
+RECIPE = pool_recipe()
+
+
+def render(folder: Path, indices: list[int], recipe: PoolRecipe = RECIPE) -> list[ShardInfo]:
+    generator = random_generator()
+    return [render_shard(generator, recipe, SCHEMA, folder, index) for index in indices]
+
+
+@pytest.mark.parametrize("noise", ["random", "const", "none"])
+def test_render_shard_alone_equals_the_same_shard_of_a_full_run(tmp_path: Path, noise: str) -> None:
+    recipe = pool_recipe(noise=noise)
+    whole = render(tmp_path / "whole", [0, 1, 2], recipe)
+    (alone,) = render(tmp_path / "alone", [1], recipe)
+    assert alone == whole[1]
+    name = alone.name
+    assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_render_shard_order_of_rendering_does_not_matter(tmp_path: Path) -> None:
+    forwards = render(tmp_path / "forwards", [0, 1, 2])
+    backwards = render(tmp_path / "backwards", [2, 0, 1])
+    assert {shard.name: shard for shard in forwards} == {shard.name: shard for shard in backwards}
+
+
+def test_render_shard_global_random_state_and_threads_do_not_matter(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    (first,) = render(tmp_path / "first", [1])
+    torch.manual_seed(2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        (second,) = render(tmp_path / "second", [1])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert first == second
+
+
+def test_render_shard_row_describes_the_file(tmp_path: Path) -> None:
+    (shard,) = render(tmp_path, [2])
+    content = (tmp_path / "shard-000002.tar").read_bytes()
+    assert shard == ShardInfo(
+        "shard-000002.tar", 16, 8, len(content), hashlib.sha256(content).hexdigest()
+    )
+
+
+def test_render_shard_every_sample_is_different_and_numbered(tmp_path: Path) -> None:
+    shards = render(tmp_path, [0, 1])
+    write_manifest(tmp_path, Manifest(SCHEMA, tuple(shards)))
+    reader = ShardReader(tmp_path, remedy="render")
+    rows = np.arange(16)
+    assert len(np.unique(reader.gather("w", rows), axis=0)) == 16
+    meta = [json.loads(text) for text in reader.gather("meta", rows)]
+    assert meta == [{"index": index, "seed": RECIPE.seed} for index in range(16)]
+
+
+def test_render_shard_stored_columns_equal_a_direct_forward_pass(tmp_path: Path) -> None:
+    shards = render(tmp_path, [0, 1])
+    write_manifest(tmp_path, Manifest(SCHEMA, tuple(shards)))
+    reader, generator = ShardReader(tmp_path, remedy="render"), random_generator()
+    rows = np.array([3, 8, 15])
+    z, noise = draw_inputs(generator, RECIPE, rows)
+    ws = generator.mapping(z)
+    output = generator.synthesis(ws, noise)
+    # stored as float16: half of 2^-10 relative; float32 kernels may round by batch size before it
+    torch.testing.assert_close(
+        torch.from_numpy(reader.gather("features", rows)).float(),
+        pool_features(output.features),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    torch.testing.assert_close(
+        torch.from_numpy(reader.gather("w", rows)).float(), ws[:, 0], rtol=1e-3, atol=1e-4
+    )
+    # one grey level for values at the edge of two
+    levels = (output.image.clamp(-1, 1) + 1) * 127.5
+    stored = torch.from_numpy(reader.gather("image", rows)).float()
+    assert (stored - levels).abs().max() <= 0.5 + 1e-2
+
+
+def test_draw_inputs_of_a_sample_do_not_depend_on_its_batch() -> None:
+    generator = random_generator()
+    z, noise = draw_inputs(generator, RECIPE, np.arange(4, 10))
+    alone, alone_noise = draw_inputs(generator, RECIPE, np.array([7]))
+    assert torch.equal(z[3:4], alone)
+    for maps, map_, side in zip(
+        noise, alone_noise, generator.synthesis.noise_resolutions, strict=True
+    ):
+        assert isinstance(maps, torch.Tensor)
+        assert isinstance(map_, torch.Tensor)
+        assert maps.shape == (6, 1, side, side)
+        assert torch.equal(maps[3:4], map_)
+
+
+def test_draw_inputs_latents_do_not_depend_on_the_noise_mode() -> None:
+    generator, rows = random_generator(), np.arange(5)
+    z, _ = draw_inputs(generator, RECIPE, rows)
+    for mode in ("const", "none"):
+        other, noise = draw_inputs(generator, pool_recipe(noise=mode), rows)
+        assert noise == mode
+        assert torch.equal(other, z)
+
+
+def test_render_batch_depends_on_seed_truncation_and_noise() -> None:
+    generator, rows = random_generator(), np.arange(3)
+    recipes = [
+        RECIPE,
+        pool_recipe(seed=6),
+        pool_recipe(noise="const"),
+        pool_recipe(noise="none"),
+        replace(RECIPE, truncation_psi=0.5),
+    ]
+    images = [render_batch(generator, recipe, rows)["image"] for recipe in recipes]
+    assert len({image.tobytes() for image in images}) == len(recipes)
+
+
+def test_render_batch_truncation_to_zero_gives_the_mean_latent() -> None:
+    generator = random_generator()
+    batch = render_batch(generator, replace(RECIPE, truncation_psi=0.0), np.arange(3))
+    expected = generator.mapping.w_avg.half().numpy()
+    np.testing.assert_array_equal(batch["w"], np.stack([expected] * 3))
+
+
+def test_render_shard_features_beyond_float16_raise_and_leave_nothing(tmp_path: Path) -> None:
+    generator = random_generator()
+    bias = generator.get_submodule("synthesis.b8.conv1").bias
+    assert isinstance(bias, torch.Tensor)
+    bias.fill_(1e6)
+    with pytest.raises(ValueError, match=r"samples 8-10 are not finite in float16"):
+        render_shard(generator, RECIPE, SCHEMA, tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
