@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -74,14 +74,23 @@ class Record:
     config: dict[str, Any]
     inputs: dict[str, str]
     outputs: dict[str, Any]
-    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    commit: str | None = field(default_factory=lambda: current_commit())
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    commit: str | None
+    versions: dict[str, str]
+    created_at: str
 
 
 def write_record(folder: Path, recipe: Recipe, outputs: dict[str, Any]) -> Record:
     """Mark the stage of `recipe` done in `folder`; call it after its outputs are in place."""
-    record = Record(recipe.stage, recipe.fingerprint, recipe.config, recipe.inputs, outputs)
+    record = Record(
+        recipe.stage,
+        recipe.fingerprint,
+        recipe.config,
+        recipe.inputs,
+        outputs,
+        commit=current_commit(),
+        versions=installed_versions(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     write_atomic(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
     return record
 
