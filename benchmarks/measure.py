@@ -21,7 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_file import load_config
 from pipeline.record import current_commit, installed_versions
 from shards.atomic import write_atomic
 
@@ -62,7 +63,7 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, help="images per forward pass, or global batch")
     parser.add_argument("--repeats", type=int, default=5, help="turns; figures are medians")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--no-tf32", action="store_true", help="full float32 in convolutions")
     parser.add_argument(
         "--json", type=Path, help="file, or folder that gets BENCHMARK.json; also written there"

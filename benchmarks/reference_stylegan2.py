@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.teacher.resampling import upsample_image
 from pipeline.teacher.stylegan2 import (
     Generator,
     GeneratorOutput,
@@ -19,7 +20,6 @@ from pipeline.teacher.stylegan2 import (
     SynthesisLayer,
     ToRGB,
     leaky_relu,
-    upsample_image,
 )
 
 

@@ -158,6 +158,7 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
     parser.add_argument("--resolution", type=int, help="pixels (default: the config's)")
     parser.add_argument("--channel-base", type=int, help="channels(r) = min(base // r, max)")
     parser.add_argument("--channel-max", type=int, help="widest block")
+    parser.set_defaults(threads=1)  # `make generate` renders every shard on one CPU thread
     arguments = parser.parse_args(argv)
     config, device = prepare(arguments)
     batch = arguments.batch or (16 if arguments.cifar else config.generate.render_batch)

@@ -86,8 +86,8 @@ def compare_augmentation(
 def compare_reading(reader: ShardReader, repeats: int) -> dict[str, float]:
     """Samples/s of one pass over `reader`: gathering in random order, and `webdataset` in order.
 
-    Ours gathers the columns that training reads, `READ_BATCH` samples at a time; `webdataset` decodes
-    every member of a sample, as it does by default. Both read from the page cache.
+    Ours gathers the columns that training reads, `READ_BATCH` samples at a time; `webdataset`
+    decodes every member of a sample, as it does by default. Both read from the page cache.
     """
     os.environ.setdefault("WDS_SECURE", "1")
     import webdataset

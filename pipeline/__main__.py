@@ -22,7 +22,8 @@ import yaml
 from rich.text import Text
 
 from pipeline import cluster
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_file import load_config
 from pipeline.progress import console
 from pipeline.record import current_commit
 from shards.errors import UserError

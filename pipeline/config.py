@@ -1,20 +1,16 @@
 """Typed configuration: one YAML is one run, one frozen model per stage, unknown keys are errors.
 
-`load_config` is the only way in. The `ray` and `paths` sections say where a run happens and stay
+`config_file.py` reads it. The `ray` and `paths` sections say where a run happens and stay
 out of every fingerprint (`record.py`); every other section says what it produces and is in it.
 Defaults are the paper's CIFAR table where the paper has one (Yang et al. 2022, appendix).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from shards.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -231,7 +227,7 @@ class TrainConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     """Random views of both domains."""
     checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
-    """Seconds between checkpoints, taken at the end of an epoch. Not in the fingerprint."""
+    """Seconds between checkpoints. Not in the fingerprint."""
 
     @property
     def num_synthetic(self) -> int:
@@ -289,73 +285,3 @@ class Config(_Section):
     def teacher_folder(self) -> Path:
         """The teacher to distil: the configured checkpoint, else the one trained in this run."""
         return self.teacher.checkpoint or self.run_dir / "teacher"
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read `path` and apply `section.field=value` overrides, whose values are YAML.
-
-    Raises:
-        UserError: naming the field or file, for a missing or malformed file, an unknown field, a
-            wrong type or an impossible combination.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
-    for override in overrides:
-        _apply_override(data, override)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise UserError(_describe(error, path)) from None
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise UserError(f"{override}: overrides look like section.field=value")
-    *parents, leaf = name.split(".")
-    for parent in parents:
-        child = data.setdefault(parent, {})
-        if child is None:
-            child = data[parent] = {}
-        if not isinstance(child, dict):
-            raise UserError(f"{name}: {parent} is a value, not a section")
-        data = child
-    try:
-        data[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"{name}: cannot read the value {text!r}") from None
-
-
-def _describe(error: ValidationError, path: Path) -> str:
-    """First problem as one line: file, section.field, what is wrong, and a near miss if there is
-    one.
-    """
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "config"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{path}: unknown field {field}{_suggest(first['loc'])}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-    return f"{path}: {field}: {message}{value}{more}"
-
-
-def _suggest(location: tuple[int | str, ...]) -> str:
-    import difflib
-
-    model: type[BaseModel] = Config
-    for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
-        model = annotation
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return (
-        f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
-    )

@@ -50,8 +50,13 @@ class Manifest:
 
     @property
     def num_samples(self) -> int:
-        """Samples in all shards."""
-        return sum(shard.num_samples for shard in self.shards)
+        """Samples from index 0 up to the first gap: a lost shard hides those after it."""
+        count = 0
+        for shard in sorted(self.shards, key=lambda shard: shard.start_index):
+            if shard.start_index != count:
+                break
+            count += shard.num_samples
+        return count
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -1,4 +1,6 @@
-"""Reads the tensors out of an official StyleGAN2-ADA pickle, executing nothing from it (for golden tests)."""
+"""Reads the tensors out of an official StyleGAN2-ADA pickle, executing nothing from it (for golden
+tests).
+"""
 
 from __future__ import annotations
 

@@ -65,15 +65,25 @@ def _open_digits(resolution: int, split: str) -> Source:
 
 
 def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Image files of `path`/`split` with labels, and class names: sub-folders are classes, none
-    means no labels.
+    """Image files of `path`/`split` with labels, and class names.
+
+    Sub-folders are classes, numbered by the train split's; a folder without any has no labels (-1).
+
+    Raises:
+        UserError: for a class of the test split that the train split lacks.
     """
     folder = path / split
+    own_names = _class_names(folder)
+    class_names = _class_names(path / "train") or own_names
     if not folder.is_dir():
-        return [], []
-    class_names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+        return [], class_names
+    unknown = sorted(set(own_names) - set(class_names))
+    if unknown:
+        raise UserError(
+            f"{folder / unknown[0]}: {path / 'train'} has no such class; add or move it"
+        )
     folders: Sequence[tuple[Path, int]] = [
-        (folder / name, label) for label, name in enumerate(class_names)
+        (folder / name, class_names.index(name)) for name in own_names
     ]
     files = [
         (file, label)
@@ -82,6 +92,14 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
         if file.suffix.lower() in _SUFFIXES
     ]
     return files, class_names
+
+
+def _class_names(folder: Path) -> list[str]:
+    return (
+        sorted(child.name for child in folder.iterdir() if child.is_dir())
+        if folder.is_dir()
+        else []
+    )
 
 
 def folder_digest(path: Path, split: str) -> str:
@@ -122,5 +140,6 @@ def _to_array(image: Image.Image, resolution: int) -> np.ndarray:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    image = image.convert("RGB").resize((resolution, resolution), Image.Resampling.BICUBIC, box=box)
+    square = image.convert("RGB").crop(box)
+    image = square.resize((resolution, resolution), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -16,6 +16,7 @@ import yaml
 from rich.table import Table
 
 from pipeline.config import Config
+from pipeline.metrics import read_metrics
 from pipeline.progress import console
 from pipeline.record import Recipe, Record, read_record, require_record, write_record
 from shards.atomic import write_atomic
@@ -117,7 +118,7 @@ def _render(config: Config) -> str:
         for stage in ("real", "generate", "train", "eval")
     }
     rows = _results(config)
-    metrics = [json.loads(line) for line in (config.run_dir / "train" / "metrics.jsonl").open()]
+    metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     real_folder = Path(records["real"].outputs["folder"])
     readers = {
         "real": ShardReader(real_folder / "train", remedy="run `make real` again"),

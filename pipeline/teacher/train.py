@@ -7,7 +7,6 @@ averaged generator with its discriminator; `stage.py` saves them as a checkpoint
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pipeline.config import TeacherConfig
+from pipeline.metrics import MetricsLog
 from pipeline.order import Order
 from pipeline.progress import progress_bar
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import Architecture
 from pipeline.teacher.augment import AdaController, augment
 from pipeline.teacher.stylegan2 import Discriminator, Generator
-from shards.atomic import atomic_path, write_atomic
+from shards.atomic import atomic_path
 from shards.errors import UserError
 
 STATE_FILE = "state.pt"
@@ -122,11 +122,6 @@ class TeacherTrainer:
             self._r1_step(real, draws)
         self.images_seen += len(real)
         self._average()
-        if not np.isfinite(loss_g + loss_d):
-            raise UserError(
-                f"teacher: loss is not finite at {self.images_seen} images; lower "
-                "teacher.learning_rate"
-            )
         return {"loss_generator": loss_g, "loss_discriminator": loss_d, "augment_p": self.ada.p}
 
     def _render(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -142,9 +137,7 @@ class TeacherTrainer:
         image, w = self._render(draws)
         self.generator.mapping.w_avg.lerp_(w.detach().mean(0), 1 - W_AVG_BETA)
         loss = F.softplus(-self.discriminator(augment(image, self.ada.p, draws))).mean()
-        self._optimizer_g.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer_g.step()
+        self._update(self._optimizer_g, loss)
         self.discriminator.requires_grad_(True)
         return loss.item()
 
@@ -153,9 +146,7 @@ class TeacherTrainer:
             image = augment(self._render(draws)[0], self.ada.p, draws)
         real_logits = self.discriminator(augment(real, self.ada.p, draws))
         loss = F.softplus(self.discriminator(image)).mean() + F.softplus(-real_logits).mean()
-        self._optimizer_d.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer_d.step()
+        self._update(self._optimizer_d, loss)
         self.ada.update(real_logits.detach())
         return loss.item()
 
@@ -165,9 +156,17 @@ class TeacherTrainer:
             self.discriminator(augmented).sum(), augmented, create_graph=True
         )
         penalty = gradient.square().sum((1, 2, 3)).mean() * (self.config.r1_gamma / 2)
-        self._optimizer_d.zero_grad(set_to_none=True)
-        (penalty * self.config.r1_interval).backward()
-        self._optimizer_d.step()
+        self._update(self._optimizer_d, penalty * self.config.r1_interval)
+
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        if not loss.isfinite():
+            raise UserError(
+                f"teacher: loss is not finite at {self.images_seen} images; lower "
+                "teacher.learning_rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
 
     def _average(self) -> None:
         half_life = min(self.config.ema_images, self.images_seen * self.config.ema_rampup)
@@ -195,10 +194,8 @@ def train_teacher(
     _resume(trainer, folder, fingerprint)
     order = Order(num_real, config.seed, "teacher")
     saved_at = time.monotonic()
-    with (
-        progress_bar("images") as bar,
-        (folder / METRICS_FILE).open("a", encoding="utf-8") as metrics,
-    ):
+    log = MetricsLog(folder / METRICS_FILE, "images_seen", trainer.images_seen)
+    with progress_bar("images") as bar:
         task = bar.add_task(
             "teacher", total=config.num_images, completed=trainer.images_seen, note=""
         )
@@ -214,8 +211,7 @@ def train_teacher(
                 save_samples(
                     trainer.generator_ema, folder / f"samples-{trainer.images_seen:08d}.png"
                 )
-                metrics.write(json.dumps({"images_seen": trainer.images_seen, **losses}) + "\n")
-                metrics.flush()
+                log.write(trainer.images_seen, losses)
             if is_last or time.monotonic() - saved_at > STATE_INTERVAL_S:
                 with atomic_path(folder / STATE_FILE) as path:
                     torch.save({"fingerprint": fingerprint, **trainer.state_dict()}, path)
@@ -238,14 +234,6 @@ def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
                 "take another name=… or delete that folder"
             )
         trainer.load_state_dict(state)
-    metrics = folder / METRICS_FILE
-    if metrics.exists():
-        lines = [
-            line
-            for line in metrics.read_text().splitlines()
-            if json.loads(line)["images_seen"] <= trainer.images_seen
-        ]
-        write_atomic(metrics, "".join(line + "\n" for line in lines))
 
 
 def save_samples(

@@ -117,7 +117,7 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         _HUE: _shift_hue,
     }
     if sum(active) == 1:  # nothing to order
-        order = order[:, :1].fill_(active.index(True))
+        order = torch.full_like(order[:, :1], active.index(True))
     for slot in range(order.shape[1] if any(active) else 0):
         for name, operation in operations.items():
             if active[name]:

@@ -7,7 +7,6 @@ was not.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.config import TrainConfig
+from pipeline.metrics import MetricsLog
 from pipeline.seeding import torch_generator
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.distributed import num_workers, synchronise_batch_norm, worker_rank
@@ -171,25 +171,14 @@ def _resume(
 
 
 class _Log:
-    """Metrics as JSON lines and for TensorBoard, cut back to `samples_seen` when a training
-    resumes.
-    """
+    """Metrics as JSON lines and for TensorBoard, both cut back where a training resumes."""
 
     def __init__(self, folder: Path, samples_seen: int) -> None:
-        path = folder / METRICS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [
-            line
-            for line in lines
-            if line.endswith("}") and json.loads(line)["samples_seen"] <= samples_seen
-        ]
-        write_atomic(path, "".join(line + "\n" for line in kept))
-        self._path = path
+        self._lines = MetricsLog(folder / METRICS_FILE, "samples_seen", samples_seen)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples_seen + 1)
 
     def write(self, samples_seen: int, metrics: dict[str, float]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"samples_seen": samples_seen, **metrics}) + "\n")
+        self._lines.write(samples_seen, metrics)
         for name, value in metrics.items():
             self._board.add_scalar(name, value, samples_seen)
         self._board.flush()

@@ -60,7 +60,8 @@ def covariance_loss(embedding: Tensor) -> Tensor:
     num_samples, num_dims = embedding.shape
     centred = embedding - embedding.mean(0)
     covariance = centred.T @ centred / (num_samples - 1)  # [M, M]
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / num_dims
+    off_diagonal = covariance - covariance.diagonal().diag()
+    return off_diagonal.square().sum() / num_dims
 
 
 def regularised_alignment(first: Tensor, second: Tensor, weights: LossWeights) -> ObjectiveTerms:

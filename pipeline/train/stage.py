@@ -4,7 +4,6 @@ Ray Train.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from pipeline import cluster
 from pipeline.config import Config
+from pipeline.metrics import read_metrics
 from pipeline.progress import console, progress_bar
 from pipeline.record import Recipe, Record, file_digest, find_complete, require_record, write_record
 from shards.errors import UserError
@@ -244,9 +244,9 @@ def _following(path: Path, show: Callable[[dict[str, float]], None]) -> Iterator
 
     def follow() -> None:
         while not stop.wait(1):
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if lines and lines[-1].endswith("}"):
-                show(json.loads(lines[-1]))
+            rows = read_metrics(path)
+            if rows:
+                show(rows[-1])
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -9,7 +9,8 @@ import torch
 from benchmarks import render, train_step
 from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.usual_tools import build_torchvision_views
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_file import load_config
 from pipeline.teacher.architecture import Architecture
 
 CPU = torch.device("cpu")

@@ -1,4 +1,6 @@
-"""A user's mistake gets one line that names the field or file, exit code 2, and leaves nothing behind."""
+"""A user's mistake gets one line that names the field or file, exit code 2, and leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.workspace import ROOT, Workspace, environment
 
 ROWS = {
@@ -94,13 +95,17 @@ def wait_for_lines(process: subprocess.Popen[bytes], path, count: int) -> None: 
     assert process.poll() is None, "the training ended before it could be killed"
 
 
+def torchrun(workspace: Workspace, *overrides: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    return [*launcher, "-m", "pipeline", "train", str(workspace.config), *overrides]
+
+
 @pytest.mark.slow
 def test_torchrun_two_workers_gives_a_finished_student(workspace: Workspace) -> None:
     workspace.succeed("real")
     workspace.succeed("generate")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "pipeline"]
-        + ["train", str(workspace.config)],
+        torchrun(workspace),
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -119,8 +124,7 @@ def test_ray_train_two_workers_equals_torchrun_two_workers(workspace: Workspace)
         workspace.succeed("generate", f"name={name}")
     workspace.succeed("train", "name=ray", "ray.train_workers=2", "train.epochs=1")
     subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "pipeline"]
-        + ["train", str(workspace.config), "name=torchrun", "train.epochs=1"],
+        torchrun(workspace, "name=torchrun", "train.epochs=1"),
         cwd=ROOT,
         env={**environment(), "OMP_NUM_THREADS": "1"},
         capture_output=True,

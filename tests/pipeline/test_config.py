@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config import Config, TrainConfig, load_config
+from pipeline.config import Config, TrainConfig
+from pipeline.config_file import load_config
 from shards.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

@@ -1,0 +1,85 @@
+"""YAML and overrides -> `Config`, with one-line errors that name the field.
+
+Neighbours: the models in `config.py`; the command line is the caller.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import Config
+from shards.errors import UserError
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read `path` and apply `section.field=value` overrides, whose values are YAML.
+
+    Raises:
+        UserError: naming the field or file, for a missing or malformed file, an unknown field, a
+            wrong type or an impossible combination.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
+    for override in overrides:
+        _apply_override(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_describe(error, path)) from None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(f"{override}: overrides look like section.field=value")
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if child is None:
+            child = data[parent] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"{name}: {parent} is a value, not a section")
+        data = child
+    try:
+        data[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{name}: cannot read the value {text!r}") from None
+
+
+def _describe(error: ValidationError, path: Path) -> str:
+    """First problem as one line: file, section.field, what is wrong, and a near miss if there is
+    one.
+    """
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "config"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown field {field}{_suggest(first['loc'])}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+    return f"{path}: {field}: {message}{value}{more}"
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        model = annotation
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return (
+        f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
+    )
