@@ -37,7 +37,7 @@ def render_shard(
         render_batch(generator, recipe, np.arange(first, min(first + recipe.render_batch, stop)))
         for first in range(start, stop, recipe.render_batch)
     )
-    with _one_thread():
+    with _repeatable_arithmetic():
         return write_shard(folder / shard_name(shard_index), schema, start, batches)
 
 
@@ -91,13 +91,18 @@ def draw_inputs(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One CPU thread: the order of float sums, and so the bytes, must not depend on where a shard
-    is rendered.
+def _repeatable_arithmetic() -> Iterator[None]:
+    """One CPU thread, no TF32: a shard's bytes must not depend on where it is rendered.
+
+    The order of float sums depends on the number of threads, and a GPU's default precision is not
+    the float32 that the recipe names.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            yield
     finally:
         torch.set_num_threads(threads)

@@ -222,7 +222,7 @@ def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / STATE_FILE).exists():
         try:
-            state = torch.load(folder / STATE_FILE, weights_only=True)
+            state = torch.load(folder / STATE_FILE, map_location=trainer.device, weights_only=True)
         except Exception as error:
             reason = type(error).__name__
             raise UserError(

@@ -19,7 +19,6 @@ from torch import Tensor
 from pipeline.config import AugmentConfig
 
 _LUMA = (0.2989, 0.587, 0.114)
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 
 
 @dataclass(frozen=True)
@@ -100,29 +99,29 @@ def make_views(images: Tensor, views: ViewParameters) -> Tensor:
     device = images.device
     grid = F.affine_grid(views.theta.to(device), list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    images = _jitter(images, views.factors.to(device), views.order.to(device))
+    images = _jitter(images, views.factors, views.order)
     grey = views.is_grey.to(device)[:, None, None, None]
     images = torch.where(grey, _luma(images), images)
     return _blur(images, views.sigma.to(device)) if views.sigma.any() else images
 
 
 def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """The four colour operations, each sample in its own order."""
-    identity = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device)
-    active = (factors != identity).any(0).tolist()
-    operations = {
-        _BRIGHTNESS: _brightness,
-        _CONTRAST: _contrast,
-        _SATURATION: _saturation,
-        _HUE: _shift_hue,
-    }
+    """The four colour operations, each sample in its own order.
+
+    `factors` and `order` are on the CPU: which rows an operation takes is decided without waiting
+    for the device.
+    """
+    operations = (_brightness, _contrast, _saturation, _shift_hue)
+    active = (factors != torch.tensor([1.0, 1.0, 1.0, 0.0])).any(0).tolist()
     if sum(active) == 1:  # nothing to order
         order = torch.full_like(order[:, :1], active.index(True))
     for slot in range(order.shape[1] if any(active) else 0):
-        for name, operation in operations.items():
+        for name, operation in enumerate(operations):
             if active[name]:
-                rows = (order[:, slot] == name).nonzero()[:, 0]
-                images = images.index_copy(0, rows, operation(images[rows], factors[rows, name]))
+                chosen = (order[:, slot] == name).nonzero()[:, 0]
+                rows = chosen.to(images.device)
+                factor = factors[chosen, name].to(images.device)
+                images = images.index_copy(0, rows, operation(images[rows], factor))
     return images
 
 
