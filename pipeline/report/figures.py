@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 Metrics = list[dict[str, float]]
@@ -58,6 +59,7 @@ def loss_curves(metrics: Metrics) -> str:
                     *_series(metrics, f"{objective}_{name}"), color=_SIDES[side], label=objective
                 )
             axis.set(title=f"{name} loss", xlabel="samples seen")
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.legend()
         return _svg(figure)
 
@@ -75,6 +77,8 @@ def collapse_curves(metrics: Metrics) -> str:
         )
         right.set(title="effective rank", xlabel="samples seen", ylim=(0, None))
         left.legend()
+        for axis in (left, right):
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         return _svg(figure)
 
 
