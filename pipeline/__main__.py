@@ -9,11 +9,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 os.environ.setdefault("WDS_SECURE", "1")
 
@@ -24,9 +22,10 @@ from rich.text import Text
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.interrupt import Interrupted, interrupt_at_once
 from pipeline.progress import console
 from pipeline.record import current_commit
-from shards.errors import UserError
+from shards.errors import NotApplicable, UserError
 
 STAGES = {
     "real": "Pack real images into shards.",
@@ -105,26 +104,20 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         )
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
         names.remove("teacher")
-    _run_stages(names, resolved, dry_run)
+    try:
+        _run_stages(names, resolved, dry_run)
+    except NotApplicable as reason:
+        console.print(f"the run ends here: {reason}", soft_wrap=True)
+        return
     if not dry_run:
         _stage("report").print_results(resolved)
         console.print(f"report    {resolved.run_dir / 'report.html'}", soft_wrap=True)
 
 
-class _Interrupted(BaseException):
-    """SIGINT or SIGTERM; not a KeyboardInterrupt, which the command-line library would answer
-    itself.
-    """
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Interrupted
-
-
 def main() -> int:
     """Run the command line; returns the exit code (2 for a user's mistake)."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    interrupt_at_once()
+    console.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     try:
         app()
     except SystemExit as exit_:  # how the command-line library ends, well or with a usage error
@@ -138,11 +131,13 @@ def main() -> int:
             f"{error.filename or 'paths.store or paths.runs'}: {error.strerror}; make it usable, "
             "or write elsewhere with paths.runs=… and paths.store=…"
         )
-    except _Interrupted:
-        console.print("interrupted; the same command goes on from here")
+    except Interrupted:
+        console.print("" if console.is_terminal else "\n", end="")
+        console.print("interrupted; the same command takes it up again")
         return 130
     finally:
         cluster.disconnect()
+    console.quiet = False
     console.print(Text("error: ", style="red") + " ".join(message.split()), soft_wrap=True)
     return 2
 

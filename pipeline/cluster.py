@@ -11,6 +11,8 @@ import logging
 import os
 
 from pipeline.config import RayConfig
+from pipeline.interrupt import interrupt_at_once
+from pipeline.progress import console
 from shards.errors import UserError
 
 _EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
@@ -35,7 +37,9 @@ def connect(config: RayConfig) -> None:
 
     if ray.is_initialized():
         return
-    if not is_external():
+    if is_external():
+        _join()
+    else:
         ray.init(
             address="local",
             num_cpus=max(config.render_workers, config.train_workers, 1),
@@ -44,20 +48,42 @@ def connect(config: RayConfig) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        return
+    interrupt_at_once()  # Ray has put handlers of its own, which print stack traces
+    _check_gpus(config)
+
+
+def _join() -> None:
+    import ray
+
     address = os.environ["RAY_ADDRESS"]
     try:
         ray.init(
-            runtime_env={"working_dir": ".", "excludes": _EXCLUDED}, logging_level=logging.ERROR
+            runtime_env={"working_dir": ".", "excludes": _EXCLUDED},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
-        hint = (
-            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
-            if "uthent" in reason
-            else "is the cluster up?"
-        )
-        raise UserError(f"RAY_ADDRESS={address}: cannot connect ({reason}); {hint}") from None
+        raise UserError(
+            f"RAY_ADDRESS={address}: cannot connect ({reason}); is the cluster up, and if it asks "
+            "for a token, are RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set here?"
+        ) from None
+
+
+def _check_gpus(config: RayConfig) -> None:
+    """Refuse what an embedded Ray can never give; a cluster may still grow, so only say so
+    there.
+    """
+    import ray
+
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    available = resources.get("GPU", 0)
+    if config.gpus_per_worker <= available:
+        return
+    problem = f"ray.gpus_per_worker={config.gpus_per_worker:g}, but Ray has {available:g} GPUs"
+    if not is_external():
+        raise UserError(f"{problem} here; set it to 0 or name a cluster with RAY_ADDRESS")
+    console.print(f"{problem} now; waiting for the cluster to grow (Ctrl-C ends this)")
 
 
 def disconnect() -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 Rgb = tuple[float, float, float]
 
 
@@ -27,9 +28,9 @@ class _Section(BaseModel):
 class PathsConfig(_Section):
     """Where files go. Not part of any fingerprint."""
 
-    store: Path = Path("store")
+    store: UserPath = Path("store")
     """Content-addressed shards, shared by every run."""
-    runs: Path = Path("runs")
+    runs: UserPath = Path("runs")
     """One folder per run: teacher, student, results, report."""
 
 
@@ -55,17 +56,22 @@ class RealConfig(_Section):
     """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under
     `path`.
     """
-    path: Path | None = None
+    path: UserPath | None = None
     """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat
     folder has none.
     """
     resolution: Positive = 32
-    """Side of the square images in pixels."""
+    """Side of the square images in pixels, a power of two from 8."""
     samples_per_shard: Positive = 1000
     """Images in one tar."""
 
     @model_validator(mode="after")
     def _check(self) -> RealConfig:
+        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+            raise ValueError(
+                "resolution must be a power of two from 8, as a teacher's is, got "
+                f"{self.resolution}"
+            )
         if self.source == "folder" and self.path is None:
             raise ValueError("source=folder needs path=FOLDER with train/ and test/ inside")
         if self.source == "digits" and self.path is not None:
@@ -78,7 +84,7 @@ class TeacherConfig(_Section):
     2020).
     """
 
-    checkpoint: Path | None = None
+    checkpoint: UserPath | None = None
     """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
     seed: NonNegative = 0
     """Initial weights, batches, latents and augmentation."""

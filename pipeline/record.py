@@ -128,6 +128,13 @@ def find_complete(folder: Path, recipe: Recipe) -> Record | None:
     )
 
 
+def is_intact(path: Path, record: Record | None) -> bool:
+    """Whether `record`'s output `path` is there with the digest recorded under its file name."""
+    return (
+        record is not None and path.exists() and file_digest(path) == record.outputs.get(path.name)
+    )
+
+
 def require_record(folder: Path, stage: str, config: BaseModel | None = None) -> Record:
     """The record that an earlier `stage` left in `folder`, made under `config` where that is given.
 

@@ -7,3 +7,7 @@ class UserError(Exception):
     """Its message is one line that names the field or file and the remedy; the command line exits
     with 2.
     """
+
+
+class NotApplicable(UserError):
+    """The stage has nothing to work on here; a run of all stages ends well before it."""

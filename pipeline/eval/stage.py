@@ -19,11 +19,12 @@ from pipeline.record import (
     Record,
     file_digest,
     find_complete,
+    is_intact,
     require_record,
     write_record,
 )
 from shards.atomic import write_atomic
-from shards.errors import UserError
+from shards.errors import NotApplicable
 from shards.reader import ShardReader
 
 RESULTS_FILE = "results.json"
@@ -34,8 +35,9 @@ _MAX_SYNTHETIC = 20_000
 
 
 def find(config: Config) -> Record | None:
-    """Record of this run's evaluation, None if it is still to be made."""
-    return find_complete(config.run_dir / "eval", _recipe(config))
+    """Record of this run's evaluation, None if it is still to be made or its results are gone."""
+    record = find_complete(config.run_dir / "eval", _recipe(config))
+    return record if is_intact(config.run_dir / RESULTS_FILE, record) else None
 
 
 def run(config: Config) -> None:
@@ -71,7 +73,7 @@ def _recipe(config: Config) -> Recipe:
     real = require_record(config.run_dir / "real", "real", config.real)
     student = require_record(config.run_dir / "train", "train", config.train)
     if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
-        raise UserError(
+        raise NotApplicable(
             "real.path: evaluation needs labelled images, one sub-folder per class under train/ "
             "and test/"
         )

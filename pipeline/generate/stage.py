@@ -92,9 +92,8 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
     if info.architecture.resolution != config.real.resolution:
         raise UserError(
             f"{config.teacher_folder}: renders {info.architecture.resolution} px, but "
-            "real.resolution is "
-            f"{config.real.resolution}; set real.resolution={info.architecture.resolution} or take "
-            "another teacher"
+            f"real.resolution is {config.real.resolution}; set teacher.checkpoint=null and run "
+            f"`make teacher`, or set real.resolution={info.architecture.resolution}"
         )
     return info, make_plan(config.generate, info, config.paths.store)
 

@@ -97,7 +97,7 @@ def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
                 np.arange(len(protocols)) + (offset - 1) * 0.27,
                 [chosen[p]["top1_mean"] for p in protocols],
                 0.25,
-                yerr=[chosen[p]["top1_std"] for p in protocols],
+                yerr=[chosen[p]["top1_std"] or np.nan for p in protocols],  # none, no cap
                 color=colours[name],
                 label=names[name],
                 capsize=2,

@@ -20,6 +20,7 @@ from pipeline.metrics import read_metrics
 from pipeline.progress import console
 from pipeline.record import Recipe, Record, read_record, require_record, write_record
 from shards.atomic import write_atomic
+from shards.errors import UserError
 from shards.reader import ShardReader
 
 REPORT_FILE = "report.html"
@@ -33,9 +34,10 @@ _GRID = 12
 
 def find(config: Config) -> Record | None:
     """Record of the page if it shows the current results."""
+    recipe = _recipe(config)
     record = read_record(config.run_dir / "report")
     page = config.run_dir / REPORT_FILE
-    is_current = record is not None and record.fingerprint == _recipe(config).fingerprint
+    is_current = record is not None and record.fingerprint == recipe.fingerprint
     return record if is_current and page.exists() else None
 
 
@@ -68,13 +70,33 @@ def print_results(config: Config) -> None:
 
 
 def _recipe(config: Config) -> Recipe:
-    records = {stage: require_record(config.run_dir / stage, stage) for stage in ("train", "eval")}
-    inputs = {stage: record.fingerprint for stage, record in records.items()}
+    inputs = {stage: record.fingerprint for stage, record in _records(config).items()}
     return Recipe("report", config.model_dump(mode="json", exclude={"ray", "paths"}), inputs)
 
 
+def _records(config: Config) -> dict[str, Record]:
+    """What the stages left, each checked to be made with this config."""
+    sections = {
+        "real": config.real,
+        "generate": config.generate,
+        "train": config.train,
+        "eval": config.eval,
+    }
+    return {
+        stage: require_record(config.run_dir / stage, stage, section)
+        for stage, section in sections.items()
+    }
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({error}); run `make eval` again") from None
+
+
 def _results(config: Config) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((config.run_dir / "results.json").read_text())
+    rows: list[dict[str, Any]] = _read_json(config.run_dir / "results.json")
     return rows
 
 
@@ -99,12 +121,14 @@ def _verdict(rows: list[dict[str, Any]]) -> str:
     few = next(row["labels"] for row in rows if row["labels"] != "all")
     scores = {key: _cell(rows, key, ("linear", few)) for key in REPRESENTATIONS}
     everything = {key: _cell(rows, key, ("linear", "all")) for key in REPRESENTATIONS}
+    best = max((row for row in rows if row["labels"] == few), key=lambda row: row["top1_mean"])
+    warning = "" if best["representation"] == "student" else " The student is not the best here."
     return (
         f"With {few.replace('_per_', ' labels per ')}, a linear probe on the student scores "
-        f"{scores['student']} %; on raw pixels {scores['raw_pixels']} %, on the same network "
-        "untrained "
-        f"{scores['untrained_student']} %. With all labels: {everything['student']}, "
-        f"{everything['raw_pixels']} and {everything['untrained_student']} %."
+        f"{scores['student']} %, on raw pixels {scores['raw_pixels']} %, and on the same network "
+        f"untrained {scores['untrained_student']} %. With all labels, in that order: "
+        f"{everything['student']}, {everything['raw_pixels']} and "
+        f"{everything['untrained_student']} %.{warning}"
     )
 
 
@@ -113,10 +137,7 @@ def _render(config: Config) -> str:
 
     from pipeline.report import figures
 
-    records = {
-        stage: require_record(config.run_dir / stage, stage)
-        for stage in ("real", "generate", "train", "eval")
-    }
+    records = _records(config)
     rows = _results(config)
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     real_folder = Path(records["real"].outputs["folder"])
@@ -169,7 +190,7 @@ def _grid(reader: ShardReader) -> str:
 def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[str, str]]:
     from pipeline.report.figures import image_grid
 
-    found = json.loads((config.run_dir / "eval" / "neighbours.json").read_text())
+    found = _read_json(config.run_dir / "eval" / "neighbours.json")
     result = []
     for row, query in enumerate(found["test"]):
         strips = {"test": image_grid(readers["test"].gather("image", np.array([query])), 1)}

@@ -20,9 +20,10 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pipeline.config import TeacherConfig
+from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.order import Order
-from pipeline.progress import progress_bar
+from pipeline.progress import console, progress_bar
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import Architecture
 from pipeline.teacher.augment import AdaController, augment
@@ -195,7 +196,9 @@ def train_teacher(
     order = Order(num_real, config.seed, "teacher")
     saved_at = time.monotonic()
     log = MetricsLog(folder / METRICS_FILE, "images_seen", trainer.images_seen)
-    with progress_bar("images") as bar:
+    if trainer.images_seen:
+        console.print(f"teacher   resumed at {trainer.images_seen:,} images")
+    with progress_bar("images") as bar, deferred_interrupts() as is_interrupted:
         task = bar.add_task(
             "teacher", total=config.num_images, completed=trainer.images_seen, note=""
         )
@@ -208,14 +211,15 @@ def train_teacher(
             bar.update(task, completed=min(trainer.images_seen, config.num_images), note=note)
             is_last = trainer.images_seen >= config.num_images
             if is_last or trainer.images_seen % GRID_IMAGES < config.global_batch:
-                save_samples(
-                    trainer.generator_ema, folder / f"samples-{trainer.images_seen:08d}.png"
-                )
+                grid = folder / f"samples-{trainer.images_seen:08d}.png"
+                save_samples(trainer.generator_ema, grid)
                 log.write(trainer.images_seen, losses)
-            if is_last or time.monotonic() - saved_at > STATE_INTERVAL_S:
+            if is_last or is_interrupted() or time.monotonic() - saved_at > STATE_INTERVAL_S:
                 with atomic_path(folder / STATE_FILE) as path:
                     torch.save({"fingerprint": fingerprint, **trainer.state_dict()}, path)
                 saved_at = time.monotonic()
+            if is_interrupted():
+                raise Interrupted
 
 
 def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:

@@ -7,6 +7,7 @@ was not.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.config import TrainConfig
+from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
+from pipeline.progress import console
 from pipeline.seeding import torch_generator
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.distributed import num_workers, synchronise_batch_norm, worker_rank
@@ -73,6 +76,7 @@ def train(
         report: called with (samples_seen, metrics) after each logged step, on every rank.
 
     Raises:
+        Interrupted: by a signal, after the step at hand was saved.
         UserError: if the loss is not finite, before the optimiser sees it.
     """
     rank, workers = worker_rank(), num_workers()
@@ -91,40 +95,59 @@ def train(
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
     wrapped.train()
-    for step in range(samples_seen // config.global_batch, num_steps):
-        rate = learning_rate(config, step // epoch_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        output = wrapped(stream.batch(step))
-        if not output.loss.isfinite():
-            raise UserError(
-                f"train: the loss is not finite at step {step}; lower train.learning_rate (name=… "
-                "anew)"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        optimizer.step()
-        samples_seen = (step + 1) * config.global_batch
-        is_last = step + 1 == num_steps
-        if (step + 1) % LOG_STEPS == 0 or is_last:
-            metrics = {**output.metrics(), "learning_rate": rate, "epoch": (step + 1) / epoch_steps}
-            if log is not None:
-                log.write(samples_seen, metrics)
-            report(samples_seen, metrics)
-        if rank == 0 and (is_last or time.monotonic() - saved_at > config.checkpoint_interval_s):
-            _save(method, optimizer, samples_seen, folder, fingerprint)
-            saved_at = time.monotonic()
+    if samples_seen and rank == 0:
+        console.print(f"train     resumed at {samples_seen:,} samples")
+    with deferred_interrupts() as is_interrupted:
+        for step in range(samples_seen // config.global_batch, num_steps):
+            rate = learning_rate(config, step // epoch_steps)
+            output = wrapped(stream.batch(step))
+            if not output.loss.isfinite():
+                raise UserError(
+                    f"train: the loss is not finite at step {step}; lower train.learning_rate"
+                )
+            _update(optimizer, output.loss, rate)
+            samples_seen = (step + 1) * config.global_batch
+            is_last = step + 1 == num_steps
+            if (step + 1) % LOG_STEPS == 0 or is_last:
+                epoch = (step + 1) / epoch_steps
+                metrics = {**output.metrics(), "learning_rate": rate, "epoch": epoch}
+                if log is not None:
+                    log.write(samples_seen, metrics)
+                report(samples_seen, metrics)
+            is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
+            if rank == 0 and (is_last or is_due or is_interrupted()):
+                _save(method, optimizer, samples_seen, folder, fingerprint)
+                saved_at = time.monotonic()
+            if is_interrupted():
+                raise Interrupted
     if rank == 0:
-        export_student(method, folder)
+        export_student(method, config, folder)
 
 
-def export_student(method: SqueezeAndSpan, folder: Path) -> None:
-    """Write the backbone under torchvision's ResNet-18 names (without `fc`)."""
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def export_student(method: SqueezeAndSpan, config: TrainConfig, folder: Path) -> None:
+    """Write the backbone under torchvision's ResNet-18 names (without `fc`).
+
+    The file's metadata says width, stem and the normalisation of images in [0, 1].
+    """
+    metadata = {
+        "width": str(config.student.width),
+        "stem": config.student.stem,
+        "pixel_mean": json.dumps(config.pixel_mean),
+        "pixel_std": json.dumps(config.pixel_std),
+    }
     tensors = {
         name: value.detach().cpu().contiguous()
         for name, value in method.student.backbone.state_dict().items()
     }
-    write_atomic(folder / STUDENT_FILE, save(tensors))
+    write_atomic(folder / STUDENT_FILE, save(tensors, metadata))
 
 
 def _save(

@@ -15,7 +15,15 @@ from pipeline import cluster
 from pipeline.config import Config
 from pipeline.metrics import read_metrics
 from pipeline.progress import console, progress_bar
-from pipeline.record import Recipe, Record, file_digest, find_complete, require_record, write_record
+from pipeline.record import (
+    Recipe,
+    Record,
+    file_digest,
+    find_complete,
+    is_intact,
+    require_record,
+    write_record,
+)
 from shards.errors import UserError
 from shards.reader import ShardReader
 from shards.verify import verify_shards
@@ -26,7 +34,9 @@ _POOL_REMEDY = "run `make generate` again"
 
 def find(config: Config) -> Record | None:
     """Record of the student trained in this run, None if it is still to be trained."""
-    return find_complete(config.run_dir / "train", _recipe(config))
+    folder = config.run_dir / "train"
+    record = find_complete(folder, _recipe(config))
+    return record if is_intact(folder / "student.safetensors", record) else None
 
 
 def run(config: Config) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from PIL import Image
 
 from pipeline.__main__ import main
 from tests.workspace import Workspace, make_teacher
@@ -51,6 +52,7 @@ def assert_mistake(result: tuple[int, str], *mentions: str) -> None:
         ("train.augment.crop_scale=[0.9, 0.1]", "crop_scale"),
         ("train.global_batch=2", "global_batch"),
         ("real.source=folder", "path"),
+        ("real.resolution=20", "resolution"),
         ("nonsense", "section.field=value"),
     ],
 )
@@ -71,6 +73,7 @@ def test_stage_before_its_turn_says_which_command_comes_first(cli: Cli) -> None:
     assert_mistake(cli("train"), "make real")
     assert cli("real")[0] == 0
     assert_mistake(cli("train"), "make generate")
+    assert cli("generate")[0] == 0
     assert_mistake(cli("eval"), "make train")
     assert_mistake(cli("report"), "make train")
 
@@ -128,3 +131,35 @@ def test_workers_that_do_not_divide_the_batch_are_refused(cli: Cli) -> None:
     assert cli("real")[0] == 0
     assert cli("generate")[0] == 0
     assert_mistake(cli("train", "ray.train_workers=3"), "ray.train_workers", "global_batch")
+
+
+def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
+    for stage in ("real", "generate"):
+        assert cli(stage)[0] == 0
+    assert cli("train", "train.epochs=1")[0] == 0
+    assert_mistake(cli("report"), "train.epochs=1 (now 3)")
+
+
+def test_eval_on_images_without_labels_says_what_is_missing(cli: Cli, workspace: Workspace) -> None:
+    folder = workspace.folder / "images" / "train"
+    folder.mkdir(parents=True)
+    for index in range(8):
+        Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / f"{index}.png")
+    flat = ("real.source=folder", f"real.path={workspace.folder / 'images'}", "train.epochs=1")
+    for stage in ("real", "generate", "train"):
+        assert cli(stage, *flat)[0] == 0
+    assert_mistake(cli("eval", *flat), "real.path", "class")
+    code, errors = cli("run", *flat)
+    assert code == 0, "training without labels is a whole run"
+    assert "class" in errors
+
+
+def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace) -> None:
+    for stage in ("real", "generate", "train", "eval"):
+        assert cli(stage)[0] == 0
+    path = workspace.folder / "runs" / "tiny" / "results.json"
+    results = path.read_bytes()
+    path.write_bytes(results[:100])
+    assert_mistake(cli("report"), "results.json", "make eval")
+    assert cli("eval")[0] == 0
+    assert path.read_bytes() == results

@@ -50,7 +50,7 @@ def test_save_teacher_loaded_again_is_the_same_frozen_networks(tmp_path: Path) -
         assert not network.training
         assert not any(parameter.requires_grad for parameter in network.parameters())
     z = torch.randn(2, ARCHITECTURE.z_dim)
-    # Loaded networks are channels-last, whose float32 sums run in another order: 1e-5, not equal bits.
+    # Loaded networks are channels-last, where float32 sums run in another order: 1e-5, not bits.
     torch.testing.assert_close(
         loaded(z, "const").image, generator(z, "const").image, rtol=1e-4, atol=1e-5
     )
