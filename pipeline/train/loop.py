@@ -135,14 +135,17 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None
 def export_student(method: SqueezeAndSpan, config: TrainConfig, folder: Path) -> None:
     """Write the backbone under torchvision's ResNet-18 names (without `fc`).
 
-    The file's metadata says width, stem and the normalisation of images in [0, 1].
+    The file's metadata has one entry, "student": JSON of width, stem and the normalisation of
+    images in [0, 1]. One, because the order of several would not be reproducible.
     """
-    metadata = {
-        "width": str(config.student.width),
+    description = {
+        "architecture": "resnet18",
+        "width": config.student.width,
         "stem": config.student.stem,
-        "pixel_mean": json.dumps(config.pixel_mean),
-        "pixel_std": json.dumps(config.pixel_std),
+        "pixel_mean": config.pixel_mean,
+        "pixel_std": config.pixel_std,
     }
+    metadata = {"student": json.dumps(description)}
     tensors = {
         name: value.detach().cpu().contiguous()
         for name, value in method.student.backbone.state_dict().items()
