@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 
 from pipeline.config import RayConfig
 from pipeline.interrupt import interrupt_at_once
@@ -57,17 +58,25 @@ def _join() -> None:
 
     address = os.environ["RAY_ADDRESS"]
     try:
+        _knock(address)
         ray.init(
             runtime_env={"working_dir": ".", "excludes": _EXCLUDED},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"RAY_ADDRESS={address}: cannot connect ({reason}); is the cluster up, and if it asks "
             "for a token, are RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set here?"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens; Ray itself would try for a minute or more."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _check_gpus(config: RayConfig) -> None:

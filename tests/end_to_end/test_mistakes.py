@@ -163,3 +163,11 @@ def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace)
     assert_mistake(cli("report"), "results.json", "make eval")
     assert cli("eval")[0] == 0
     assert path.read_bytes() == results
+
+
+def test_cluster_that_does_not_answer_is_named(
+    cli: Cli, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert_mistake(cli("generate", "ray.render_workers=1"), "RAY_ADDRESS=127.0.0.1:1")
+    assert not list((workspace.folder / "store").rglob("*.tar"))
