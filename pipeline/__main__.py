@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +23,10 @@ from rich.text import Text
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.interrupt import Interrupted, interrupt_at_once
+from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
 from pipeline.record import current_commit
+from shards.atomic import exclusive
 from shards.errors import NotApplicable, UserError
 
 STAGES = {
@@ -72,10 +74,16 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
             current_commit()
-            stage.run(config)
+            with exclusive(config.run_dir / name) if is_first_process() else nullcontext():
+                stage.run(config)
             console.print(
                 f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True
             )
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and keeps records: the only one, or torchrun's rank 0."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _add_command(name: str, help_text: str) -> None:
@@ -117,7 +125,7 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
 def main() -> int:
     """Run the command line; returns the exit code (2 for a user's mistake)."""
     interrupt_at_once()
-    console.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
+    console.quiet = not is_first_process()
     try:
         app()
     except SystemExit as exit_:  # how the command-line library ends, well or with a usage error
@@ -132,6 +140,7 @@ def main() -> int:
             "or write elsewhere with paths.runs=… and paths.store=…"
         )
     except Interrupted:
+        ignore_interrupts()
         console.print("" if console.is_terminal else "\n", end="")
         console.print("interrupted; the same command takes it up again")
         return 130

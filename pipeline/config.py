@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, le=10**12)]
+NonNegative = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
-Rgb = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rgb = tuple[Finite, Finite, Finite]
 
 
 class _Section(BaseModel):
@@ -43,7 +44,7 @@ class RayConfig(_Section):
     """Distributed trainer processes; 1 on an embedded Ray trains in this process."""
     gpus_per_worker: NonNegativeFloat = 0
     """GPUs that Ray sets aside for each rendering task and trainer."""
-    object_store_mb: Positive = 256
+    object_store_mb: Annotated[int, Field(ge=75, le=10**6)] = 256
     """Object store of the embedded Ray, in MiB."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU if the process sees one."""
@@ -60,14 +61,14 @@ class RealConfig(_Section):
     """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat
     folder has none.
     """
-    resolution: Positive = 32
+    resolution: Annotated[int, Field(ge=8, le=1024)] = 32
     """Side of the square images in pixels, a power of two from 8."""
-    samples_per_shard: Positive = 1000
+    samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Images in one tar."""
 
     @model_validator(mode="after")
     def _check(self) -> RealConfig:
-        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+        if self.resolution & (self.resolution - 1):
             raise ValueError(
                 "resolution must be a power of two from 8, as a teacher's is, got "
                 f"{self.resolution}"
@@ -143,7 +144,7 @@ class GenerateConfig(_Section):
     """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or
     none.
     """
-    samples_per_shard: Positive = 1000
+    samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Samples in one tar."""
     render_batch: Positive = 100
     """Samples per forward pass; batches never straddle shards."""

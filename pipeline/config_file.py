@@ -28,7 +28,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
@@ -54,7 +54,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         data = child
     try:
         data[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot read the value {text!r}") from None
 
 

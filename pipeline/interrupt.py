@@ -45,3 +45,9 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ignore_interrupts() -> None:
+    """Let neither signal disturb the clearing up after the first one."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

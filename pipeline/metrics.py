@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from shards.atomic import write_atomic
+from shards.errors import UserError
 
 
 class MetricsLog:
@@ -31,4 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [dict(json.loads(line)) for line in lines if line.endswith("\n")]
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: damaged; delete {path.parent} to train again") from None

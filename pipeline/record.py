@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -103,13 +103,11 @@ def read_record(folder: Path) -> Record | None:
     """
     path = folder / RECORD_FILE
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(Record).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: damaged ({error}); delete {folder} and run the stage again"
-        ) from None
+    except ValidationError:
+        raise UserError(f"{path}: damaged; delete {folder} and run the stage again") from None
 
 
 def find_complete(folder: Path, recipe: Recipe) -> Record | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from shards.errors import UserError
 
 
 @contextmanager
@@ -28,6 +31,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process, so that two of the same command cannot mix their files.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        UserError: if another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{directory}: another command is at work here; wait for it") from None
+        yield
 
 
 def remove_stale(directory: Path, written_before: float) -> None:

@@ -106,12 +106,28 @@ def read_manifest(directory: Path) -> Manifest | None:
             f"{SCHEMA_VERSION}; "
             "delete the folder and make these shards again"
         )
+    try:
+        return _parse(table, metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: damaged ({_one_line(error)}); delete it and make these shards again"
+        ) from None
+
+
+def _parse(table: pa.Table, metadata: dict[str, str]) -> Manifest:
     columns = tuple(
         Column(row["name"], row["dtype"], tuple(row["shape"]))
         for row in json.loads(metadata["columns"])
     )
     features = tuple(FeatureBlock(**row) for row in json.loads(metadata["features"]))
-    return Manifest(Schema(columns, features), tuple(ShardInfo(**row) for row in table.to_pylist()))
+    schema = Schema(columns, features)
+    shards = tuple(ShardInfo(**row) for row in table.to_pylist())
+    for shard in shards:
+        if Path(shard.name).name != shard.name or shard.num_samples < 1:
+            raise ValueError(f"row {shard.name!r} cannot be right")
+        if shard.num_samples * schema.stride_bytes > shard.num_bytes:
+            raise ValueError(f"{shard.name} is too small for {shard.num_samples} samples")
+    return Manifest(schema, shards)
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shards.errors import UserError
 from shards.manifest import ShardInfo
-from shards.reader import check_size
+from shards.reader import ShardReader, check_size
 
 
 def verify_shards(directory: Path, shards: list[ShardInfo], remedy: str) -> Iterator[ShardInfo]:
@@ -26,3 +26,11 @@ def verify_shards(directory: Path, shards: list[ShardInfo], remedy: str) -> Iter
                 f"{directory / shard.name}: content differs from the manifest (sha256); {remedy}"
             )
         yield shard
+
+
+def open_verified(directory: Path, *, remedy: str, num_samples: int | None = None) -> ShardReader:
+    """A reader whose shards have all been checked first; raises as `verify_shards` does."""
+    reader = ShardReader(directory, remedy=remedy, num_samples=num_samples)
+    for _ in verify_shards(directory, reader.shards, remedy):
+        pass
+    return reader

@@ -24,8 +24,9 @@ from pipeline.record import (
     write_record,
 )
 from shards.atomic import write_atomic
-from shards.errors import NotApplicable
+from shards.errors import NotApplicable, UserError
 from shards.reader import ShardReader
+from shards.verify import open_verified
 
 RESULTS_FILE = "results.json"
 NEIGHBOURS_FILE = "neighbours.json"
@@ -71,6 +72,7 @@ def describe(config: Config, record: Record) -> str:
 
 def _recipe(config: Config) -> Recipe:
     real = require_record(config.run_dir / "real", "real", config.real)
+    pool = require_record(config.run_dir / "generate", "generate", config.generate)
     student = require_record(config.run_dir / "train", "train", config.train)
     if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
         raise NotApplicable(
@@ -81,13 +83,15 @@ def _recipe(config: Config) -> Recipe:
         "student": student.outputs["student.safetensors"],
         "real train": real.outputs["digests"]["train"],
         "real test": real.outputs["digests"]["test"],
+        "pool": pool.outputs["digest"],
     }
     return Recipe.of("eval", config.eval, inputs)
 
 
 def _reader(config: Config, split: str) -> ShardReader:
     real = require_record(config.run_dir / "real", "real", config.real)
-    return ShardReader(Path(real.outputs["folder"]) / split, remedy="run `make real` again")
+    remedy = "delete it and run `make real` again"
+    return open_verified(Path(real.outputs["folder"]) / split, remedy=remedy)
 
 
 def _representations(config: Config) -> Iterator[Any]:
@@ -98,6 +102,8 @@ def _representations(config: Config) -> Iterator[Any]:
 
     train, test = _reader(config, "train"), _reader(config, "test")
     labels = [reader.gather("label", np.arange(len(reader))) for reader in (train, test)]
+    if len(np.unique(labels[0])) < 2 or (labels[1] < 0).any():
+        raise UserError("real.path: evaluation needs at least two classes and only labelled images")
     device = choose_device(config.ray.device)
     student = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
     untrained = calibrate_batch_norm(
@@ -120,8 +126,10 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
 
     pool = require_record(config.run_dir / "generate", "generate", config.generate)
     size = min(pool.outputs["num_samples"], _MAX_SYNTHETIC)
-    reader = ShardReader(
-        Path(pool.outputs["folder"]), remedy="run `make generate` again", num_samples=size
+    reader = open_verified(
+        Path(pool.outputs["folder"]),
+        remedy="delete it and run `make generate` again",
+        num_samples=size,
     )
     backbone = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
     synthetic = extract(backbone, reader, config.train, choose_device(config.ray.device))

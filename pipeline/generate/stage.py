@@ -151,7 +151,10 @@ def _render_on_ray(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]
         for _ in range(2 * config.ray.render_workers):
             submit()
         while in_flight:
-            (done,), _ = ray.wait(list(in_flight), num_returns=1)
+            finished, _ = ray.wait(list(in_flight), num_returns=1, timeout=1)  # lets signals in
+            if not finished:
+                continue
+            (done,) = finished
             index = in_flight.pop(done)
             yield index, _result(done, plan, index)
             submit()
@@ -166,6 +169,8 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
     try:
         result: ShardInfo = ray.get(reference)
         return result
+    except UserError as error:
+        raise UserError(str(getattr(error, "cause", error))) from None
     except OSError as error:
         cause = getattr(error, "cause", error)
         raise UserError(

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.config import RealConfig
 from shards.errors import UserError
@@ -78,6 +79,8 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
     if not folder.is_dir():
         return [], class_names
     unknown = sorted(set(own_names) - set(class_names))
+    if class_names and not own_names and any(map(_is_image, folder.iterdir())):
+        raise UserError(f"{folder}: has no classes, but {path / 'train'} has; sort its images too")
     if unknown:
         raise UserError(
             f"{folder / unknown[0]}: {path / 'train'} has no such class; add or move it"
@@ -89,17 +92,21 @@ def list_images(path: Path, split: str) -> tuple[list[tuple[Path, int]], list[st
         (file, label)
         for directory, label in folders or [(folder, -1)]
         for file in sorted(directory.iterdir())
-        if file.suffix.lower() in _SUFFIXES
+        if _is_image(file)
     ]
     return files, class_names
 
 
 def _class_names(folder: Path) -> list[str]:
-    return (
-        sorted(child.name for child in folder.iterdir() if child.is_dir())
-        if folder.is_dir()
-        else []
+    """Sub-folders that hold images, sorted."""
+    children = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        child.name for child in children if child.is_dir() and any(map(_is_image, child.iterdir()))
     )
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES and file.is_file()
 
 
 def folder_digest(path: Path, split: str) -> str:
@@ -111,7 +118,7 @@ def folder_digest(path: Path, split: str) -> str:
         f"{file.relative_to(path)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
         for file, _ in files
     ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def _open_folder(path: Path, resolution: int, split: str) -> Source:
@@ -127,7 +134,7 @@ def _open_folder(path: Path, resolution: int, split: str) -> Source:
             try:
                 with Image.open(file) as image:
                     yield _to_array(image, resolution), label
-            except (UnidentifiedImageError, OSError) as error:
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise UserError(
                     f"{file}: not a readable image ({error}); mend or remove it"
                 ) from None
@@ -137,6 +144,8 @@ def _open_folder(path: Path, resolution: int, split: str) -> Source:
 
 def _to_array(image: Image.Image, resolution: int) -> np.ndarray:
     """Centre crop to a square, bicubic resize, RGB; uint8 [3, resolution, resolution]."""
+    if image.mode.startswith("I;16"):  # `convert` would clip instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

@@ -29,9 +29,9 @@ def find(config: Config) -> Record | None:
     folder = Path(record.outputs["folder"])
     for split in SPLITS:
         manifest = read_manifest(folder / split)
-        if manifest is None or any(
-            not _is_whole(folder / split, shard) for shard in manifest.shards
-        ):
+        if manifest is None or any(not _is_whole(folder / split, s) for s in manifest.shards):
+            return None
+        if ShardReader(folder / split, remedy=_REMEDY).digest != record.outputs["digests"][split]:
             return None
     return record
 

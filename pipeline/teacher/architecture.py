@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from pipeline.record import file_digest
 from shards.errors import UserError
 
@@ -26,6 +28,8 @@ class Architecture:
     max)).
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown field is another architecture
+
     resolution: int
     z_dim: int
     w_dim: int
@@ -37,6 +41,11 @@ class Architecture:
     mbstd_group_size: int = 32
 
     def __post_init__(self) -> None:
+        sizes = (self.z_dim, self.w_dim, self.num_mapping_layers, self.channel_base)
+        if min(*sizes, self.channel_max, self.image_channels, self.mbstd_group_size) < 1:
+            raise ValueError("every size must be positive")
+        if max(self.z_dim, self.w_dim, self.channel_max, self.num_mapping_layers) > 1 << 16:
+            raise ValueError("a size is absurdly large")
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
             raise ValueError(
                 f"resolution: must be a power of two of at least 8, got {self.resolution}"
@@ -100,12 +109,11 @@ def read_teacher_info(folder: Path) -> TeacherInfo:
     if not path.exists():
         raise UserError(f"{path}: no teacher here; {remedy}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        info = TeacherInfo(
-            Architecture(**content["architecture"]), content["digests"], content["training"]
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: damaged ({error}); {remedy}") from None
+        info = TypeAdapter(TeacherInfo).validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{path}: damaged ({field}: {problem['msg']}); {remedy}") from None
     check_digest(folder, info, GENERATOR_FILE)
     return info
 

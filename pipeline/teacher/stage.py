@@ -38,11 +38,12 @@ def run(config: Config) -> None:
         save_samples,
         train_teacher,
     )
-    from shards.reader import ShardReader
+    from shards.verify import open_verified
 
     folder, recipe = config.run_dir / "teacher", _recipe(config)
     real = require_record(config.run_dir / "real", "real", config.real)
-    reader = ShardReader(Path(real.outputs["folder"]) / "train", remedy="run `make real` again")
+    remedy = "delete it and run `make real` again"
+    reader = open_verified(Path(real.outputs["folder"]) / "train", remedy=remedy)
     arch = build_architecture(config.teacher, config.real.resolution)
     trainer = TeacherTrainer.create(config.teacher, arch, choose_device(config.ray.device))
     train_teacher(

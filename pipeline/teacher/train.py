@@ -25,10 +25,10 @@ from pipeline.metrics import MetricsLog
 from pipeline.order import Order
 from pipeline.progress import console, progress_bar
 from pipeline.seeding import torch_generator
+from pipeline.state import load_state, save_state
 from pipeline.teacher.architecture import Architecture
 from pipeline.teacher.augment import AdaController, augment
 from pipeline.teacher.stylegan2 import Discriminator, Generator
-from shards.atomic import atomic_path
 from shards.errors import UserError
 
 STATE_FILE = "state.pt"
@@ -215,28 +215,16 @@ def train_teacher(
                 save_samples(trainer.generator_ema, grid)
                 log.write(trainer.images_seen, losses)
             if is_last or is_interrupted() or time.monotonic() - saved_at > STATE_INTERVAL_S:
-                with atomic_path(folder / STATE_FILE) as path:
-                    torch.save({"fingerprint": fingerprint, **trainer.state_dict()}, path)
+                state = {"fingerprint": fingerprint, **trainer.state_dict()}
+                save_state(folder / STATE_FILE, state)
                 saved_at = time.monotonic()
             if is_interrupted():
                 raise Interrupted
 
 
 def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / STATE_FILE).exists():
-        try:
-            state = torch.load(folder / STATE_FILE, map_location=trainer.device, weights_only=True)
-        except Exception as error:
-            reason = type(error).__name__
-            raise UserError(
-                f"{folder / STATE_FILE}: damaged ({reason}); delete {folder} to train again"
-            ) from error
-        if state["fingerprint"] != fingerprint:
-            raise UserError(
-                f"{folder / STATE_FILE}: belongs to a training with other settings; "
-                "take another name=… or delete that folder"
-            )
+    state = load_state(folder / STATE_FILE, trainer.device, fingerprint)
+    if state is not None:
         trainer.load_state_dict(state)
 
 

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -25,10 +24,11 @@ from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.progress import console
 from pipeline.seeding import torch_generator
+from pipeline.state import load_state, save_state
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.distributed import num_workers, synchronise_batch_norm, worker_rank
 from pipeline.train.methods import SqueezeAndSpan
-from shards.atomic import atomic_path, write_atomic
+from shards.atomic import write_atomic
 from shards.errors import UserError
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -120,6 +120,8 @@ def train(
                 saved_at = time.monotonic()
             if is_interrupted():
                 raise Interrupted
+    if not all(parameter.isfinite().all() for parameter in method.parameters()):
+        raise UserError("train: the student's weights are not finite; lower train.learning_rate")
     if rank == 0:
         export_student(method, config, folder)
 
@@ -166,8 +168,7 @@ def _save(
         "method": method.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with atomic_path(folder / CHECKPOINT_FILE) as path:
-        torch.save(state, path)
+    save_state(folder / CHECKPOINT_FILE, state)
 
 
 def _resume(
@@ -178,19 +179,9 @@ def _resume(
     device: torch.device,
 ) -> int:
     """Load the checkpoint, if there is one; returns its `samples_seen`."""
-    path = folder / CHECKPOINT_FILE
-    if not path.exists():
+    state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
+    if state is None:
         return 0
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}); delete {folder} to train again"
-        ) from error
-    if state["fingerprint"] != fingerprint:
-        raise UserError(
-            f"{path}: from a training with other settings; take another name=… or delete {folder}"
-        )
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["samples_seen"])

@@ -173,3 +173,27 @@ def test_folder_digest_changes_with_names_sizes_and_times_only(tmp_path: Path) -
     touched = folder_digest(tmp_path, "train")
     save_image(tmp_path / "train" / "c.png", (1, 2, 3))
     assert len({before, renamed, touched, folder_digest(tmp_path, "train")}) == 4
+
+
+def test_folder_with_flat_test_beside_classes_is_refused(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        save_image(tmp_path / "train" / name / "1.png", (0, 0, 0))
+    save_image(tmp_path / "test" / "1.png", (0, 0, 0))
+    with pytest.raises(UserError, match="test"):
+        open_source(folder_config(tmp_path), "test")
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    (tmp_path / "train").mkdir(parents=True)
+    Image.fromarray(ramp).save(tmp_path / "train" / "1.png")
+    config = folder_config(tmp_path).model_copy(update={"resolution": 16})
+    image, _ = next(open_source(config, "train").images)
+    assert abs(image[0].astype(int) - (ramp >> 8)).max() <= 1
+
+
+def test_hidden_and_empty_folders_are_no_classes(tmp_path: Path) -> None:
+    save_image(tmp_path / "train" / "cat" / "1.png", (0, 0, 0))
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "train" / "empty").mkdir()
+    assert open_source(folder_config(tmp_path), "train").class_names == ["cat"]
