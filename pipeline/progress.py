@@ -19,7 +19,8 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        text = "" if speed is None else f"{speed:,.0f} {self.unit}/s"
+        unit = f" {self.unit}" if console.width >= _WIDE else ""
+        text = "" if speed is None else f"{speed:,.0f}{unit}/s"
         return Text(text, style="cyan", no_wrap=True)
 
 

@@ -161,9 +161,9 @@ def _note(metrics: dict[str, float]) -> str:
     squeezed side.
     """
     return (
-        f"loss {metrics['loss']:.2f}  std "
+        f"loss {metrics['loss']:.1f} std "
         f"{metrics['synthetic_std']:.2f}/{metrics['squeezed_std']:.2f}"
-        f"  rank {metrics['synthetic_effective_rank']:.0f}/{metrics['squeezed_effective_rank']:.0f}"
+        f" rank {metrics['synthetic_effective_rank']:.0f}/{metrics['squeezed_effective_rank']:.0f}"
     )
 
 
