@@ -40,6 +40,11 @@ class ShardInfo:
     num_bytes: int
     sha256: str
 
+    def has_right_size(self, directory: Path) -> bool:
+        """Whether the file is in `directory` and as large as it should be."""
+        path = directory / self.name
+        return path.exists() and path.stat().st_size == self.num_bytes
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -79,7 +79,7 @@ def make_plan(config: GenerateConfig, info: TeacherInfo, store: Path) -> Plan:
     existing = {
         shard.start_index // recipe.samples_per_shard: shard
         for shard in (manifest.shards if manifest else ())
-        if _has_size(folder / shard.name, shard.num_bytes)
+        if shard.has_right_size(folder)
     }
     num_shards = -(-config.num_samples // recipe.samples_per_shard)
     return Plan(
@@ -94,7 +94,3 @@ def make_plan(config: GenerateConfig, info: TeacherInfo, store: Path) -> Plan:
 def write_recipe(plan: Plan) -> None:
     """Leave the recipe beside the shards for human readers."""
     write_atomic(plan.folder / RECIPE_FILE, json.dumps(asdict(plan.recipe), indent=2) + "\n")
-
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.exists() and path.stat().st_size == num_bytes

@@ -29,7 +29,7 @@ def find(config: Config) -> Record | None:
     folder = Path(record.outputs["folder"])
     for split in SPLITS:
         manifest = read_manifest(folder / split)
-        if manifest is None or any(not _is_whole(folder / split, s) for s in manifest.shards):
+        if manifest is None or any(not s.has_right_size(folder / split) for s in manifest.shards):
             return None
         if ShardReader(folder / split, remedy=_REMEDY).digest != record.outputs["digests"][split]:
             return None
@@ -89,8 +89,3 @@ def _pack(source: Source, config: Config, folder: Path) -> Iterator[ShardInfo]:
         batch = {"image": np.stack(images), "label": np.array(labels, dtype=np.int64), "meta": meta}
         yield write_shard(folder / shard_name(shard_index), schema, start, [batch])
         start += len(samples)
-
-
-def _is_whole(folder: Path, shard: ShardInfo) -> bool:
-    path = folder / shard.name
-    return path.exists() and path.stat().st_size == shard.num_bytes
