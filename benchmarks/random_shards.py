@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.seeding import numpy_generator
-from pipeline.teacher.train import build_architecture
+from pipeline.teacher.train import build_architectures
 from shards.manifest import Manifest, write_manifest
 from shards.schema import Schema, encode_meta, real_schema, teacher_schema
 from shards.writer import shard_name, write_shard
@@ -17,8 +17,8 @@ from shards.writer import shard_name, write_shard
 
 def write_random_shards(config: Config, num_samples: int, folder: Path) -> None:
     """Write `num_samples` to each of `folder`/real and `folder`/synthetic, at `config`'s sizes."""
-    arch = build_architecture(config.teacher, config.real.resolution)
-    blocks = [(f"b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
+    arch, _ = build_architectures(config.teacher, config.real.resolution)
+    blocks = [(f"synthesis.b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
     schemas = {
         "real": real_schema(arch.resolution),
         "synthetic": teacher_schema(arch.resolution, blocks, arch.w_dim),

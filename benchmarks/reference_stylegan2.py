@@ -12,19 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.teacher.layers import leaky_relu
 from pipeline.teacher.resampling import upsample_image
 from pipeline.teacher.stylegan2 import (
     Generator,
-    GeneratorOutput,
     SynthesisBlock,
     SynthesisLayer,
     ToRGB,
-    leaky_relu,
 )
 
 
-def render_reference(generator: Generator, z: Tensor, noise: list[Tensor]) -> GeneratorOutput:
-    """What `generator(z, noise)` returns, computed by per-sample weights.
+def render_reference(
+    generator: Generator, z: Tensor, noise: list[Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Image and block features of `generator(z, noise)`, computed by per-sample weights.
 
     Args:
         generator: whose weights are used.
@@ -49,9 +50,9 @@ def render_reference(generator: Generator, z: Tensor, noise: list[Tensor]) -> Ge
         index += 1
         rgb = _to_rgb(block.torgb, x, ws[:, index])
         image = rgb if image is None else image + rgb
-        features[f"b{resolution}"] = x
+        features[f"synthesis.b{resolution}"] = x
     assert image is not None
-    return GeneratorOutput(image, features)
+    return image, features
 
 
 def modulated_conv(

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,9 @@ from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import draw_inputs
 from pipeline.seeding import torch_generator
-from pipeline.teacher.architecture import Architecture
-from pipeline.teacher.features import pool_features
-from pipeline.teacher.stylegan2 import Generator, GeneratorOutput
+from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.features import captured, pool_features
+from pipeline.teacher.stylegan2 import Generator
 from shards.schema import encode_meta, teacher_schema
 from shards.writer import write_shard
 
@@ -43,7 +44,7 @@ TOLERANCE = 1e-4
 Renderer = Callable[[], tuple[Tensor, Tensor]]
 
 
-def build_random_generator(arch: Architecture, device: torch.device) -> Generator:
+def build_random_generator(arch: StyleGAN2Architecture, device: torch.device) -> Generator:
     """A frozen generator with random weights, noise strengths and biases: no part is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(0, "benchmark/generator").initial_seed())
@@ -58,18 +59,23 @@ def build_renderers(
     generator: Generator, batch: int, dtype: torch.dtype = torch.float32
 ) -> dict[str, Renderer]:
     """Our form and the reference's, each returning image and pooled features of one batch."""
-    z, noise = draw_inputs(generator, _recipe(batch), np.arange(batch))
+    inputs = draw_inputs(generator, _recipe(batch), np.arange(batch))
     device = generator.mapping.w_avg.device
-    z = z.to(device, dtype)
-    maps = [map_.to(device, dtype) for map_ in noise if isinstance(map_, Tensor)]
+    z = inputs.z.to(device, dtype)
+    maps = [map_.to(device, dtype) for map_ in inputs.noise if isinstance(map_, Tensor)]
 
-    def pooled(output: GeneratorOutput) -> tuple[Tensor, Tensor]:
-        return output.image, pool_features(output.features)
+    @torch.inference_mode()
+    def ours() -> tuple[Tensor, Tensor]:
+        with captured(generator, generator.blocks) as features:
+            image = generator(z, maps).image
+        return image, pool_features(features)
 
-    return {
-        "ours": torch.inference_mode()(lambda: pooled(generator(z, maps))),
-        "reference": torch.inference_mode()(lambda: pooled(render_reference(generator, z, maps))),
-    }
+    @torch.inference_mode()
+    def reference() -> tuple[Tensor, Tensor]:
+        image, features = render_reference(generator, z, maps)
+        return image, pool_features(features)
+
+    return {"ours": ours, "reference": reference}
 
 
 def check_equal(renderers: dict[str, Renderer]) -> float:
@@ -100,7 +106,7 @@ def count_gflop(render: Renderer, batch: int) -> float:
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
     """Median seconds of drawing latents and noise, and of writing the tar, for `batch` samples."""
     arch = generator.arch
-    blocks = [(f"b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
+    blocks = [(f"synthesis.b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
     schema = teacher_schema(arch.resolution, blocks, arch.w_dim)
     columns = {
         column.name: np.zeros((batch, *column.shape), column.dtype)
@@ -120,7 +126,9 @@ def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str
         )
 
 
-def benchmark(arch: Architecture, batch: int, repeats: int, device: torch.device) -> BenchmarkRun:
+def benchmark(
+    arch: StyleGAN2Architecture, batch: int, repeats: int, device: torch.device
+) -> BenchmarkRun:
     """Check that both forms agree, then time them turn by turn."""
     generator = build_random_generator(arch, device)
     renderers = build_renderers(generator, batch)
@@ -169,14 +177,14 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
 
 
 def _architecture(
-    teacher: dict[str, int], resolution: int, arguments: argparse.Namespace
-) -> Architecture:
+    teacher: dict[str, Any], resolution: int, arguments: argparse.Namespace
+) -> StyleGAN2Architecture:
     names = ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max")
-    sizes = {"resolution": resolution, **{name: teacher[name] for name in names}}
+    sizes: dict[str, Any] = {"resolution": resolution, **{name: teacher[name] for name in names}}
     for name in ("resolution", "channel_base", "channel_max"):
         if getattr(arguments, name) is not None:
             sizes[name] = getattr(arguments, name)
-    return Architecture(**sizes)
+    return StyleGAN2Architecture(**sizes)
 
 
 def _recipe(batch: int) -> PoolRecipe:
@@ -186,7 +194,9 @@ def _recipe(batch: int) -> PoolRecipe:
         architecture={},
         seed=0,
         truncation_psi=1.0,
+        truncation_cutoff=None,
         noise="random",
+        features=(),
         samples_per_shard=batch,
         render_batch=batch,
     )

@@ -26,6 +26,7 @@ from pipeline.config_file import load_config
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
 from pipeline.record import current_commit
+from pipeline.teacher.commands import import_command, inspect_command
 from shards.atomic import exclusive
 from shards.errors import NotApplicable, UserError
 
@@ -96,20 +97,20 @@ for _name, _help in STAGES.items():
     _add_command(_name, _help)
 
 
+app.command("import-teacher")(import_command)
+app.command("inspect-teacher")(inspect_command)
+
+
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run every stage that is not done, training a teacher only if the config names none."""
     resolved = load_config(config, overrides or [])
     names = list(STAGES)
     if resolved.teacher.checkpoint is not None:
-        from pipeline.teacher.architecture import read_teacher_info
+        from pipeline.teacher.description import read_teacher_info
 
-        info = read_teacher_info(resolved.teacher.checkpoint)
-        seen = (
-            f", {info.training['images_seen']:,} images seen"
-            if "images_seen" in info.training
-            else ""
-        )
+        origin = read_teacher_info(resolved.teacher.checkpoint).origin
+        seen = f", {origin['images_seen']:,} images seen" if "images_seen" in origin else ""
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
         names.remove("teacher")
     try:

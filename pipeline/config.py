@@ -8,7 +8,7 @@ Defaults are the paper's CIFAR table where the paper has one (Yang et al. 2022, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -87,6 +87,12 @@ class TeacherConfig(_Section):
 
     checkpoint: UserPath | None = None
     """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
+    factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """Code that builds a teacher of one's own, `package.module:callable`; see docs/teachers.md."""
+    recipe: Literal["cifar", "auto"] = "cifar"
+    """Defaults of the fields below: the `cifar` configuration of StyleGAN2-ADA, or `auto`, which
+    follows the resolution.
+    """
     seed: NonNegative = 0
     """Initial weights, batches, latents and augmentation."""
     z_dim: Positive = 512
@@ -99,8 +105,14 @@ class TeacherConfig(_Section):
     """channels(resolution) = min(channel_base // resolution, channel_max)."""
     channel_max: Positive = 512
     """Widest block."""
-    conv_clamp: PositiveFloat | None = None
-    """Clamp of every convolution's output; the reference uses 256 with half precision."""
+    conv_clamp: PositiveFloat | None = 256.0
+    """Clamp of every convolution's output, against overflow in half precision."""
+    num_half_blocks: Annotated[int, Field(ge=0, le=16)] = 4
+    """Highest resolutions that run in half precision where `precision` says so."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of those; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    discriminator_skips: Literal["orig", "skip", "resnet"] = "orig"
+    """Architecture of the discriminator (Karras et al. 2020, "Analyzing and improving", Fig. 7)."""
     mbstd_group_size: Positive = 32
     """Samples per group of the discriminator's minibatch standard deviation."""
     num_images: Positive = 25_000_000
@@ -113,14 +125,34 @@ class TeacherConfig(_Section):
     """Weight of the R1 penalty (Mescheder et al. 2018, Eq. 9)."""
     r1_interval: Positive = 16
     """Steps between two R1 penalties (lazy regularisation)."""
+    path_length_weight: NonNegativeFloat = 0.0
+    """Weight of path-length regularisation; 0 switches it off."""
+    path_length_interval: Positive = 4
+    """Steps between two of its penalties."""
+    style_mixing_p: Fraction = 0.0
+    """Probability that a batch's higher layers get the styles of other latents."""
     ema_images: Positive = 500_000
     """Half-life of the generator's moving average, in images."""
-    ema_rampup: PositiveFloat = 0.05
-    """The half-life is at most this share of the images seen so far."""
+    ema_rampup: PositiveFloat | None = 0.05
+    """The half-life is at most this share of the images seen so far; null: no such limit."""
+    ada_pipe: Literal["bgc", "upright"] = "bgc"
+    """Augmentations: `bgc` is the reference's blitting, geometry and colour; `upright` has no
+    flips, no turns beyond 20° and no hue, for digits and letters.
+    """
     ada_target: Fraction = 0.6
     """Target of E[sign(D(real))] for adaptive augmentation."""
     ada_images: Positive = 500_000
     """Images in which the augmentation probability can move from 0 to 1."""
+    ada_interval: Positive = 4
+    """Steps between two moves of it."""
+    snapshot_images: tuple[Positive, ...] = ()
+    """Numbers of images seen at which to keep a teacher under `snapshots/`."""
+    quality_images: Annotated[int, Field(ge=0, le=10**6)] = 5000
+    """Images with which the distance to the real ones is measured; 0 measures nothing."""
+    quality_interval: Positive = 200_000
+    """Images seen between two measurements; there is one at each snapshot and at the end, too."""
+    inception_weights: UserPath | None = None
+    """File with the weights of the original FID Inception; unset, a stated stand-in is used."""
 
     @model_validator(mode="after")
     def _check(self) -> TeacherConfig:
@@ -144,6 +176,14 @@ class GenerateConfig(_Section):
     """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or
     none.
     """
+    truncation_cutoff: NonNegative | None = None
+    """Layers that are truncated, counted from the lowest resolution; unset: all."""
+    features: Literal["blocks"] | Annotated[tuple[str, ...], Field(min_length=1)] = "blocks"
+    """Features to store: `blocks` (all of them), or names such as `synthesis.b16`,
+    `synthesis.b16.conv0` and `w`, which `python -m pipeline inspect-teacher` lists.
+    """
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Arithmetic of the teacher's blocks made for half precision, on GPUs; the rest is float32."""
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Samples in one tar."""
     render_batch: Positive = 100
@@ -211,6 +251,8 @@ class TrainConfig(_Section):
     """One epoch is num_real // global_batch steps, at least 1."""
     global_batch: Positive = 512
     """Images per step over all workers, synthetic and real together."""
+    features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
     synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """α: share of synthetic images in the batch and weight of the squeeze objective."""
     invariance_weight: NonNegativeFloat = 25.0
@@ -270,6 +312,26 @@ class EvalConfig(_Section):
     """Draws of the few labels."""
 
 
+def auto_recipe(resolution: int) -> dict[str, object]:
+    """Fields that StyleGAN2-ADA's `auto` configuration derives from the resolution, for one GPU.
+
+    The reference also lets the batch grow with the number of GPUs; here workers never change what
+    is trained.
+    """
+    batch = min(max(4096 // resolution, 1), 32)
+    return {
+        "global_batch": batch,
+        "mbstd_group_size": min(batch, 4),
+        "channel_base": 32768 if resolution >= 512 else 16384,
+        "learning_rate": 0.002 if resolution >= 1024 else 0.0025,
+        "r1_gamma": 0.0002 * resolution**2 / batch,
+        "ema_images": batch * 10_000 // 32,
+        "discriminator_skips": "resnet",
+        "path_length_weight": 2.0,
+        "style_mixing_p": 0.9,
+    }
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -282,6 +344,18 @@ class Config(_Section):
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_recipe(cls, data: Any) -> Any:
+        """`teacher.recipe: auto` gives the fields of `teacher` that the file leaves out."""
+        if not isinstance(data, dict) or not isinstance(data.get("teacher"), dict):
+            return data
+        teacher, real = data["teacher"], data.get("real") or {}
+        resolution = real.get("resolution", 32) if isinstance(real, dict) else None
+        if teacher.get("recipe") != "auto" or not isinstance(resolution, int) or resolution < 1:
+            return data
+        return {**data, "teacher": {**auto_recipe(resolution), **teacher}}
 
     @property
     def run_dir(self) -> Path:

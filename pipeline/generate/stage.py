@@ -14,17 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.generate.plan import Plan, make_plan, write_recipe
 from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
-from pipeline.teacher.architecture import (
-    GENERATOR_FILE,
-    Architecture,
-    TeacherInfo,
-    read_teacher_info,
-)
+from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
+from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
 from shards.atomic import remove_stale
 from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, write_manifest
@@ -75,7 +73,7 @@ def run(config: Config) -> None:
         "folder": str(plan.folder),
         "key": plan.recipe.key,
         "num_samples": config.generate.num_samples,
-        "resolution": info.architecture.resolution,
+        "resolution": info.generator.resolution,
         "digest": reader.digest,
         "teacher": str(config.teacher_folder),
     }
@@ -89,13 +87,21 @@ def describe(config: Config, record: Record) -> str:
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
     info = read_teacher_info(config.teacher_folder)
-    if info.architecture.resolution != config.real.resolution:
+    if info.generator.resolution != config.real.resolution:
         raise UserError(
-            f"{config.teacher_folder}: renders {info.architecture.resolution} px, but "
+            f"{config.teacher_folder}: renders {info.generator.resolution} px, but "
             f"real.resolution is {config.real.resolution}; set teacher.checkpoint=null and run "
-            f"`make teacher`, or set real.resolution={info.architecture.resolution}"
+            f"`make teacher`, or set real.resolution={info.generator.resolution}"
         )
-    return info, make_plan(config.generate, info, config.paths.store)
+    factory = config.teacher.factory
+    if (info.generator.family == "module") != (factory is not None):
+        raise UserError(
+            "teacher.factory: "
+            + ("only for a teacher of one's own code; leave it out" if factory else
+               f"{config.teacher_folder} is one's own module; name its code as "
+               "teacher.factory=package.module:callable")
+        )  # fmt: skip
+    return info, make_plan(config.generate, info, config.paths.store, factory)
 
 
 def _recipe(config: Config, info: TeacherInfo, plan: Plan) -> Recipe:
@@ -118,10 +124,12 @@ def _render(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
 
 def _render_here(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
     from pipeline.device import choose_device
-    from pipeline.generate.render import render_shard
+    from pipeline.generate.render import DTYPES, render_shard
     from pipeline.teacher.checkpoint import load_generator
 
-    generator = load_generator(config.teacher_folder).to(choose_device(config.ray.device))
+    generator = load_generator(config.teacher_folder, config.teacher.factory)
+    generator.to(choose_device(config.ray.device))
+    generator.set_precision(DTYPES[plan.recipe.precision])
     for index in plan.missing:
         yield index, render_shard(generator, plan.recipe, plan.schema, plan.folder, index)
 
@@ -144,7 +152,10 @@ def _render_on_ray(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]
 
     def submit() -> None:
         for index in waiting:
-            in_flight[task.remote([weights], plan, str(folder), index, config.ray.device)] = index
+            reference = task.remote(
+                [weights], plan, str(folder), index, config.ray.device, config.teacher.factory
+            )
+            in_flight[reference] = index
             return
 
     try:
@@ -186,26 +197,34 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
         raise
 
 
-def _render_task(weights: list[Any], plan: Plan, folder: str, index: int, device: str) -> ShardInfo:
+def _render_task(
+    weights: list[Any], plan: Plan, folder: str, index: int, device: str, factory: str | None
+) -> ShardInfo:
     """Runs in a Ray worker; the reference travels in a list so that Ray does not fetch the weights
     every time.
     """
     from pipeline.generate.render import render_shard
 
-    generator = _load_generator(weights[0], json.dumps(plan.recipe.architecture), device)
-    return render_shard(generator, plan.recipe, plan.schema, Path(folder), index)
+    recipe = plan.recipe
+    architecture = json.dumps(recipe.architecture)
+    generator = _load_generator(weights[0], architecture, device, recipe.precision, factory)
+    return render_shard(generator, recipe, plan.schema, Path(folder), index)
 
 
 @lru_cache(maxsize=1)
-def _load_generator(weights: Any, architecture: str, device: str) -> Any:
+def _load_generator(
+    weights: Any, architecture: str, device: str, precision: str, factory: str | None
+) -> Any:
     """The generator of this worker process, built once."""
     import ray
     import torch
 
     from pipeline.device import choose_device
+    from pipeline.generate.render import DTYPES
     from pipeline.teacher.checkpoint import build_generator
 
+    arch: GeneratorArchitecture = TypeAdapter(AnyGeneratorArchitecture).validate_json(architecture)
     tensors = {name: torch.tensor(array) for name, array in ray.get(weights).items()}
-    return build_generator(Architecture(**json.loads(architecture)), tensors).to(
-        choose_device(device)
-    )
+    generator = build_generator(arch, tensors, factory).to(choose_device(device))
+    generator.set_precision(DTYPES[precision])
+    return generator

@@ -1,32 +1,49 @@
-"""What a teacher is, as far as it can be said without loading it: `teacher.json`. Imports no torch.
+"""Shapes of the networks a teacher may have, as plain data: enough to build them. Imports no torch.
 
-Neighbours: `checkpoint.py` writes the file beside the weights; planning reads it to know block
-sizes and digests.
+Each family of generators has one frozen dataclass here and one module that builds it
+(`stylegan2.py`, `dcgan.py`, `module.py`). `description.py` stores them in `teacher.json`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
-from pipeline.record import file_digest
-from shards.errors import UserError
+Skips = Literal["orig", "skip", "resnet"]
 
-TEACHER_FILE = "teacher.json"
-GENERATOR_FILE = "generator.safetensors"
-DISCRIMINATOR_FILE = "discriminator.safetensors"
+MAX_WIDTH = 1 << 16
+MAX_RESOLUTION = 1 << 12
+
+
+def _check_sizes(resolution: int, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if not 0 < size <= MAX_WIDTH:
+            raise ValueError(f"{name}: must be from 1 to {MAX_WIDTH}, got {size}")
+    if not 1 < resolution <= MAX_RESOLUTION:
+        raise ValueError(f"resolution: must be from 2 to {MAX_RESOLUTION}, got {resolution}")
+
+
+def _check_power_of_two(resolution: int) -> None:
+    if resolution < 8 or resolution & (resolution - 1):
+        raise ValueError(f"resolution: must be a power of two of at least 8, got {resolution}")
+
+
+def block_resolutions(resolution: int) -> list[int]:
+    """Resolutions of a StyleGAN2's blocks: 4, 8, … `resolution`."""
+    return [2**k for k in range(2, int(math.log2(resolution)) + 1)]
+
+
+def runs_in_half(block: int, resolution: int, num_half_blocks: int) -> bool:
+    """Whether the block of resolution `block` is among the `num_half_blocks` highest, from 8."""
+    return block >= 8 and block * 2**num_half_blocks > resolution
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Shape of a StyleGAN2: enough to build both networks (METHOD: channels = min(base // res,
-    max)).
-    """
+class StyleGAN2Architecture:
+    """A StyleGAN2 generator (Karras et al. 2020)."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown field is another architecture
 
@@ -37,27 +54,35 @@ class Architecture:
     channel_base: int
     channel_max: int
     image_channels: int = 3
+    num_classes: int = 0
+    skips: Skips = "skip"
+    """`skip`: every block adds to the image; `resnet`: residual blocks; `orig`: neither."""
     conv_clamp: float | None = None
-    mbstd_group_size: int = 32
+    mapping_lr_mult: float = 0.01
+    num_half_blocks: int = 0
+    """Highest resolutions made for half precision; float32 everywhere unless that is asked for."""
+    family: Literal["stylegan2"] = "stylegan2"
 
     def __post_init__(self) -> None:
-        sizes = (self.z_dim, self.w_dim, self.num_mapping_layers, self.channel_base)
-        if min(*sizes, self.channel_max, self.image_channels, self.mbstd_group_size) < 1:
-            raise ValueError("every size must be positive")
-        if max(self.z_dim, self.w_dim, self.channel_max, self.num_mapping_layers) > 1 << 16:
-            raise ValueError("a size is absurdly large")
-        if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(
-                f"resolution: must be a power of two of at least 8, got {self.resolution}"
-            )
+        _check_sizes(
+            self.resolution,
+            z_dim=self.z_dim,
+            w_dim=self.w_dim,
+            channel_base=min(self.channel_base, MAX_WIDTH),  # the base itself is no width
+            channel_max=self.channel_max,
+            image_channels=self.image_channels,
+        )
+        _check_power_of_two(self.resolution)
+        if not 0 <= self.num_mapping_layers <= 64 or not 0 <= self.num_classes <= MAX_WIDTH:
+            raise ValueError("num_mapping_layers or num_classes: absurd size")
 
     @property
     def block_resolutions(self) -> list[int]:
         """Resolutions of the synthesis blocks, 4 first."""
-        return [2**k for k in range(2, int(math.log2(self.resolution)) + 1)]
+        return block_resolutions(self.resolution)
 
     def num_channels(self, resolution: int) -> int:
-        """Width of the block at `resolution`."""
+        """Width of the block at `resolution`: min(base // resolution, max)."""
         return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
@@ -65,69 +90,149 @@ class Architecture:
         """Copies of `w` that the synthesis network takes: 2 log2(resolution) - 2."""
         return 2 * int(math.log2(self.resolution)) - 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able dictionary."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class DiscriminatorArchitecture:
+    """A StyleGAN2 discriminator (Karras et al. 2020)."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    resolution: int
+    channel_base: int
+    channel_max: int
+    image_channels: int = 3
+    num_classes: int = 0
+    skips: Skips = "orig"
+    """`skip`: every block sees the image; `resnet`: residual blocks; `orig`: neither."""
+    conv_clamp: float | None = None
+    mbstd_group_size: int | None = 32
+    """Samples per group of the minibatch standard deviation; None takes the whole batch."""
+    num_half_blocks: int = 0
+    num_mapping_layers: int = 8
+    """Layers that map the label's embedding; only where there are classes."""
+    mapping_lr_mult: float = 0.01
+    mapping_width: int | None = None
+    """Width of the mapped label; None: that of the 4-px block."""
+
+    def __post_init__(self) -> None:
+        _check_sizes(
+            self.resolution,
+            channel_base=min(self.channel_base, MAX_WIDTH),
+            channel_max=self.channel_max,
+            image_channels=self.image_channels,
+            mbstd_group_size=1 if self.mbstd_group_size is None else self.mbstd_group_size,
+            mapping_width=self.mapping_width or 1,
+        )
+        _check_power_of_two(self.resolution)
+        if not 0 <= self.num_mapping_layers <= 64 or not 0 <= self.num_classes <= MAX_WIDTH:
+            raise ValueError("num_mapping_layers or num_classes: absurd size")
+
+    @property
+    def block_resolutions(self) -> list[int]:
+        """Resolutions of the blocks above the 4-px one, highest first."""
+        return block_resolutions(self.resolution)[:0:-1]
+
+    def num_channels(self, resolution: int) -> int:
+        """Width of the block at `resolution`: min(base // resolution, max)."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the last layer: 1, or that of the mapped label it is multiplied with."""
+        return (self.mapping_width or self.num_channels(4)) if self.num_classes else 1
 
 
 @dataclass(frozen=True)
-class TeacherInfo:
-    """`teacher.json`: architecture, SHA-256 of the weight files by name, and how the teacher came
-    to be.
-    """
+class TransposedLayer:
+    """One transposed convolution of a DCGAN, with what follows it."""
 
-    architecture: Architecture
-    digests: dict[str, str]
-    training: dict[str, Any]
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    num_channels: int
+    kernel: int
+    stride: int
+    padding: int
+    output_padding: int = 0
+    has_bias: bool = False
+    has_norm: bool = True
+
+    def grow(self, resolution: int) -> int:
+        """Side of the output for an input of side `resolution`."""
+        return (resolution - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding
+
+
+@dataclass(frozen=True)
+class DCGANArchitecture:
+    """A DCGAN generator (Radford et al. 2016): transposed convolutions, the last for the image."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    z_dim: int
+    layers: tuple[TransposedLayer, ...]
+    family: Literal["dcgan"] = "dcgan"
+    num_classes: Literal[0] = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.layers) <= 64:
+            raise ValueError("layers: a DCGAN has from 2 to 64")
+        side = 1
+        for index, layer in enumerate(self.layers):
+            name = f"layers[{index}]"
+            _check_sizes(2, **{f"{name}.num_channels": layer.num_channels, "z_dim": self.z_dim})
+            if not (0 < layer.kernel <= 64 and 0 < layer.stride <= 64 and layer.padding >= 0):
+                raise ValueError(f"{name}: kernel, stride or padding out of range")
+            if not 0 <= layer.output_padding < layer.stride:
+                raise ValueError(f"{name}.output_padding: must be smaller than the stride")
+            side = layer.grow(side)
+            if not 0 < side <= MAX_RESOLUTION:
+                raise ValueError(f"{name}: makes images of {side} px; check strides and paddings")
 
     @property
-    def blocks(self) -> list[tuple[str, int]]:
-        """(name, channels) of every synthesis block, in order."""
-        return [
-            (f"b{r}", self.architecture.num_channels(r))
-            for r in self.architecture.block_resolutions
-        ]
+    def resolution(self) -> int:
+        """Side of the images."""
+        side = 1
+        for layer in self.layers:
+            side = layer.grow(side)
+        return side
 
-    def to_json(self) -> str:
-        """Content of `teacher.json`; the block table is there for human readers."""
-        content = asdict(self)
-        content["family"] = "stylegan2"
-        content["blocks"] = [
-            {"name": name, "num_channels": channels} for name, channels in self.blocks
-        ]
-        return json.dumps(content, indent=2, sort_keys=True) + "\n"
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images."""
+        return self.layers[-1].num_channels
 
-
-def read_teacher_info(folder: Path) -> TeacherInfo:
-    """Description of the teacher in `folder`, whose generator is checked to be the one described.
-
-    Raises:
-        UserError: naming the file that is missing, damaged or of another kind.
-    """
-    path = folder / TEACHER_FILE
-    remedy = "name a teacher with teacher.checkpoint=…, or train one with `make teacher`"
-    if not path.exists():
-        raise UserError(f"{path}: no teacher here; {remedy}")
-    try:
-        info = TypeAdapter(TeacherInfo).validate_json(path.read_bytes())
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path}: damaged ({field}: {problem['msg']}); {remedy}") from None
-    check_digest(folder, info, GENERATOR_FILE)
-    return info
+    @property
+    def w_dim(self) -> int:
+        """A DCGAN has no mapped latent: `w` is `z`."""
+        return self.z_dim
 
 
-def check_digest(folder: Path, info: TeacherInfo, name: str) -> None:
-    """Raise `UserError` unless the weight file `name` is the one `info` describes."""
-    path = folder / name
-    if not path.exists():
-        raise UserError(
-            f"{path}: missing; restore the teacher's folder or name another with "
-            "teacher.checkpoint=…"
-        )
-    if file_digest(path) != info.digests.get(name):
-        raise UserError(
-            f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's "
-            "folder"
-        )
+@dataclass(frozen=True)
+class ModuleArchitecture:
+    """Somebody's own module: what it takes and makes. The code is named by `teacher.factory`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    resolution: int
+    z_dim: int
+    blocks: tuple[str, ...]
+    """Names of the submodules whose outputs are the block features, in order."""
+    image_channels: int = 3
+    num_classes: int = 0
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the factory."""
+    family: Literal["module"] = "module"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.resolution, z_dim=self.z_dim, image_channels=self.image_channels)
+        if not self.blocks:
+            raise ValueError("blocks: name at least one submodule")
+
+    @property
+    def w_dim(self) -> int:
+        """There is no mapped latent: `w` is `z`."""
+        return self.z_dim
+
+
+GeneratorArchitecture = StyleGAN2Architecture | DCGANArchitecture | ModuleArchitecture
+AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
+"""For pydantic: which of them is said by the field `family`."""

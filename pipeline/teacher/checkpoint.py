@@ -4,25 +4,35 @@ executed on loading.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.record import file_digest
 from pipeline.teacher.architecture import (
+    DCGANArchitecture,
+    GeneratorArchitecture,
+    ModuleArchitecture,
+)
+from pipeline.teacher.dcgan import DCGANGenerator
+from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
     TEACHER_FILE,
-    Architecture,
     TeacherInfo,
     check_digest,
     read_teacher_info,
 )
-from pipeline.teacher.stylegan2 import Discriminator, Generator
+from pipeline.teacher.discriminator import Discriminator
+from pipeline.teacher.features import list_features
+from pipeline.teacher.interface import TeacherGenerator
+from pipeline.teacher.module import build_module
+from pipeline.teacher.stylegan2 import Generator
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
@@ -30,63 +40,123 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_teacher(
-    folder: Path, generator: Generator, discriminator: Discriminator, training: dict[str, Any]
+    folder: Path,
+    generator: TeacherGenerator,
+    discriminator: Discriminator | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> TeacherInfo:
-    """Write both networks and their description; `teacher.json` comes last and makes the teacher
+    """Write the networks and their description; `teacher.json` comes last and makes the teacher
     exist.
+
+    `origin` says how it came to be: a training, an import.
     """
-    networks: dict[str, nn.Module] = {GENERATOR_FILE: generator, DISCRIMINATOR_FILE: discriminator}
+    features = list_features(generator)
+    networks: dict[str, nn.Module] = {GENERATOR_FILE: generator}
+    if discriminator is None:
+        (folder / DISCRIMINATOR_FILE).unlink(missing_ok=True)
+    else:
+        networks[DISCRIMINATOR_FILE] = discriminator
     for name, network in networks.items():
         tensors = {
             key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
         }
         write_atomic(folder / name, save(tensors))
     info = TeacherInfo(
-        generator.arch, {name: file_digest(folder / name) for name in networks}, training
+        generator.arch,
+        None if discriminator is None else discriminator.arch,
+        features,
+        {name: file_digest(folder / name) for name in networks},
+        origin or {},
     )
     write_atomic(folder / TEACHER_FILE, info.to_json())
     return info
 
 
-def load_generator(folder: Path) -> Generator:
+def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator:
     """The frozen generator of the teacher in `folder`, in evaluation mode on the CPU.
+
+    `factory` names the code of one's own module (`teacher.factory`).
 
     Raises:
         UserError: naming the file that is missing, damaged or does not fit its description.
     """
     info = read_teacher_info(folder)
-    generator = Generator(info.architecture)
-    _load(generator, folder / GENERATOR_FILE)
-    return _freeze(generator)
+    tensors = _read_tensors(folder / GENERATOR_FILE)
+    try:
+        return build_generator(info.generator, tensors, factory)
+    except ValueError as error:
+        raise _misfit(folder / GENERATOR_FILE, error) from None
 
 
 def load_discriminator(folder: Path) -> Discriminator:
     """The frozen discriminator beside it; raises as `load_generator` does."""
     info = read_teacher_info(folder)
+    if info.discriminator is None:
+        raise UserError(f"{folder}: this teacher has no discriminator")
     check_digest(folder, info, DISCRIMINATOR_FILE)
-    discriminator = Discriminator(info.architecture)
-    _load(discriminator, folder / DISCRIMINATOR_FILE)
-    return _freeze(discriminator)
+    tensors = _read_tensors(folder / DISCRIMINATOR_FILE)
+    with torch.device("meta"):
+        discriminator = Discriminator(info.discriminator)
+    try:
+        return fill(discriminator, tensors)
+    except ValueError as error:
+        raise _misfit(folder / DISCRIMINATOR_FILE, error) from None
 
 
-def build_generator(architecture: Architecture, weights: dict[str, Any]) -> Generator:
-    """A frozen generator from its state dict, as a rendering worker receives it."""
-    generator = Generator(architecture)
-    generator.load_state_dict(weights)
-    return _freeze(generator)
+def build_generator(
+    arch: GeneratorArchitecture, tensors: Mapping[str, Tensor], factory: str | None = None
+) -> TeacherGenerator:
+    """A frozen generator of any family from its state dict.
+
+    Raises:
+        ValueError: if the tensors are not those of the architecture.
+    """
+    if isinstance(arch, ModuleArchitecture):
+        return fill(build_module(arch, factory), tensors)
+    with torch.device("meta"):  # no memory for sizes that turn out to be wrong
+        generator = DCGANGenerator(arch) if isinstance(arch, DCGANArchitecture) else Generator(arch)
+    return fill(generator, tensors)
 
 
-def _freeze(network: Network) -> Network:
-    """Evaluation mode, no gradients, channels-last: the faster layout on CPUs and on GPUs."""
+def fill(network: Network, tensors: Mapping[str, Tensor]) -> Network:
+    """`network`, which may be on the meta device, with the weights `tensors`; frozen, in evaluation
+    mode, channels-last: the faster layout on CPUs and on GPUs.
+
+    Raises:
+        ValueError: naming what is missing, superfluous or of another shape.
+    """
+    expected = network.state_dict()
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        parts = [f"missing {_first(missing)}"] * bool(missing) + [
+            f"unknown {_first(extra)}"
+        ] * bool(extra)
+        raise ValueError("; ".join(parts))
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
+            )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} is not finite")
+    converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    network.load_state_dict(converted, assign=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
 
 
-def _load(network: nn.Module, path: Path) -> None:
+def _first(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _misfit(path: Path, error: ValueError) -> UserError:
+    return UserError(f"{path}: does not hold the network that {TEACHER_FILE} describes ({error})")
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: does not hold the network that {TEACHER_FILE} describes ({reason})"
-        ) from None
+        raise UserError(f"{path}: cannot be read as safetensors ({reason})") from None

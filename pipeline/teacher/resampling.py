@@ -1,8 +1,8 @@
-"""StyleGAN2's resampling convolutions: one shared weight, and the FIR as a depthwise convolution.
+"""StyleGAN2's resampling: one shared weight, and the FIR as a depthwise convolution.
 
 Folding the FIR into the kernel would save a pass but cost four times the multiply-adds (measured:
-2.7 times slower at 512 channels, on one CPU thread). Neighbour: `stylegan2.py`, whose layers these
-are. `fir` is always [4, 4] with sum 1.
+2.7 times slower at 512 channels, on one CPU thread). Neighbours: `stylegan2.py` and `layers.py`,
+whose layers use these. `fir` is always [4, 4] with sum 1.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ def upsample_image(image: Tensor, fir: Tensor) -> Tensor:
     channels = image.shape[1]
     weight = (4 * fir.flip(0, 1)).expand(channels, 1, 4, 4)
     return F.conv_transpose2d(image, weight, stride=2, padding=1, groups=channels)
+
+
+def downsample_image(image: Tensor, fir: Tensor) -> Tensor:
+    """Pad 1, `fir`, every second pixel; [B, C, r, r] -> [B, C, r/2, r/2]."""
+    channels = image.shape[1]
+    weight = fir.flip(0, 1).expand(channels, 1, 4, 4)
+    return F.conv2d(image, weight, stride=2, padding=1, groups=channels)
 
 
 def _filter(x: Tensor, fir: Tensor, padding: int) -> Tensor:

@@ -5,8 +5,9 @@ folder.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, TeacherConfig
 from pipeline.progress import console
 from pipeline.record import (
     Recipe,
@@ -17,7 +18,17 @@ from pipeline.record import (
     require_record,
     write_record,
 )
-from pipeline.teacher.architecture import read_teacher_info
+from pipeline.teacher.description import read_teacher_info
+from pipeline.workers import (
+    Report,
+    Training,
+    check_share,
+    is_first_worker,
+    run_training,
+    workers_ready,
+)
+
+_REMEDY = "delete it and run `make real` again"
 
 
 def find(config: Config) -> Record | None:
@@ -30,50 +41,98 @@ def find(config: Config) -> Record | None:
 
 def run(config: Config) -> None:
     """Train the teacher, or go on where an interrupted training stopped."""
-    from pipeline.device import choose_device
-    from pipeline.teacher.checkpoint import save_teacher
-    from pipeline.teacher.train import (
-        TeacherTrainer,
-        build_architecture,
-        save_samples,
-        train_teacher,
-    )
-    from shards.verify import open_verified
-
     folder, recipe = config.run_dir / "teacher", _recipe(config)
-    real = require_record(config.run_dir / "real", "real", config.real)
-    remedy = "delete it and run `make real` again"
-    reader = open_verified(Path(real.outputs["folder"]) / "train", remedy=remedy)
-    arch = build_architecture(config.teacher, config.real.resolution)
-    trainer = TeacherTrainer.create(config.teacher, arch, choose_device(config.ray.device))
-    train_teacher(
-        trainer, lambda rows: reader.gather("image", rows), len(reader), folder, recipe.fingerprint
-    )
-    training = {
-        "config": recipe.config,
-        "images_seen": trainer.images_seen,
-        "real_sha256": recipe.inputs["real"],
-        "commit": current_commit(),
-        "versions": installed_versions(),
+    parts = {"": config.teacher.global_batch}
+    if config.teacher.path_length_weight:
+        parts["path-length "] = config.teacher.global_batch // 2
+    check_share(config.ray, "teacher.global_batch", parts)
+    real = Path(require_record(config.run_dir / "real", "real", config.real).outputs["folder"])
+    settings = {
+        "config": config.teacher.model_dump_json(),
+        "resolution": config.real.resolution,
+        "folder": str(folder.resolve()),
+        "real": str((real / "train").resolve()),
+        "fingerprint": recipe.fingerprint,
+        "origin": {
+            "kind": "training",
+            "config": recipe.config,
+            "real_sha256": recipe.inputs["real"],
+            "commit": current_commit(),
+            "versions": installed_versions(),
+        },
     }
-    info = save_teacher(folder, trainer.generator_ema, trainer.discriminator, training)
-    save_samples(trainer.generator_ema, folder / "samples.png")
-    write_record(folder, recipe, {"digests": info.digests, "images_seen": trainer.images_seen})
-    console.print(f"teacher   samples of it: {folder / 'samples.png'}")
+    training = Training(
+        name="teacher",
+        function=_train_worker,
+        settings=settings,
+        folder=folder.resolve(),
+        clock="images_seen",
+        total=config.teacher.num_images,
+        unit="images",
+        note=_note,
+        run_name=f"{config.name}-teacher-{recipe.fingerprint[:8]}",
+    )
+    with workers_ready(config.ray):
+        run_training(training, config.ray)
+        if is_first_worker():
+            info = read_teacher_info(folder)
+            outputs = {
+                "digests": info.digests,
+                "images_seen": info.origin["images_seen"],
+                "quality": info.origin["quality"],
+            }
+            write_record(folder, recipe, outputs)
+    console.print(f"teacher   samples of it: {folder / 'samples.png'}", soft_wrap=True)
     if config.teacher.checkpoint is not None:
         console.print(
             f"          this config distils {config.teacher.checkpoint}; to use the new one: "
-            f"ARGS='teacher.checkpoint={folder} name=…'"
+            f"ARGS='teacher.checkpoint={folder} name=…'",
+            soft_wrap=True,
         )
 
 
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    return f"{config.run_dir / 'teacher'}, {record.outputs['images_seen']:,} images seen"
+    text = f"{config.run_dir / 'teacher'}, {record.outputs['images_seen']:,} images seen"
+    quality = record.outputs.get("quality")
+    if quality:
+        text += f", {_distances(quality)} ({quality['feature_space']})"
+    return text
 
 
 def _recipe(config: Config) -> Recipe:
     real = require_record(config.run_dir / "real", "real", config.real)
-    return Recipe.of("teacher", config.teacher, {"real": real.outputs["digests"]["train"]}).without(
-        "checkpoint"
+    inputs = {"real": real.outputs["digests"]["train"]}
+    return Recipe.of("teacher", config.teacher, inputs).without("checkpoint", "factory")
+
+
+def _note(metrics: dict[str, float]) -> str:
+    """The live view: losses, augmentation, and distances where they were just measured."""
+    text = (
+        f"G {metrics['loss_generator']:.2f}  D {metrics['loss_discriminator']:.2f}  "
+        f"p {metrics['augment_p']:.2f}"
+    )
+    return f"{text}  {_distances(metrics)}" if "frechet_distance" in metrics else text
+
+
+def _distances(quality: dict[str, Any]) -> str:
+    return f"Fréchet {quality['frechet_distance']:.3g}  kernel {quality['kernel_distance']:.3g}"
+
+
+def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
+    """One worker: `train_loop.train_teacher` on its own reader."""
+    from pipeline.teacher.train import TeacherTrainer
+    from pipeline.teacher.train_loop import train_teacher
+    from shards.verify import open_verified
+
+    config = TeacherConfig.model_validate_json(settings["config"])
+    reader = open_verified(Path(settings["real"]), remedy=_REMEDY)
+    train_teacher(
+        TeacherTrainer(config, settings["resolution"], device),
+        lambda rows: reader.gather("image", rows),
+        len(reader),
+        Path(settings["folder"]),
+        settings["fingerprint"],
+        report,
+        settings["origin"],
     )

@@ -1,8 +1,8 @@
-"""StyleGAN2 generator and discriminator, written from the papers, in a form that is fast on CPUs.
+"""StyleGAN2 generator, written from the papers, in a form that is fast on CPUs.
 
-Neighbours: `checkpoint.py` saves and loads these networks, `features.py` pools what `Generator`
-returns, `train.py` trains both. Parameter names and shapes are those of the official StyleGAN2-ADA
-checkpoints.
+Neighbours: `discriminator.py` is its opponent, `checkpoint.py` saves and loads both, `features.py`
+takes features from the blocks, `train.py` trains. Parameter names and shapes are those of the
+official StyleGAN2-ADA checkpoints.
 
 Modulated convolutions use one shared weight: the style scales the input and the demodulation scales
 the output, which equals the per-sample weights of Karras et al. 2020 (Eq. 1-3) without grouped
@@ -13,82 +13,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import Architecture
-from pipeline.teacher.resampling import conv_down, conv_up, resample_filter, upsample_image
-
-NoiseMode = Literal["const", "none"]
-LEAKY_SLOPE = 0.2
-LEAKY_GAIN = math.sqrt(2)
-
-
-@dataclass(frozen=True)
-class GeneratorOutput:
-    """`image` [B, 3, R, R] float, nominally in [-1, 1], not clamped; `features` per block [B, C, r,
-    r].
-    """
-
-    image: Tensor
-    features: dict[str, Tensor]
+from pipeline.teacher.architecture import StyleGAN2Architecture, runs_in_half
+from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
+from pipeline.teacher.layers import (
+    RESIDUAL_GAIN,
+    EqualisedConv,
+    FullyConnected,
+    Mapping,
+    leaky_relu,
+)
+from pipeline.teacher.resampling import conv_up, resample_filter, upsample_image
+from shards.errors import UserError
 
 
-def leaky_relu(x: Tensor, clamp: float | None) -> Tensor:
-    """Leaky ReLU with the unit-variance gain √2, clamped to ±`clamp`."""
-    x = F.leaky_relu(x, LEAKY_SLOPE) * LEAKY_GAIN
-    return x if clamp is None else x.clamp(-clamp, clamp)
+class GeneratorMapping(Mapping):
+    """`z` -> `ws` [B, num_ws, w_dim]; `w_avg` tracks the mean of `w` for truncation."""
 
-
-class FullyConnected(nn.Module):
-    """y = x (W · lr_mult / √in)ᵀ + b · lr_mult, optionally followed by the scaled leaky ReLU."""
-
-    def __init__(
-        self, in_features: int, out_features: int, *, lr_mult: float = 1.0, bias_init: float = 0.0,
-        activate: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mult)
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init))
-        self.weight_gain = lr_mult / math.sqrt(in_features)
-        self.bias_gain = lr_mult
-        self.activate = activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in] -> [B, out]."""
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return leaky_relu(x, None) if self.activate else x
-
-
-class Mapping(nn.Module):
-    """`z` [B, z_dim] -> `ws` [B, num_ws, w_dim]; `w_avg` tracks the mean of `w` for truncation."""
-
-    def __init__(self, arch: Architecture) -> None:
-        super().__init__()
-        self.num_layers = arch.num_mapping_layers
+    def __init__(self, arch: StyleGAN2Architecture) -> None:
+        super().__init__(
+            arch.z_dim,
+            arch.num_classes,
+            arch.w_dim,
+            arch.num_mapping_layers,
+            arch.mapping_lr_mult,
+        )
         self.num_ws = arch.num_ws
-        for i in range(self.num_layers):
-            in_features = arch.z_dim if i == 0 else arch.w_dim
-            self.add_module(
-                f"fc{i}", FullyConnected(in_features, arch.w_dim, lr_mult=0.01, activate=True)
-            )
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))
         self.w_avg: Tensor
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """Map `z` ~ N(0, I); `truncation_psi` < 1 pulls `w` towards `w_avg` (Karras et al.
-        2019).
+    def forward(
+        self,
+        z: Tensor | None,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Map `z` [B, z_dim] ~ N(0, I) and `labels` [B, num_classes].
+
+        `truncation_psi` < 1 pulls the first `truncation_cutoff` copies of `w` (None: all) towards
+        `w_avg` (Karras et al. 2019, section 2.1 and app. B).
         """
-        x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        if truncation_psi != 1:
-            x = self.w_avg.lerp(x, truncation_psi)
-        return x[:, None].expand(-1, self.num_ws, -1)
+        ws = super().forward(z, labels)[:, None].expand(-1, self.num_ws, -1)
+        if truncation_psi == 1:
+            return ws
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], 1)
 
 
 class SynthesisLayer(nn.Module):
@@ -97,7 +71,13 @@ class SynthesisLayer(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, resolution: int, arch: Architecture, *, up: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        resolution: int,
+        arch: StyleGAN2Architecture,
+        *,
+        up: bool,
     ) -> None:
         super().__init__()
         self.up = up
@@ -111,30 +91,39 @@ class SynthesisLayer(nn.Module):
         self.noise_const: Tensor
         self.resample_filter: Tensor
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | NoiseMode) -> Tensor:
-        """[B, I, r, r], [B, w_dim], noise [B, 1, R, R] -> [B, O, R, R], R = 2r if `up` else r."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | NoiseMode, gain: float = 1.0) -> Tensor:
+        """[B, I, r, r], [B, w_dim], noise [B, 1, R, R] -> [B, O, R, R], R = 2r if `up` else r.
+
+        Computes in the type of `x`; the output is scaled by `gain`.
+        """
+        dtype = x.dtype
+        weight: Tensor = self.weight  # [O, I, 3, 3]
         style = self.affine(w)  # [B, I]
-        demodulation = (
-            style.square() @ self.weight.square().sum((2, 3)).T + 1e-8
-        ).rsqrt()  # [B, O]
-        x = x * style[:, :, None, None]
-        x = (
-            conv_up(x, self.weight, self.resample_filter)
-            if self.up
-            else F.conv2d(x, self.weight, padding=1)
-        )
-        x = x * demodulation[:, :, None, None]
+        if dtype != torch.float32:
+            # Half precision overflows in the convolution; demodulation undoes any scale (Karras et
+            # al. 2020, "Training GANs with limited data", app. D).
+            largest = weight.abs().amax((1, 2, 3), keepdim=True)
+            weight = weight / (largest * math.sqrt(weight[0].numel()))
+            style = style / style.abs().amax(1, keepdim=True)
+        demodulation = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()  # [B, O]
+        weight = weight.to(dtype)
+        x = x * style.to(dtype)[:, :, None, None]
+        if self.up:
+            x = conv_up(x, weight, self.resample_filter.to(dtype))
+        else:
+            x = F.conv2d(x, weight, padding=1)
+        x = x * demodulation.to(dtype)[:, :, None, None]
         if isinstance(noise, Tensor):
-            x = x + noise * self.noise_strength
+            x = x + (noise * self.noise_strength).to(dtype)
         elif noise == "const":
-            x = x + self.noise_const * self.noise_strength
-        return leaky_relu(x + self.bias[:, None, None], self.conv_clamp)
+            x = x + (self.noise_const * self.noise_strength).to(dtype)
+        return leaky_relu(x + self.bias.to(dtype)[:, None, None], self.conv_clamp, gain)
 
 
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to image channels, without demodulation."""
 
-    def __init__(self, in_channels: int, arch: Architecture) -> None:
+    def __init__(self, in_channels: int, arch: StyleGAN2Architecture) -> None:
         super().__init__()
         self.conv_clamp = arch.conv_clamp
         self.affine = FullyConnected(arch.w_dim, in_channels, bias_init=1.0)
@@ -143,27 +132,33 @@ class ToRGB(nn.Module):
         self.style_gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """[B, I, r, r], [B, w_dim] -> [B, 3, r, r]."""
-        style = self.affine(w) * self.style_gain
-        x = F.conv2d(x * style[:, :, None, None], self.weight) + self.bias[:, None, None]
+        """[B, I, r, r], [B, w_dim] -> [B, 3, r, r] float32."""
+        style = (self.affine(w) * self.style_gain).to(x.dtype)
+        x = F.conv2d(x * style[:, :, None, None], self.weight.to(x.dtype))
+        x = x.float() + self.bias[:, None, None]
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution of the generator: (conv0 up,) conv1, and the skip connection's ToRGB."""
+    """One resolution of the generator: (conv0 up,) conv1, and what its architecture adds."""
 
-    def __init__(self, resolution: int, arch: Architecture) -> None:
+    def __init__(self, resolution: int, arch: StyleGAN2Architecture) -> None:
         super().__init__()
         width = arch.num_channels(resolution)
         self.is_first = resolution == 4
+        self.has_torgb = arch.skips == "skip" or resolution == arch.resolution
+        self.is_residual = arch.skips == "resnet" and not self.is_first
+        self.dtype = torch.float32
         if self.is_first:
             self.const = nn.Parameter(torch.randn(width, 4, 4))
         else:
-            self.conv0 = SynthesisLayer(
-                arch.num_channels(resolution // 2), width, resolution, arch, up=True
-            )
+            in_width = arch.num_channels(resolution // 2)
+            self.conv0 = SynthesisLayer(in_width, width, resolution, arch, up=True)
+            if self.is_residual:
+                self.skip = EqualisedConv(in_width, width, 1, resample="up", is_linear=True)
         self.conv1 = SynthesisLayer(width, width, resolution, arch, up=False)
-        self.torgb = ToRGB(width, arch)
+        if self.has_torgb:
+            self.torgb = ToRGB(width, arch)
         self.register_buffer("resample_filter", resample_filter())
         self.resample_filter: Tensor
 
@@ -178,23 +173,34 @@ class SynthesisBlock(nn.Module):
         image: Tensor | None,
         ws: Tensor,
         noise: Sequence[Tensor | NoiseMode],
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Block features and running image; `ws` [B, num_convs + 1, w_dim], the last one for
         ToRGB.
         """
-        if x is None or image is None:
-            x = self.const.expand(len(ws), -1, -1, -1)
+        if x is None:
+            x = self.const.to(self.dtype).expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise[0])
-            return x, self.torgb(x, ws[:, 1])
-        x = self.conv0(x, ws[:, 0], noise[0])
-        x = self.conv1(x, ws[:, 1], noise[1])
-        return x, upsample_image(image, self.resample_filter) + self.torgb(x, ws[:, 2])
+        else:
+            x = x.to(self.dtype)
+            if self.is_residual:
+                shortcut = self.skip(x, RESIDUAL_GAIN)
+                x = self.conv0(x, ws[:, 0], noise[0])
+                x = shortcut + self.conv1(x, ws[:, 1], noise[1], RESIDUAL_GAIN)
+            else:
+                x = self.conv0(x, ws[:, 0], noise[0])
+                x = self.conv1(x, ws[:, 1], noise[1])
+        if image is not None:
+            image = upsample_image(image, self.resample_filter)
+        if self.has_torgb:
+            rgb = self.torgb(x, ws[:, -1])
+            image = rgb if image is None else image + rgb
+        return x, image
 
 
 class Synthesis(nn.Module):
-    """`ws` -> image and block features, architecture `skip`."""
+    """`ws` -> image."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: StyleGAN2Architecture) -> None:
         super().__init__()
         self.block_resolutions = arch.block_resolutions
         for resolution in self.block_resolutions:
@@ -205,13 +211,17 @@ class Synthesis(nn.Module):
         """Resolution of every noise input in the order in which layers take them."""
         return [r for r in self.block_resolutions for _ in range(1 if r == 4 else 2)]
 
-    def forward(self, ws: Tensor, noise: Sequence[Tensor] | NoiseMode) -> GeneratorOutput:
-        """Render.
+    def block(self, resolution: int) -> SynthesisBlock:
+        """The block at `resolution`."""
+        block = self.get_submodule(f"b{resolution}")
+        assert isinstance(block, SynthesisBlock)
+        return block
 
-        Args:
-            ws: [B, num_ws, w_dim].
-            noise: one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (the stored
-                maps) or "none".
+    def forward(self, ws: Tensor, noise: Noise) -> Tensor:
+        """Render `ws` [B, num_ws, w_dim] to images [B, C, R, R] float32.
+
+        `noise` is one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (the stored
+        maps) or "none".
         """
         num_layers = len(self.noise_resolutions)
         inputs: Sequence[Tensor | NoiseMode] = (
@@ -221,138 +231,64 @@ class Synthesis(nn.Module):
             raise ValueError(f"noise: expected {num_layers} maps, got {len(inputs)}")
         x: Tensor | None = None
         image: Tensor | None = None
-        features = {}
         index = 0
         for resolution in self.block_resolutions:
-            block = self.get_submodule(f"b{resolution}")
-            assert isinstance(block, SynthesisBlock)
+            block = self.block(resolution)
             stop = index + block.num_convs
             x, image = block(x, image, ws[:, index : stop + 1], inputs[index:stop])
-            assert x is not None
-            features[f"b{resolution}"] = x
             index = stop
         assert image is not None
-        return GeneratorOutput(image, features)
+        return image
 
 
-class Generator(nn.Module):
-    """Latents -> images and block features (StyleGAN2, unconditional)."""
+class Generator(TeacherGenerator):
+    """Latents -> images (StyleGAN2, with or without classes)."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: StyleGAN2Architecture) -> None:
         super().__init__()
-        self.arch = arch
-        self.mapping = Mapping(arch)
+        self._arch = arch
+        self.mapping = GeneratorMapping(arch)
         self.synthesis = Synthesis(arch)
 
-    def forward(
-        self, z: Tensor, noise: Sequence[Tensor] | NoiseMode, truncation_psi: float = 1.0
-    ) -> GeneratorOutput:
-        """`z` [B, z_dim] ~ N(0, I) -> image and block features; see `Synthesis.forward` for
-        `noise`.
+    @property
+    def arch(self) -> StyleGAN2Architecture:
+        """Shape of this generator."""
+        return self._arch
+
+    @property
+    def blocks(self) -> list[str]:
+        """`synthesis.b4`, `synthesis.b8`, …: features after the block's last convolution."""
+        return [f"synthesis.b{resolution}" for resolution in self.arch.block_resolutions]
+
+    @property
+    def noise_resolutions(self) -> list[int]:
+        """Resolution of every noise input, two a block but one in the first."""
+        return self.synthesis.noise_resolutions
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32.
+
+        Raises:
+            UserError: if no block was made for half precision.
         """
-        output: GeneratorOutput = self.synthesis(self.mapping(z, truncation_psi), noise)
-        return output
+        if dtype != torch.float32 and self.arch.num_half_blocks == 0:
+            raise UserError(
+                "generate.precision: this teacher was made for float32 (num_half_blocks is 0 in "
+                "its teacher.json)"
+            )
+        for resolution in self.arch.block_resolutions:
+            is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
+            self.synthesis.block(resolution).dtype = dtype if is_half else torch.float32
 
-
-class DiscriminatorLayer(nn.Module):
-    """Equalised convolution (weight / √(in k²)), bias, leaky ReLU; `down` filters and halves."""
-
-    def __init__(
+    def forward(
         self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        clamp: float | None,
+        z: Tensor,
+        noise: Noise = "none",
         *,
-        down: bool = False,
-    ):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
-        self.conv_clamp = clamp
-        self.down = down
-        self.register_buffer("resample_filter", resample_filter())
-        self.resample_filter: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, I, r, r] -> [B, O, r, r], or r/2 when `down`."""
-        weight = self.weight * self.weight_gain
-        if self.down:
-            x = conv_down(x, weight, self.resample_filter)
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-        return leaky_relu(x + self.bias[:, None, None], self.conv_clamp)
-
-
-class DiscriminatorBlock(nn.Module):
-    """One resolution of the discriminator, architecture `orig`: (fromrgb,) conv0, conv1 down."""
-
-    def __init__(self, resolution: int, arch: Architecture) -> None:
-        super().__init__()
-        width, out_width = arch.num_channels(resolution), arch.num_channels(resolution // 2)
-        self.is_first = resolution == arch.resolution
-        if self.is_first:
-            self.fromrgb = DiscriminatorLayer(arch.image_channels, width, 1, arch.conv_clamp)
-        self.conv0 = DiscriminatorLayer(width, width, 3, arch.conv_clamp)
-        self.conv1 = DiscriminatorLayer(width, out_width, 3, arch.conv_clamp, down=True)
-        self.register_buffer("resample_filter", resample_filter())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, r, r] (an image in the first block) -> [B, C', r/2, r/2]."""
-        if self.is_first:
-            x = self.fromrgb(x)
-        x = self.conv1(self.conv0(x))
-        return x
-
-
-def minibatch_std(x: Tensor, group_size: int) -> Tensor:
-    """`x` [B, C, r, r] with one more channel: the mean standard deviation within each group of
-    samples.
-
-    Karras et al. 2018, section 3; groups are samples n, n + B/g, … as in StyleGAN2.
-    """
-    batch, channels, height, width = x.shape
-    group = (
-        math.gcd(group_size, batch) if batch % min(group_size, batch) else min(group_size, batch)
-    )
-    y = x.reshape(group, batch // group, channels, height, width)
-    std = ((y - y.mean(0)).square().mean(0) + 1e-8).sqrt().mean((1, 2, 3))  # [B / g]
-    return torch.cat([x, std.reshape(-1, 1, 1, 1).repeat(group, 1, height, width)], 1)
-
-
-class DiscriminatorEpilogue(nn.Module):
-    """Minibatch standard deviation, conv, fc, and the logit."""
-
-    def __init__(self, arch: Architecture) -> None:
-        super().__init__()
-        width = arch.num_channels(4)
-        self.group_size = arch.mbstd_group_size
-        self.conv = DiscriminatorLayer(width + 1, width, 3, arch.conv_clamp)
-        self.fc = FullyConnected(width * 16, width, activate=True)
-        self.out = FullyConnected(width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, 4, 4] -> logits [B, 1]."""
-        x = self.conv(minibatch_std(x, self.group_size))
-        logits: Tensor = self.out(self.fc(x.flatten(1)))
-        return logits
-
-
-class Discriminator(nn.Module):
-    """Images [B, 3, R, R] in [-1, 1] -> logits [B, 1]; architecture `orig`."""
-
-    def __init__(self, arch: Architecture) -> None:
-        super().__init__()
-        self.block_resolutions = arch.block_resolutions[:0:-1]
-        for resolution in self.block_resolutions:
-            self.add_module(f"b{resolution}", DiscriminatorBlock(resolution, arch))
-        self.b4 = DiscriminatorEpilogue(arch)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits [B, 1]; larger means more real."""
-        x = image
-        for resolution in self.block_resolutions:
-            x = self.get_submodule(f"b{resolution}")(x)
-        logits: Tensor = self.b4(x)
-        return logits
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """See `TeacherGenerator.forward`; `ws` are [B, num_ws, w_dim]."""
+        ws = self.mapping(z, labels, truncation_psi, truncation_cutoff)
+        return GeneratorOutput(self.synthesis(ws, noise), ws)

@@ -1,95 +1,114 @@
-"""Training a teacher: StyleGAN2 with adaptive augmentation on real images (Karras et al. 2020).
+"""One step of training a teacher: StyleGAN2 with adaptive augmentation (Karras et al. 2020).
 
-Reads real images, writes a resumable state, sample grids and metrics into a folder, and returns the
-averaged generator with its discriminator; `stage.py` saves them as a checkpoint. One plain process.
+`train_loop.py` calls `TeacherTrainer.step` with real images and keeps what it makes. Losses, random
+draws and batch statistics are of the global batch, so the number of workers changes nothing but the
+order of float sums.
+
+As in StyleGAN2-ADA: non-saturating loss, lazy R1 and path-length penalties, style mixing, and Adam
+with its horizon kept under lazy penalties (app. B); a penalty of weight 0 leaves Adam alone.
 """
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import math
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torchvision.utils import save_image
+from torch import Tensor, nn
 
 from pipeline.config import TeacherConfig
-from pipeline.interrupt import Interrupted, deferred_interrupts
-from pipeline.metrics import MetricsLog
-from pipeline.order import Order
-from pipeline.progress import console, progress_bar
+from pipeline.distributed import (
+    average_gradients,
+    gather_batch,
+    mean_over_workers,
+    worker_part,
+)
 from pipeline.seeding import torch_generator
-from pipeline.state import load_state, save_state
-from pipeline.teacher.architecture import Architecture
-from pipeline.teacher.augment import AdaController, augment
-from pipeline.teacher.stylegan2 import Discriminator, Generator
+from pipeline.teacher.ada import AdaController
+from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.augment import augment
+from pipeline.teacher.discriminator import Discriminator
+from pipeline.teacher.stylegan2 import Generator
 from shards.errors import UserError
 
-STATE_FILE = "state.pt"
-METRICS_FILE = "metrics.jsonl"
-STATE_INTERVAL_S = 30.0
-GRID_IMAGES = 20_000
 W_AVG_BETA = 0.998
-Gather = Callable[[np.ndarray], np.ndarray]
+PATH_LENGTH_DECAY = 0.01
+PATH_LENGTH_SHARE = 2  # the penalty sees one in so many of the batch
 
 
-def build_architecture(config: TeacherConfig, resolution: int) -> Architecture:
-    """Architecture that `config` asks for at the resolution of the real images."""
-    return Architecture(
-        resolution=resolution,
+def build_architectures(
+    config: TeacherConfig, resolution: int
+) -> tuple[StyleGAN2Architecture, DiscriminatorArchitecture]:
+    """Architectures that `config` asks for at the resolution of the real images."""
+    shared: dict[str, Any] = {
+        "resolution": resolution,
+        "channel_base": config.channel_base,
+        "channel_max": config.channel_max,
+        "conv_clamp": config.conv_clamp,
+        "num_half_blocks": config.num_half_blocks,
+    }
+    generator = StyleGAN2Architecture(
         z_dim=config.z_dim,
         w_dim=config.w_dim,
         num_mapping_layers=config.num_mapping_layers,
-        channel_base=config.channel_base,
-        channel_max=config.channel_max,
-        conv_clamp=config.conv_clamp,
-        mbstd_group_size=config.mbstd_group_size,
+        **shared,
     )
+    discriminator = DiscriminatorArchitecture(
+        mbstd_group_size=config.mbstd_group_size, skips=config.discriminator_skips, **shared
+    )
+    return generator, discriminator
 
 
-@dataclass
+def choose_precision(config: TeacherConfig, device: torch.device) -> torch.dtype:
+    """Arithmetic of the blocks made for half precision: `auto` is bfloat16 on GPUs that have it.
+
+    Raises:
+        UserError: if no block is made for what is asked for.
+    """
+    wanted = config.precision
+    if wanted == "auto":
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        wanted = "bfloat16" if has_bfloat16 and config.num_half_blocks else "float32"
+    elif wanted == "bfloat16" and config.num_half_blocks == 0:
+        raise UserError("teacher.precision: bfloat16 needs teacher.num_half_blocks above 0")
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
 class TeacherTrainer:
     """Both networks, their optimisers and the position; one `step` shows `global_batch` real
     images.
     """
 
-    config: TeacherConfig
-    generator: Generator
-    discriminator: Discriminator
-    generator_ema: Generator
-    ada: AdaController
-    device: torch.device
-    images_seen: int = 0
-
-    @classmethod
-    def create(
-        cls, config: TeacherConfig, arch: Architecture, device: torch.device
-    ) -> TeacherTrainer:
+    def __init__(self, config: TeacherConfig, resolution: int, device: torch.device) -> None:
         """Fresh networks; their initial weights depend on the seed only."""
+        self.config = config
+        self.device = device
+        self.images_seen = 0
+        arch, arch_d = build_architectures(config, resolution)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_generator(config.seed, "teacher/init").initial_seed())
-            generator, discriminator = Generator(arch), Discriminator(arch)
-        for network in (generator, discriminator):
+            self.generator, self.discriminator = Generator(arch), Discriminator(arch_d)
+        precision = choose_precision(config, device)
+        for network in (self.generator, self.discriminator):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        ada = AdaController(config.ada_target, config.ada_images)
-        ema = copy.deepcopy(generator).requires_grad_(False)
-        return cls(config, generator, discriminator, ema, ada, device)
-
-    def __post_init__(self) -> None:
-        rate, interval = self.config.learning_rate, self.config.r1_interval
-        lazy = interval / (
-            interval + 1
-        )  # StyleGAN2 app. B: keep Adam's horizon with lazy regularisation
-        self._optimizer_g = torch.optim.Adam(self.generator.parameters(), rate, (0.0, 0.99), 1e-8)
-        self._optimizer_d = torch.optim.Adam(
-            self.discriminator.parameters(), rate * lazy, (0.0, 0.99**lazy), 1e-8
+            network.set_precision(precision)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_ema.set_precision(torch.float32)
+        self.ada = AdaController(config.ada_target, config.ada_images, config.ada_interval)
+        self.path_length = torch.zeros([], device=device)
+        self._optimizer_g = self._adam(
+            self.generator, config.path_length_interval if config.path_length_weight else None
         )
+        self._optimizer_d = self._adam(
+            self.discriminator, config.r1_interval if config.r1_gamma else None
+        )
+
+    def _adam(self, network: nn.Module, interval: int | None) -> torch.optim.Adam:
+        ratio = 1.0 if interval is None else interval / (interval + 1)
+        rate = self.config.learning_rate * ratio
+        return torch.optim.Adam(network.parameters(), rate, (0.0, 0.99**ratio), 1e-8)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on exactly."""
@@ -99,7 +118,8 @@ class TeacherTrainer:
             "generator_ema": self.generator_ema.state_dict(),
             "optimizer_g": self._optimizer_g.state_dict(),
             "optimizer_d": self._optimizer_d.state_dict(),
-            "ada": [self.ada.p, self.ada.overfitting],
+            "ada": self.ada.state(),
+            "path_length": self.path_length,
             "images_seen": self.images_seen,
         }
 
@@ -110,67 +130,126 @@ class TeacherTrainer:
         self.generator_ema.load_state_dict(state["generator_ema"])
         self._optimizer_g.load_state_dict(state["optimizer_g"])
         self._optimizer_d.load_state_dict(state["optimizer_d"])
-        self.ada.p, self.ada.overfitting = state["ada"]
+        self.ada.load(state["ada"])
+        self.path_length = state["path_length"]
         self.images_seen = state["images_seen"]
 
     def step(self, real: Tensor) -> dict[str, float]:
-        """One update of both networks on `real` [B, 3, R, R] in [-1, 1]; returns the losses."""
-        step_index = self.images_seen // self.config.global_batch
-        draws = torch_generator(self.config.seed, "teacher/step", step_index)
-        loss_g = self._generator_step(draws)
-        loss_d = self._discriminator_step(real, draws)
-        if step_index % self.config.r1_interval == 0 and self.config.r1_gamma > 0:
-            self._r1_step(real, draws)
-        self.images_seen += len(real)
-        self._average()
-        return {"loss_generator": loss_g, "loss_discriminator": loss_d, "augment_p": self.ada.p}
+        """One update of both networks on this worker's part of the real images.
 
-    def _render(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch, arch = self.config.global_batch, self.generator.arch
-        z = torch.randn(batch, arch.z_dim, generator=draws).to(self.device)
-        resolutions = self.generator.synthesis.noise_resolutions
-        noise = [torch.randn(batch, 1, r, r, generator=draws).to(self.device) for r in resolutions]
-        ws = self.generator.mapping(z)
-        return self.generator.synthesis(ws, noise).image, ws[:, 0]
+        Args:
+            real: [b, C, R, R] in [-1, 1], `worker_part(global_batch)` of the global batch.
+
+        Returns:
+            Losses over the global batch, `augment_p` and `overfitting` (r_t).
+
+        Raises:
+            UserError: if a loss is not finite, before the optimiser sees it.
+        """
+        config = self.config
+        index = self.images_seen // config.global_batch
+        draws = torch_generator(config.seed, "teacher/step", index)
+        metrics = {"loss_generator": self._generator_step(draws)}
+        if config.path_length_weight and index % config.path_length_interval == 0:
+            metrics["path_length"] = self._path_length_step(draws)
+        metrics["loss_discriminator"] = self._discriminator_step(real, draws)
+        if config.r1_gamma and index % config.r1_interval == 0:
+            self._r1_step(real, draws)
+        self.images_seen += config.global_batch
+        self._average()
+        return {**metrics, "augment_p": self.ada.p, "overfitting": self.ada.overfitting}
+
+    def _map(self, draws: torch.Generator, batch: int) -> Tensor:
+        """`ws` [b, num_ws, w_dim] of this worker's part of `batch` fresh latents, styles mixed."""
+        part, arch = worker_part(batch), self.generator.arch
+        z = torch.randn(batch, arch.z_dim, generator=draws)[part].to(self.device)
+        ws: Tensor = self.generator.mapping(z)
+        if self.config.style_mixing_p:
+            other = torch.randn(batch, arch.z_dim, generator=draws)[part].to(self.device)
+            cutoff = int(torch.randint(1, arch.num_ws, (), generator=draws))
+            if torch.rand((), generator=draws) < self.config.style_mixing_p:
+                ws = torch.cat([ws[:, :cutoff], self.generator.mapping(other)[:, cutoff:]], 1)
+        return ws
+
+    def _synthesise(self, ws: Tensor, draws: torch.Generator, batch: int) -> Tensor:
+        part = worker_part(batch)
+        noise = [
+            torch.randn(batch, 1, r, r, generator=draws)[part].to(self.device)
+            for r in self.generator.noise_resolutions
+        ]
+        image: Tensor = self.generator.synthesis(ws, noise)
+        return image
+
+    def _judge(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Logits [b, 1] of this worker's `images`, augmented."""
+        logits: Tensor = self.discriminator(self._augment(images, draws))
+        return logits
+
+    def _augment(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        batch = self.config.global_batch
+        return augment(images, self.ada.p, draws, self.config.ada_pipe, batch, worker_part(batch))
 
     def _generator_step(self, draws: torch.Generator) -> float:
+        batch = self.config.global_batch
         self.discriminator.requires_grad_(False)
-        image, w = self._render(draws)
-        self.generator.mapping.w_avg.lerp_(w.detach().mean(0), 1 - W_AVG_BETA)
-        loss = F.softplus(-self.discriminator(augment(image, self.ada.p, draws))).mean()
-        self._update(self._optimizer_g, loss)
+        ws = self._map(draws, batch)
+        mean_w = mean_over_workers(ws[:, 0].mean(0))
+        self.generator.mapping.w_avg.lerp_(mean_w, 1 - W_AVG_BETA)
+        loss = F.softplus(-self._judge(self._synthesise(ws, draws, batch), draws)).mean()
+        self._update(self._optimizer_g, self.generator, loss)
         self.discriminator.requires_grad_(True)
-        return loss.item()
+        return mean_over_workers(loss).item()
+
+    def _path_length_step(self, draws: torch.Generator) -> float:
+        """Path-length regularisation (Karras et al. 2020, "Analyzing and improving", Eq. 4)."""
+        batch = self.config.global_batch // PATH_LENGTH_SHARE
+        ws = self._map(draws, batch)
+        image = self._synthesise(ws, draws, batch)
+        noise = torch.randn(batch, *image.shape[1:], generator=draws)[worker_part(batch)]
+        weighted = (image * noise.to(self.device)).sum() / math.sqrt(image[0, 0].numel())
+        (gradient,) = torch.autograd.grad(weighted, ws, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        mean = self.path_length.lerp(gather_batch(lengths).mean(), PATH_LENGTH_DECAY)
+        self.path_length = mean.detach()
+        penalty = (lengths - mean).square().mean() * self.config.path_length_weight
+        self._update(self._optimizer_g, self.generator, penalty * self.config.path_length_interval)
+        return self.path_length.item()
 
     def _discriminator_step(self, real: Tensor, draws: torch.Generator) -> float:
+        batch = self.config.global_batch
         with torch.no_grad():
-            image = augment(self._render(draws)[0], self.ada.p, draws)
-        real_logits = self.discriminator(augment(real, self.ada.p, draws))
-        loss = F.softplus(self.discriminator(image)).mean() + F.softplus(-real_logits).mean()
-        self._update(self._optimizer_d, loss)
-        self.ada.update(real_logits.detach())
-        return loss.item()
+            image = self._synthesise(self._map(draws, batch), draws, batch)
+        loss = F.softplus(self._judge(image, draws)).mean()
+        real_logits = self._judge(real, draws)
+        loss = loss + F.softplus(-real_logits).mean()
+        self._update(self._optimizer_d, self.discriminator, loss)
+        self.ada.update(real_logits.detach(), batch)
+        return mean_over_workers(loss).item()
 
     def _r1_step(self, real: Tensor, draws: torch.Generator) -> None:
-        augmented = augment(real, self.ada.p, draws).detach().requires_grad_()
+        """R1 (Mescheder et al. 2018, Eq. 9); the gradient is not taken through the augmentation."""
+        augmented = self._augment(real, draws).detach().requires_grad_()
         (gradient,) = torch.autograd.grad(
             self.discriminator(augmented).sum(), augmented, create_graph=True
         )
         penalty = gradient.square().sum((1, 2, 3)).mean() * (self.config.r1_gamma / 2)
-        self._update(self._optimizer_d, penalty * self.config.r1_interval)
+        self._update(self._optimizer_d, self.discriminator, penalty * self.config.r1_interval)
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        if not loss.isfinite():
+    def _update(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
+        if not mean_over_workers(loss).isfinite():
             raise UserError(
                 f"teacher: loss is not finite at {self.images_seen} images; lower "
                 "teacher.learning_rate"
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(network.parameters())
         optimizer.step()
 
     def _average(self) -> None:
-        half_life = min(self.config.ema_images, self.images_seen * self.config.ema_rampup)
+        half_life: float = self.config.ema_images
+        if self.config.ema_rampup is not None:
+            half_life = min(half_life, self.images_seen * self.config.ema_rampup)
         beta = 0.5 ** (self.config.global_batch / max(half_life, 1e-8))
         with torch.no_grad():
             for average, current in zip(
@@ -181,63 +260,3 @@ class TeacherTrainer:
                 self.generator_ema.buffers(), self.generator.buffers(), strict=True
             ):
                 stale.copy_(fresh)
-
-
-def train_teacher(
-    trainer: TeacherTrainer, gather: Gather, num_real: int, folder: Path, fingerprint: str
-) -> None:
-    """Train to `config.num_images`, going on from `folder`'s state if it has the same
-    `fingerprint`.
-
-    `gather` maps sample indices to uint8 images [B, 3, R, R].
-    """
-    config = trainer.config
-    _resume(trainer, folder, fingerprint)
-    order = Order(num_real, config.seed, "teacher")
-    saved_at = time.monotonic()
-    log = MetricsLog(folder / METRICS_FILE, "images_seen", trainer.images_seen)
-    if trainer.images_seen:
-        console.print(f"teacher   resumed at {trainer.images_seen:,} images")
-    with progress_bar("images") as bar, deferred_interrupts() as is_interrupted:
-        task = bar.add_task(
-            "teacher", total=config.num_images, completed=trainer.images_seen, note=""
-        )
-        while trainer.images_seen < config.num_images:
-            images = gather(order.indices(trainer.images_seen, config.global_batch))
-            real = torch.from_numpy(images).to(trainer.device).float() / 127.5 - 1
-            losses = trainer.step(real.contiguous(memory_format=torch.channels_last))
-            loss_g, loss_d = losses["loss_generator"], losses["loss_discriminator"]
-            note = f"G {loss_g:.2f}  D {loss_d:.2f}  p {trainer.ada.p:.2f}"
-            bar.update(task, completed=min(trainer.images_seen, config.num_images), note=note)
-            is_last = trainer.images_seen >= config.num_images
-            if is_last or trainer.images_seen % GRID_IMAGES < config.global_batch:
-                grid = folder / f"samples-{trainer.images_seen:08d}.png"
-                save_samples(trainer.generator_ema, grid)
-                log.write(trainer.images_seen, losses)
-            if is_last or is_interrupted() or time.monotonic() - saved_at > STATE_INTERVAL_S:
-                state = {"fingerprint": fingerprint, **trainer.state_dict()}
-                save_state(folder / STATE_FILE, state)
-                saved_at = time.monotonic()
-            if is_interrupted():
-                raise Interrupted
-
-
-def _resume(trainer: TeacherTrainer, folder: Path, fingerprint: str) -> None:
-    state = load_state(folder / STATE_FILE, trainer.device, fingerprint)
-    if state is not None:
-        trainer.load_state_dict(state)
-
-
-def save_samples(
-    generator: Generator, path: Path, *, rows: int = 10, columns: int = 16, seed: int = 0
-) -> None:
-    """Write a grid of samples of `generator` (stored noise maps, no truncation) as PNG."""
-    device = next(generator.parameters()).device
-    z = torch.randn(
-        rows * columns, generator.arch.z_dim, generator=torch_generator(seed, "teacher/grid")
-    ).to(device)
-    with torch.no_grad():
-        image = generator(z, "const").image
-    save_image(
-        image, path, nrow=columns, padding=1, normalize=True, value_range=(-1, 1), format="png"
-    )

@@ -8,6 +8,7 @@ save.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,11 @@ from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.train.augment import ViewParameters, draw_views, make_views
 from pipeline.train.methods import Batch
+from shards.errors import UserError
 from shards.reader import ShardReader
+from shards.schema import FeatureBlock
+
+W = "w"
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,41 @@ class TrainingShards:
 
     real: ShardReader
     synthetic: ShardReader
+    features: Literal["all"] | tuple[str, ...] = "all"
+    """Names of stored features to distil, `w` among them if wanted; `all`: the whole column."""
 
     @property
     def block_channels(self) -> list[int]:
-        """Channels of every block in the `features` column."""
-        return [block.num_channels for block in self.synthetic.schema.features]
+        """Channels of every feature to distil."""
+        return [block.num_channels for block in self._selected()]
+
+    def gather_features(self, rows: np.ndarray) -> np.ndarray:
+        """Features of the synthetic samples `rows` [n], end to end, [n, Σ C_l] float16."""
+        if self.features == "all":
+            return self.synthetic.gather("features", rows)
+        stored = self.synthetic.gather("features", rows)
+        latents = self.synthetic.gather("w", rows) if W in self.features else None
+        parts = []
+        for block in self._selected():
+            if block.name == W and block.offset < 0:
+                assert latents is not None
+                parts.append(latents)
+            else:
+                parts.append(stored[:, block.offset : block.offset + block.num_channels])
+        return np.concatenate(parts, 1)
+
+    def _selected(self) -> list[FeatureBlock]:
+        schema = self.synthetic.schema
+        if self.features == "all":
+            return list(schema.features)
+        known = {W: FeatureBlock(W, schema.column(W).shape[0], -1)}  # a column of its own
+        known |= {block.name: block for block in schema.features}
+        for name in self.features:
+            if name not in known:
+                raise UserError(
+                    f"train.features: the pool has no {name!r}; it has {', '.join(known)}"
+                )
+        return [known[name] for name in self.features]
 
 
 class BatchStream:
@@ -68,7 +103,7 @@ class BatchStream:
         real_rows = self._part(self._real_order.indices(step * config.num_real, config.num_real))
         real = self._load(self._shards.real, real_rows)
         synthetic = self._load(self._shards.synthetic, synthetic_rows)
-        pooled = torch.from_numpy(self._shards.synthetic.gather("features", synthetic_rows))
+        pooled = torch.from_numpy(self._shards.gather_features(synthetic_rows))
         return Batch(
             synthetic=self._view(synthetic, config.num_synthetic, generator),
             pooled=pooled.to(self._device).float(),

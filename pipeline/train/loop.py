@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,14 +19,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.config import TrainConfig
+from pipeline.distributed import num_workers, worker_rank
 from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.progress import console
 from pipeline.seeding import torch_generator
 from pipeline.state import load_state, save_state
+from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.distributed import num_workers, synchronise_batch_norm, worker_rank
 from pipeline.train.methods import SqueezeAndSpan
+from pipeline.workers import Report
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
@@ -35,7 +36,6 @@ CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
 STUDENT_FILE = "student.safetensors"
 LOG_STEPS = 10
-Report = Callable[[int, dict[str, float]], None]
 
 
 def steps_per_epoch(config: TrainConfig, num_real: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
-from pipeline.train.distributed import gather_batch
+from pipeline.distributed import gather_batch
 from pipeline.train.losses import (
     LossWeights,
     ObjectiveTerms,

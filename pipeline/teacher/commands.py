@@ -1,0 +1,146 @@
+"""The command line around teachers: `import-teacher` and `inspect-teacher`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from pipeline.progress import console
+from pipeline.teacher.description import TeacherInfo, read_teacher_info
+from shards.atomic import atomic_path
+from shards.errors import UserError
+
+SAMPLES_FILE = "samples.png"
+
+NoiseOption = Literal["random", "const", "none"]
+
+
+def import_command(
+    file: Annotated[Path, typer.Argument(help="An official pickle, or a state dict.")],
+    out: Annotated[Path, typer.Option(help="Folder of the teacher, such as teachers/NAME.")],
+    architecture: Annotated[
+        Path | None, typer.Option(help="JSON that describes a state dict: its family at least.")
+    ] = None,
+    discriminator: Annotated[
+        Path | None, typer.Option(help="State dict of the discriminator, if it is another file.")
+    ] = None,
+) -> None:
+    """Make a teacher of somebody's checkpoint, executing nothing from the file."""
+    with console.status(f"reading {file}"):
+        from pipeline.teacher.checkpoint import load_generator
+        from pipeline.teacher.importing import import_teacher
+        from pipeline.teacher.samples import save_samples
+
+        info = import_teacher(file, out, architecture=architecture, discriminator=discriminator)
+        save_samples(load_generator(out), out / SAMPLES_FILE)
+    print_teacher(out, info)
+    console.print(f"samples   {out / SAMPLES_FILE}", soft_wrap=True)
+    console.print(f"use it    teacher.checkpoint={out}", soft_wrap=True)
+
+
+def inspect_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a teacher.")],
+    latents: Annotated[
+        Path | None, typer.Option(help=".npy of latents [N, z_dim] to compute on.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help=".npy of class indices [N] or one-hot rows.")
+    ] = None,
+    noise: Annotated[NoiseOption, typer.Option(help="Noise inputs.")] = "const",
+    truncation_psi: Annotated[float, typer.Option(help="1: no truncation.")] = 1.0,
+    truncation_cutoff: Annotated[
+        int | None, typer.Option(min=0, help="Truncate only the first so many layers.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of random noise.")] = 0,
+    factory: Annotated[
+        str | None, typer.Option(help="package.module:callable, for one's own module.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=".npz for the arrays, or .png for the grid; samples.png if unset."),
+    ] = None,
+) -> None:
+    """Show a teacher: a sample grid and its features; with --latents, everything it computes."""
+    info = read_teacher_info(folder)
+    if latents is None:
+        from pipeline.teacher.checkpoint import load_generator
+        from pipeline.teacher.samples import save_samples
+
+        given = {"--labels": labels, "--truncation-cutoff": truncation_cutoff}
+        for name in (name for name, value in given.items() if value is not None):
+            raise UserError(f"{name}: only with --latents FILE.npy")
+        target = out or folder / SAMPLES_FILE
+        print_teacher(folder, info)
+        save_samples(load_generator(folder, factory), target)
+        console.print(f"samples   {target}", soft_wrap=True)
+        return
+    if out is None:
+        raise UserError("--out: name the .npz to write")
+    import numpy as np
+
+    from pipeline.teacher.inspection import inspect_latents
+
+    with console.status("computing"):
+        arrays = inspect_latents(
+            folder,
+            _load(latents),
+            labels=None if labels is None else _load(labels),
+            noise=noise,
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+            seed=seed,
+            factory=factory,
+        )
+        with atomic_path(out) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    for name, array in arrays.items():
+        console.print(f"{name:<28} {list(array.shape)}")
+    console.print(f"written   {out}", soft_wrap=True)
+
+
+def print_teacher(folder: Path, info: TeacherInfo) -> None:
+    """A summary: architecture, origin, and the table of block features."""
+    arch = info.generator
+    console.print(
+        f"teacher   {folder}: {arch.family}, {arch.resolution} px, z {arch.z_dim}, w {arch.w_dim}, "
+        + (f"{arch.num_classes} classes" if arch.num_classes else "no classes"),
+        soft_wrap=True,
+    )
+    if info.origin.get("kind") == "import":
+        console.print(
+            f"from      {info.origin['file']} ({info.origin['layout']}), sha256 "
+            f"{info.origin['sha256'][:12]}",
+            soft_wrap=True,
+        )
+    judge = info.discriminator
+    console.print(
+        "judge     no discriminator"
+        if judge is None
+        else f"judge     discriminator {judge.skips}, {judge.resolution} px",
+    )
+    table = Table("block feature", "channels", "side", "layers inside", box=None)
+    for feature in (feature for feature in info.features if feature.is_block):
+        inside = [
+            other.name.removeprefix(f"{feature.name}.")
+            for other in info.features
+            if other.name.startswith(f"{feature.name}.")
+        ]
+        side, channels = str(feature.resolution), str(feature.num_channels)
+        table.add_row(feature.name, channels, side, ", ".join(inside))
+    console.print(table)
+
+
+def _load(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: cannot be read as .npy ({reason})") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: holds several arrays; give a .npy with one")
+    return array

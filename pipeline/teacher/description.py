@@ -1,0 +1,114 @@
+"""What a teacher is, as far as it can be said without loading it: `teacher.json`. Imports no torch.
+
+Neighbours: `checkpoint.py` writes the file beside the weights; planning reads it to know sizes of
+features and digests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.record import file_digest
+from pipeline.teacher.architecture import (
+    AnyGeneratorArchitecture,
+    DiscriminatorArchitecture,
+)
+from shards.errors import UserError
+
+TEACHER_FILE = "teacher.json"
+GENERATOR_FILE = "generator.safetensors"
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+W_FEATURE = "w"
+"""The mapped latent, a feature of every teacher."""
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """One feature a teacher offers: the output of the submodule `name`, [B, num_channels, r, r]."""
+
+    name: str
+    num_channels: int
+    resolution: int
+    is_block: bool
+
+
+@dataclass(frozen=True)
+class TeacherInfo:
+    """`teacher.json`: architectures, features, SHA-256 of the weight files by name, and `origin`,
+    how the teacher came to be.
+    """
+
+    generator: AnyGeneratorArchitecture
+    discriminator: DiscriminatorArchitecture | None
+    features: tuple[FeatureInfo, ...]
+    digests: dict[str, str]
+    origin: dict[str, Any]
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the block features, in order."""
+        return tuple(feature.name for feature in self.features if feature.is_block)
+
+    def select(self, wanted: Literal["blocks"] | Sequence[str]) -> list[tuple[str, int]]:
+        """(name, channels) of the features `wanted`, in the order asked for.
+
+        Raises:
+            UserError: naming one that the teacher does not have.
+        """
+        sizes = {feature.name: feature.num_channels for feature in self.features}
+        sizes[W_FEATURE] = self.generator.w_dim
+        names = self.blocks if wanted == "blocks" else wanted
+        for name in names:
+            if name not in sizes:
+                raise UserError(
+                    f"generate.features: the teacher has no {name!r}; it has {', '.join(sizes)}"
+                )
+        return [(name, sizes[name]) for name in names]
+
+    def to_json(self) -> str:
+        """Content of `teacher.json`."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def read_teacher_info(folder: Path) -> TeacherInfo:
+    """Description of the teacher in `folder`, whose generator is checked to be the one described.
+
+    Raises:
+        UserError: naming the file that is missing, damaged or of another kind.
+    """
+    path = folder / TEACHER_FILE
+    remedy = (
+        "name a teacher with teacher.checkpoint=…, import one with `make import`, or train one "
+        "with `make teacher`"
+    )
+    if not path.exists():
+        raise UserError(f"{path}: no teacher here; {remedy}")
+    try:
+        info = TypeAdapter(TeacherInfo).validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{path}: damaged ({place}: {problem['msg']}); {remedy}") from None
+    check_digest(folder, info, GENERATOR_FILE)
+    return info
+
+
+def check_digest(folder: Path, info: TeacherInfo, name: str) -> None:
+    """Raise `UserError` unless the weight file `name` is the one `info` describes."""
+    path = folder / name
+    if not path.exists():
+        raise UserError(
+            f"{path}: missing; restore the teacher's folder or name another with "
+            "teacher.checkpoint=…"
+        )
+    if file_digest(path) != info.digests.get(name):
+        raise UserError(
+            f"{path}: damaged (sha256 is not the one in {TEACHER_FILE}); restore the teacher's "
+            "folder"
+        )

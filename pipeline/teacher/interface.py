@@ -1,0 +1,89 @@
+"""What the rest of the project asks of a generator, whatever its family.
+
+A generator is a torch module with an architecture, names of its blocks, and a forward from latents
+to images. Features are not returned: `features.py` takes them from any submodule by its name, so a
+family has nothing to do for it. Neighbours: `stylegan2.py`, `dcgan.py` and `module.py` are the
+families, `generate/render.py` the user.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.teacher.architecture import GeneratorArchitecture
+from shards.errors import UserError
+
+NoiseMode = Literal["const", "none"]
+Noise = Sequence[Tensor] | NoiseMode
+
+
+@dataclass(frozen=True)
+class GeneratorOutput:
+    """`image` [B, C, R, R] float32, nominally in [-1, 1], not clamped; `ws` [B, n, w_dim] float32,
+    the mapped latents (n = 1 and `ws` = `z` where a family has none).
+    """
+
+    image: Tensor
+    ws: Tensor
+
+
+class TeacherGenerator(nn.Module, ABC):
+    """Latents -> images; its submodules' outputs are the features."""
+
+    @property
+    @abstractmethod
+    def arch(self) -> GeneratorArchitecture:
+        """Sizes: resolution, image_channels, z_dim, w_dim, num_classes, and the family's own."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[str]:
+        """Names of the submodules whose outputs are the block features, in order."""
+
+    @property
+    def noise_resolutions(self) -> list[int]:
+        """Side of every noise map the generator takes, in order; most families take none."""
+        return []
+
+    @property
+    def feature_root(self) -> nn.Module:
+        """The module within which feature names are looked up."""
+        return self
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Compute in `dtype` where the teacher was made for it; float32 always works.
+
+        Raises:
+            UserError: if the family knows float32 only.
+        """
+        if dtype != torch.float32:
+            raise UserError(
+                f"generate.precision: a {self.arch.family} teacher renders in float32 only"
+            )
+
+    @abstractmethod
+    def forward(
+        self,
+        z: Tensor,
+        noise: Noise = "none",
+        *,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """Render.
+
+        Args:
+            z: [B, z_dim] ~ N(0, I).
+            noise: one [B, 1, r, r] tensor for each of `noise_resolutions`, or "const" (maps stored
+                in the checkpoint), or "none"; families without noise ignore it.
+            labels: [B, num_classes] float, usually one-hot; None where there are no classes.
+            truncation_psi: below 1 pulls `w` towards its mean; families without `w` refuse it.
+            truncation_cutoff: only the first so many layers are truncated; None: all.
+        """

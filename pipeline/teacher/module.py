@@ -1,0 +1,124 @@
+"""One's own `torch.nn.Module` as a teacher.
+
+The weights and sizes are in the teacher's folder like any other's; the code is named by the config
+(`teacher.factory: package.module:callable`), never by a file that came from elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.teacher.architecture import ModuleArchitecture
+from pipeline.teacher.dcgan import refuse_truncation
+from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
+from shards.errors import UserError
+
+
+class ModuleGenerator(TeacherGenerator):
+    """Wraps `module`: forward(z [B, z_dim]) or forward(z, labels) -> images [B, C, R, R] in
+    [-1, 1].
+    """
+
+    def __init__(self, arch: ModuleArchitecture, module: nn.Module) -> None:
+        super().__init__()
+        self._arch = arch
+        self.module = module
+
+    @property
+    def arch(self) -> ModuleArchitecture:
+        """What the module takes and makes."""
+        return self._arch
+
+    @property
+    def blocks(self) -> list[str]:
+        """The names given when it was saved."""
+        return list(self.arch.blocks)
+
+    @property
+    def feature_root(self) -> nn.Module:
+        """The module itself: features have the names its author gave."""
+        return self.module
+
+    def forward(
+        self,
+        z: Tensor,
+        noise: Noise = "none",
+        *,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """See `TeacherGenerator.forward`; `ws` is `z` [B, 1, z_dim]."""
+        refuse_truncation(truncation_psi)
+        image = self.module(z) if labels is None else self.module(z, labels)
+        side = self.arch.resolution
+        if image.shape[1:] != (self.arch.image_channels, side, side):
+            raise ValueError(
+                f"the module made images {list(image.shape[1:])}, described were "
+                f"{[self.arch.image_channels, side, side]}"
+            )
+        return GeneratorOutput(image.float(), z[:, None])
+
+
+def build_module(arch: ModuleArchitecture, factory: str | None) -> ModuleGenerator:
+    """Import `factory` ("package.module:callable") and call it with the teacher's arguments.
+
+    Raises:
+        UserError: if the config names none, or it cannot be imported or called.
+    """
+    if factory is None:
+        raise UserError(
+            "teacher.factory: this teacher is somebody's own module; name the code that builds it "
+            "as teacher.factory=package.module:callable"
+        )
+    package, _, name = factory.partition(":")
+    try:
+        module = getattr(importlib.import_module(package), name)(**arch.arguments)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UserError(f"teacher.factory={factory}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"teacher.factory={factory}: made a {type(module).__name__}, no nn.Module")
+    return ModuleGenerator(arch, module)
+
+
+@torch.no_grad()
+def wrap_module(
+    module: nn.Module,
+    *,
+    z_dim: int,
+    blocks: Sequence[str],
+    arguments: dict[str, Any] | None = None,
+    num_classes: int = 0,
+) -> ModuleGenerator:
+    """`module` as a generator that `save_teacher` can write.
+
+    Args:
+        module: forward(z [B, z_dim]), or forward(z, labels [B, num_classes]) with classes, to
+            images [B, C, R, R] in [-1, 1]; put into evaluation mode.
+        z_dim: width of the latent, drawn from N(0, I).
+        blocks: names of the submodules whose outputs [B, C, r, r] are the block features, in order.
+        arguments: JSON-able keyword arguments with which the factory makes the same module.
+        num_classes: of a conditional generator.
+
+    Raises:
+        ValueError: if the module does not make square images.
+    """
+    module.eval()
+    z = torch.zeros(1, z_dim)
+    image = module(z, torch.zeros(1, num_classes)) if num_classes else module(z)
+    if image.dim() != 4 or image.shape[2] != image.shape[3]:
+        raise ValueError(f"the module must make images [B, C, R, R], made {list(image.shape)}")
+    arch = ModuleArchitecture(
+        resolution=image.shape[3],
+        z_dim=z_dim,
+        blocks=tuple(blocks),
+        image_channels=image.shape[1],
+        num_classes=num_classes,
+        arguments=arguments or {},
+    )
+    return ModuleGenerator(arch, module)
