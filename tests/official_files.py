@@ -142,7 +142,7 @@ class Network:
         self.__dict__ |= state
 
 
-REFERRED = {
+REFERRED: dict[str, dict[str, Any]] = {
     "torch_utils": {},
     "torch_utils.persistence": {"_reconstruct_persistent_obj": _reconstruct_persistent_obj},
     "dnnlib": {},
@@ -166,10 +166,13 @@ def official_modules() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
+_PurePickler: Any = vars(pickle)["_Pickler"]  # the one whose methods a subclass can replace
+
+
+class _Pickler(_PurePickler):
     """Refers to numpy's internals by their names before numpy 2, as the official files do."""
 
-    dispatch: ClassVar[dict[type, Callable[..., None]]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Callable[..., None]]] = dict(_PurePickler.dispatch)
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
         module = getattr(obj, "__module__", None) or ""
@@ -205,7 +208,7 @@ def write_pytorch_pickle(
     is_numpy_2: bool = False,
 ) -> tuple[State, State | None]:
     """Writes a training snapshot; returns the state dicts of `G_ema` and `D`."""
-    box = EasyDict if easydict else dict
+    box: type[dict[str, Any]] = EasyDict if easydict else dict
     averaged = build_generator(spec, np.random.default_rng([seed, 0]), box)
     content: dict[str, Any] = {"G_ema": averaged}
     discriminator: Module | None = None
@@ -226,7 +229,7 @@ def write_pytorch_pickle(
             ),
         }
     _write(path, content, protocol, is_numpy_2)
-    return averaged.state_dict(), discriminator and discriminator.state_dict()
+    return averaged.state_dict(), None if discriminator is None else discriminator.state_dict()
 
 
 class _Init:

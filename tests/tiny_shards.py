@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from pipeline.config import StudentConfig, TrainConfig
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import render_shard
-from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.description import TeacherInfo
+from pipeline.teacher.features import list_features
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
 from shards.manifest import Manifest, write_manifest
@@ -20,16 +23,16 @@ from shards.writer import shard_name, write_shard
 
 RESOLUTION = 16
 NUM_CLASSES = 4
-ARCHITECTURE = Architecture(
+ARCHITECTURE = StyleGAN2Architecture(
     resolution=RESOLUTION,
     z_dim=8,
     w_dim=12,
     num_mapping_layers=2,
     channel_base=128,
     channel_max=12,
-    mbstd_group_size=4,
 )
-BLOCKS = [(f"b{r}", ARCHITECTURE.num_channels(r)) for r in ARCHITECTURE.block_resolutions]
+DISCRIMINATOR = DiscriminatorArchitecture(RESOLUTION, 128, 12, mbstd_group_size=4)
+BLOCKS = [(f"synthesis.b{r}", ARCHITECTURE.num_channels(r)) for r in ARCHITECTURE.block_resolutions]
 SCHEMA = teacher_schema(RESOLUTION, BLOCKS, ARCHITECTURE.w_dim)
 TRAIN_CONFIG = TrainConfig(
     seed=3,
@@ -38,6 +41,13 @@ TRAIN_CONFIG = TrainConfig(
     student=StudentConfig(width=8, projector_layers=2, embedding_dim=16),
     checkpoint_interval_s=0,
 )
+
+
+def teacher_info() -> TeacherInfo:
+    """Description of the teacher whose generator is `random_generator()`."""
+    generator = random_generator()
+    digests = {"generator.safetensors": "a" * 64}
+    return TeacherInfo(ARCHITECTURE, None, list_features(generator), digests, {})
 
 
 def random_generator(seed: int = 0) -> Generator:
@@ -57,10 +67,12 @@ def pool_recipe(
 ) -> PoolRecipe:
     return PoolRecipe(
         generator_sha256="0" * 64,
-        architecture=ARCHITECTURE.to_dict(),
+        architecture=asdict(ARCHITECTURE),
         seed=seed,
         truncation_psi=1.0,
+        truncation_cutoff=None,
         noise=noise,
+        features=tuple(name for name, _ in BLOCKS),
         samples_per_shard=samples_per_shard,
         render_batch=render_batch,
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.stylegan2 import Discriminator, Generator
+from pipeline.teacher.discriminator import Discriminator
+from pipeline.teacher.stylegan2 import Generator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,7 +55,7 @@ def environment() -> dict[str, str]:
 
 
 def make_teacher(folder: Path, *, resolution: int = 16, seed: int = 0) -> None:
-    arch = Architecture(
+    arch = StyleGAN2Architecture(
         resolution=resolution,
         z_dim=8,
         w_dim=8,
@@ -64,4 +65,5 @@ def make_teacher(folder: Path, *, resolution: int = 16, seed: int = 0) -> None:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_teacher(folder, Generator(arch), Discriminator(arch), {"images_seen": 0})
+        judge = Discriminator(DiscriminatorArchitecture(resolution, 64, 8))
+        save_teacher(folder, Generator(arch), judge, {"images_seen": 0})

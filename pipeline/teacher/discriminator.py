@@ -27,7 +27,7 @@ class DiscriminatorBlock(nn.Module):
         clamp = arch.conv_clamp
         self.skips = arch.skips
         self.has_fromrgb = arch.skips == "skip" or resolution == arch.resolution
-        self.dtype = torch.float32
+        self.half: torch.dtype | None = None
         if self.has_fromrgb:
             self.fromrgb = EqualisedConv(arch.image_channels, width, 1, clamp)
         self.conv0 = EqualisedConv(width, width, 3, clamp)
@@ -41,9 +41,10 @@ class DiscriminatorBlock(nn.Module):
         """[B, C, r, r] (None in the first block), image [B, 3, r, r] -> [B, C', r/2, r/2], and the
         image for the next block, halved if `skip`.
         """
-        x = None if x is None else x.to(self.dtype)
+        dtype = self.half or self.conv0.weight.dtype
+        x = None if x is None else x.to(dtype)
         if self.has_fromrgb:
-            y = self.fromrgb(image.to(self.dtype))
+            y = self.fromrgb(image.to(dtype))
             x = y if x is None else x + y
         if self.skips == "skip":
             image = downsample_image(image, self.resample_filter)
@@ -124,7 +125,7 @@ class Discriminator(nn.Module):
             block = self.get_submodule(f"b{resolution}")
             assert isinstance(block, DiscriminatorBlock)
             is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
-            block.dtype = dtype if is_half else torch.float32
+            block.half = dtype if is_half and dtype != torch.float32 else None
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [B, 1], larger means more real; `labels` [B, num_classes] where there are
@@ -134,7 +135,8 @@ class Discriminator(nn.Module):
         for name in self.blocks:
             x, image = self.get_submodule(name)(x, image)
         assert x is not None
-        out: Tensor = self.b4(x.float(), image.float())
+        dtype = self.b4.fc.weight.dtype
+        out: Tensor = self.b4(x.to(dtype), image.to(dtype))
         if not self.arch.num_classes:
             return out
         mapped = self.mapping(None, labels)

@@ -31,6 +31,9 @@ from pipeline.teacher.resampling import conv_up, resample_filter, upsample_image
 from shards.errors import UserError
 
 
+HALF = (torch.float16, torch.bfloat16)
+
+
 class GeneratorMapping(Mapping):
     """`z` -> `ws` [B, num_ws, w_dim]; `w_avg` tracks the mean of `w` for truncation."""
 
@@ -99,7 +102,7 @@ class SynthesisLayer(nn.Module):
         dtype = x.dtype
         weight: Tensor = self.weight  # [O, I, 3, 3]
         style = self.affine(w)  # [B, I]
-        if dtype != torch.float32:
+        if dtype in HALF:
             # Half precision overflows in the convolution; demodulation undoes any scale (Karras et
             # al. 2020, "Training GANs with limited data", app. D).
             largest = weight.abs().amax((1, 2, 3), keepdim=True)
@@ -135,7 +138,7 @@ class ToRGB(nn.Module):
         """[B, I, r, r], [B, w_dim] -> [B, 3, r, r] float32."""
         style = (self.affine(w) * self.style_gain).to(x.dtype)
         x = F.conv2d(x * style[:, :, None, None], self.weight.to(x.dtype))
-        x = x.float() + self.bias[:, None, None]
+        x = x.to(self.bias.dtype) + self.bias[:, None, None]
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
 
@@ -148,7 +151,7 @@ class SynthesisBlock(nn.Module):
         self.is_first = resolution == 4
         self.has_torgb = arch.skips == "skip" or resolution == arch.resolution
         self.is_residual = arch.skips == "resnet" and not self.is_first
-        self.dtype = torch.float32
+        self.half: torch.dtype | None = None
         if self.is_first:
             self.const = nn.Parameter(torch.randn(width, 4, 4))
         else:
@@ -178,10 +181,10 @@ class SynthesisBlock(nn.Module):
         ToRGB.
         """
         if x is None:
-            x = self.const.to(self.dtype).expand(len(ws), -1, -1, -1)
+            x = self.const.expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise[0])
         else:
-            x = x.to(self.dtype)
+            x = x if self.half is None else x.to(self.half)  # all blocks above are half, too
             if self.is_residual:
                 shortcut = self.skip(x, RESIDUAL_GAIN)
                 x = self.conv0(x, ws[:, 0], noise[0])
@@ -278,7 +281,7 @@ class Generator(TeacherGenerator):
             )
         for resolution in self.arch.block_resolutions:
             is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
-            self.synthesis.block(resolution).dtype = dtype if is_half else torch.float32
+            self.synthesis.block(resolution).half = dtype if is_half and dtype in HALF else None
 
     def forward(
         self,

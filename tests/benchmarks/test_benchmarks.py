@@ -11,14 +11,14 @@ from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.usual_tools import build_torchvision_views
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.teacher.architecture import Architecture
+from pipeline.teacher.architecture import StyleGAN2Architecture
 
 CPU = torch.device("cpu")
 
 
-def tiny_arch(**changes: float) -> Architecture:
+def tiny_arch(**changes: float) -> StyleGAN2Architecture:
     sizes = {"resolution": 16, "z_dim": 8, "w_dim": 12, "num_mapping_layers": 2}
-    return Architecture(**{**sizes, "channel_base": 128, "channel_max": 16, **changes})  # type: ignore[arg-type]
+    return StyleGAN2Architecture(**{**sizes, "channel_base": 128, "channel_max": 16, **changes})  # type: ignore[arg-type]
 
 
 def tiny_config() -> Config:

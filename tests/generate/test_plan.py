@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,17 @@ import pytest
 from pipeline.config import GenerateConfig
 from pipeline.generate.plan import Plan, PoolRecipe, make_plan, make_recipe, write_recipe
 from pipeline.generate.render import render_shard
-from pipeline.teacher.architecture import TeacherInfo
 from shards.manifest import Manifest, write_manifest
 from shards.schema import SCHEMA_VERSION
-from tests.tiny_shards import ARCHITECTURE, BLOCKS, pool_recipe, random_generator
+from tests.tiny_shards import (
+    ARCHITECTURE,
+    BLOCKS,
+    pool_recipe,
+    random_generator,
+    teacher_info,
+)
 
-INFO = TeacherInfo(ARCHITECTURE, {"generator.safetensors": "a" * 64}, {})
+INFO = teacher_info()
 CONFIG = GenerateConfig(num_samples=20, samples_per_shard=8, render_batch=3, seed=5)
 
 
@@ -89,9 +94,11 @@ def test_make_plan_schema_is_the_teachers(tmp_path: Path) -> None:
 
 CHANGES = {
     "generator_sha256": "1" * 64,
-    "architecture": {**ARCHITECTURE.to_dict(), "conv_clamp": 256.0},
+    "architecture": {**asdict(ARCHITECTURE), "conv_clamp": 256.0},
     "seed": 6,
     "truncation_psi": 0.5,
+    "truncation_cutoff": 2,
+    "features": ("synthesis.b16", "synthesis.b16.conv0", "w"),
     "noise": "const",
     "samples_per_shard": 16,
     "render_batch": 4,
@@ -99,6 +106,7 @@ CHANGES = {
     "feature_dtype": "float32",
     "image_codec": "png",
     "schema_version": SCHEMA_VERSION + 1,
+    "code_sha256": "2" * 64,
 }
 
 
@@ -123,7 +131,7 @@ def test_make_recipe_key_changes_with_every_config_field_but_the_pool_size(name:
 
 def test_make_recipe_key_changes_with_the_teachers_weights_not_its_history() -> None:
     other = replace(INFO, digests={"generator.safetensors": "b" * 64})
-    retold = replace(INFO, training={"images_seen": 5})
+    retold = replace(INFO, origin={"images_seen": 5})
     key = make_recipe(CONFIG, INFO).key
     assert make_recipe(CONFIG, other).key != key
     assert make_recipe(CONFIG, retold).key == key
@@ -133,4 +141,4 @@ def test_write_recipe_leaves_the_recipe_for_readers(tmp_path: Path) -> None:
     wanted = plan(tmp_path)
     write_recipe(wanted)
     content = json.loads((wanted.folder / "recipe.json").read_text())
-    assert PoolRecipe(**content) == wanted.recipe
+    assert PoolRecipe(**{**content, "features": tuple(content["features"])}) == wanted.recipe

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import draw_inputs, render_batch, render_shard
-from pipeline.teacher.features import pool_features
+from pipeline.teacher.features import captured, pool_features
 from shards.manifest import Manifest, ShardInfo, write_manifest
 from shards.reader import ShardReader
 from tests.tiny_shards import SCHEMA, pool_recipe, random_generator
@@ -79,18 +79,18 @@ def test_render_shard_stored_columns_equal_a_direct_forward_pass(tmp_path: Path)
     write_manifest(tmp_path, Manifest(SCHEMA, tuple(shards)))
     reader, generator = ShardReader(tmp_path, remedy="render"), random_generator()
     rows = np.array([3, 8, 15])
-    z, noise = draw_inputs(generator, RECIPE, rows)
-    ws = generator.mapping(z)
-    output = generator.synthesis(ws, noise)
+    inputs = draw_inputs(generator, RECIPE, rows)
+    with captured(generator, generator.blocks) as features:
+        output = generator(inputs.z, inputs.noise)
     # stored as float16: half of 2^-10 relative; float32 kernels may round by batch size before it
     torch.testing.assert_close(
         torch.from_numpy(reader.gather("features", rows)).float(),
-        pool_features(output.features),
+        pool_features(features),
         rtol=1e-3,
         atol=1e-4,
     )
     torch.testing.assert_close(
-        torch.from_numpy(reader.gather("w", rows)).float(), ws[:, 0], rtol=1e-3, atol=1e-4
+        torch.from_numpy(reader.gather("w", rows)).float(), output.ws[:, 0], rtol=1e-3, atol=1e-4
     )
     # one grey level for values at the edge of two
     levels = (output.image.clamp(-1, 1) + 1) * 127.5
@@ -100,12 +100,11 @@ def test_render_shard_stored_columns_equal_a_direct_forward_pass(tmp_path: Path)
 
 def test_draw_inputs_of_a_sample_do_not_depend_on_its_batch() -> None:
     generator = random_generator()
-    z, noise = draw_inputs(generator, RECIPE, np.arange(4, 10))
-    alone, alone_noise = draw_inputs(generator, RECIPE, np.array([7]))
-    assert torch.equal(z[3:4], alone)
-    for maps, map_, side in zip(
-        noise, alone_noise, generator.synthesis.noise_resolutions, strict=True
-    ):
+    inputs = draw_inputs(generator, RECIPE, np.arange(4, 10))
+    alone = draw_inputs(generator, RECIPE, np.array([7]))
+    assert torch.equal(inputs.z[3:4], alone.z)
+    sides = generator.noise_resolutions
+    for maps, map_, side in zip(inputs.noise, alone.noise, sides, strict=True):
         assert isinstance(maps, torch.Tensor)
         assert isinstance(map_, torch.Tensor)
         assert maps.shape == (6, 1, side, side)
@@ -114,11 +113,11 @@ def test_draw_inputs_of_a_sample_do_not_depend_on_its_batch() -> None:
 
 def test_draw_inputs_latents_do_not_depend_on_the_noise_mode() -> None:
     generator, rows = random_generator(), np.arange(5)
-    z, _ = draw_inputs(generator, RECIPE, rows)
+    expected = draw_inputs(generator, RECIPE, rows)
     for mode in ("const", "none"):
-        other, noise = draw_inputs(generator, pool_recipe(noise=mode), rows)
-        assert noise == mode
-        assert torch.equal(other, z)
+        found = draw_inputs(generator, pool_recipe(noise=mode), rows)
+        assert found.noise == mode
+        assert torch.equal(found.z, expected.z)
 
 
 def test_render_batch_depends_on_seed_truncation_and_noise() -> None:
@@ -129,6 +128,7 @@ def test_render_batch_depends_on_seed_truncation_and_noise() -> None:
         pool_recipe(noise="const"),
         pool_recipe(noise="none"),
         replace(RECIPE, truncation_psi=0.5),
+        replace(RECIPE, truncation_psi=0.5, truncation_cutoff=2),
     ]
     images = [render_batch(generator, recipe, rows)["image"] for recipe in recipes]
     assert len({image.tobytes() for image in images}) == len(recipes)

@@ -14,16 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.record import file_digest
-from pipeline.teacher.architecture import read_teacher_info
 from pipeline.teacher.checkpoint import (
     build_generator,
     load_discriminator,
     load_generator,
     save_teacher,
 )
-from pipeline.teacher.stylegan2 import Discriminator
+from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.discriminator import Discriminator
+from pipeline.teacher.stylegan2 import Generator
 from shards.errors import UserError
 from tests.tiny_shards import ARCHITECTURE, random_generator
+from tests.tiny_shards import DISCRIMINATOR as DISCRIMINATOR_ARCHITECTURE
 
 TRAINING = {"images_seen": 12, "config": {"seed": 0}}
 
@@ -31,7 +33,12 @@ TRAINING = {"images_seen": 12, "config": {"seed": 0}}
 @pytest.fixture
 def teacher_folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_teacher(tmp_path / "teacher", random_generator(), Discriminator(ARCHITECTURE), TRAINING)
+    save_teacher(
+        tmp_path / "teacher",
+        random_generator(),
+        Discriminator(DISCRIMINATOR_ARCHITECTURE),
+        TRAINING,
+    )
     return tmp_path / "teacher"
 
 
@@ -40,7 +47,7 @@ def assert_same_weights(first: nn.Module, second: nn.Module) -> None:
 
 
 def test_save_teacher_loaded_again_is_the_same_frozen_networks(tmp_path: Path) -> None:
-    generator, discriminator = random_generator(), Discriminator(ARCHITECTURE)
+    generator, discriminator = random_generator(), Discriminator(DISCRIMINATOR_ARCHITECTURE)
     save_teacher(tmp_path, generator, discriminator, TRAINING)
     loaded, judge = load_generator(tmp_path), load_discriminator(tmp_path)
     assert_same_weights(loaded, generator)
@@ -60,15 +67,22 @@ def test_save_teacher_description_names_architecture_digests_blocks_and_training
     teacher_folder: Path,
 ) -> None:
     info = read_teacher_info(teacher_folder)
-    assert info.architecture == ARCHITECTURE
-    assert info.training == TRAINING
+    assert info.generator == ARCHITECTURE
+    assert info.discriminator == DISCRIMINATOR_ARCHITECTURE
+    assert info.origin == TRAINING
     assert info.digests == {
         name: file_digest(teacher_folder / name)
         for name in ("generator.safetensors", "discriminator.safetensors")
     }
-    assert info.blocks == [("b4", 12), ("b8", 12), ("b16", 8)]
+    sizes = [("synthesis.b4", 12), ("synthesis.b8", 12), ("synthesis.b16", 8)]
+    assert info.select("blocks") == sizes
     content = json.loads((teacher_folder / "teacher.json").read_text())
-    assert content["blocks"][2] == {"name": "b16", "num_channels": 8}
+    assert content["features"][2] == {
+        "name": "synthesis.b16",
+        "num_channels": 8,
+        "resolution": 16,
+        "is_block": True,
+    }
 
 
 def test_build_generator_from_weights_equals_the_saved_one(teacher_folder: Path) -> None:
@@ -101,7 +115,7 @@ def rewrite_description(**changes: Any) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         path = folder / "teacher.json"
         content = json.loads(path.read_text())
-        content["architecture"].update(changes)
+        content["generator"].update(changes)
         path.write_text(json.dumps(content))
 
     return damage
@@ -181,9 +195,7 @@ def test_load_generator_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_teacher_info_json_round_trip_keeps_an_unset_and_a_set_clamp(tmp_path: Path) -> None:
     for clamp in (None, 256.0):
-        arch = replace(ARCHITECTURE, conv_clamp=clamp)
-        generator = random_generator()
-        generator.arch = arch
-        info = save_teacher(tmp_path, generator, Discriminator(arch), {})
+        generator = Generator(replace(ARCHITECTURE, conv_clamp=clamp))
+        info = save_teacher(tmp_path, generator)
         assert read_teacher_info(tmp_path) == info
-        assert read_teacher_info(tmp_path).architecture.conv_clamp == clamp
+        assert info.generator == generator.arch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.teacher.features import pool_features
+from pipeline.teacher.features import captured, pool_features
 from tests.tiny_shards import BLOCKS, random_generator
 
 
@@ -30,5 +30,7 @@ def test_pool_features_half_precision_blocks_are_averaged_in_float32() -> None:
 
 def test_pool_features_of_a_generator_have_the_architectures_width() -> None:
     generator = random_generator()
-    pooled = pool_features(generator(torch.randn(3, generator.arch.z_dim), "const").features)
+    with captured(generator, generator.blocks) as features:
+        generator(torch.randn(3, generator.arch.z_dim), "const")
+    pooled = pool_features(features)
     assert pooled.shape == (3, sum(channels for _, channels in BLOCKS))

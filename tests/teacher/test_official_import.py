@@ -368,6 +368,7 @@ def test_reference_clamps_of_these_cases_change_every_network(name: str, tmp_pat
     states = write_pytorch_pickle(tmp_path / "network.pkl", spec=spec, seed=1)
     z, _ = draw_inputs(spec, 4)
     clamped = reference_outputs(spec, *states, z)
-    for clamp, output in (("generator_clamp", "image"), ("discriminator_clamp", "logits")):
-        free = reference_outputs(replace(spec, **{clamp: None}), *states, z)
-        assert relative_difference(free[output], clamped[output]) > 100 * TOLERANCE
+    free_generator = reference_outputs(replace(spec, generator_clamp=None), *states, z)
+    free_discriminator = reference_outputs(replace(spec, discriminator_clamp=None), *states, z)
+    assert relative_difference(free_generator["image"], clamped["image"]) > 100 * TOLERANCE
+    assert relative_difference(free_discriminator["logits"], clamped["logits"]) > 100 * TOLERANCE

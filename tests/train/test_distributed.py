@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import AugmentConfig
 from pipeline.distributed import gather_batch, num_workers
-from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.batch_norm import synchronise_batch_norm
+from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import build_method
 from pipeline.train.methods import Batch
 from tests.tiny_shards import TRAIN_CONFIG, open_training_shards

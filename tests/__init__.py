@@ -1,0 +1,1 @@
+"""The test suite; a package, because other distributions install one of the same name."""
