@@ -10,7 +10,10 @@ BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo teacher real generate train eval report test lint type check bench clean
+TEACHER ?=
+OUT ?= teachers/$(basename $(notdir $(TEACHER)))
+
+.PHONY: help setup demo import teacher real generate train eval report test lint type check bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 13
@@ -33,6 +36,10 @@ demo: $(STAMP) ## Everything from real images to a report, on the embedded digit
 
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
 	@$(RUN) teacher $(CONFIG) $(ARGS)
+
+import: $(STAMP) ## Make a teacher of a checkpoint: TEACHER=file.pkl OUT=teachers/name
+	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=file.pkl OUT=teachers/name" >&2; exit 2; }
+	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(ARGS)
 
 real: $(STAMP) ## Pack real images into shards
 	@$(RUN) real $(CONFIG) $(ARGS)

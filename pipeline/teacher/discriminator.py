@@ -27,7 +27,7 @@ class DiscriminatorBlock(nn.Module):
         clamp = arch.conv_clamp
         self.skips = arch.skips
         self.has_fromrgb = arch.skips == "skip" or resolution == arch.resolution
-        self.half: torch.dtype | None = None
+        self.half_dtype: torch.dtype | None = None
         if self.has_fromrgb:
             self.fromrgb = EqualisedConv(arch.image_channels, width, 1, clamp)
         self.conv0 = EqualisedConv(width, width, 3, clamp)
@@ -41,7 +41,7 @@ class DiscriminatorBlock(nn.Module):
         """[B, C, r, r] (None in the first block), image [B, 3, r, r] -> [B, C', r/2, r/2], and the
         image for the next block, halved if `skip`.
         """
-        dtype = self.half or self.conv0.weight.dtype
+        dtype = self.half_dtype or self.conv0.weight.dtype
         x = None if x is None else x.to(dtype)
         if self.has_fromrgb:
             y = self.fromrgb(image.to(dtype))
@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
             block = self.get_submodule(f"b{resolution}")
             assert isinstance(block, DiscriminatorBlock)
             is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
-            block.half = dtype if is_half and dtype != torch.float32 else None
+            block.half_dtype = dtype if is_half and dtype != torch.float32 else None
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [B, 1], larger means more real; `labels` [B, num_classes] where there are

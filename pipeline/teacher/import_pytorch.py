@@ -17,6 +17,7 @@ from pipeline.teacher.safe_pickle import PersistentModule, StoredArray, StoredTe
 
 MAX_MODULES = 10_000
 MAX_DEPTH = 16
+MAX_NETWORK_BYTES = 8 << 30
 
 
 def is_official(content: Any) -> bool:
@@ -91,6 +92,7 @@ def _children(state: dict[str, Any]) -> Iterator[tuple[str, PersistentModule]]:
 
 def _tensors(states: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    num_bytes = 0  # many tensors may share one storage, and each is a copy
     for prefix, state in states.items():
         for kind in ("_parameters", "_buffers"):
             entries = state.get(kind) or {}
@@ -101,7 +103,11 @@ def _tensors(states: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
                     continue
                 if not isinstance(value, (StoredTensor, StoredArray)):
                     raise ValueError(f"{prefix}.{name}: not a tensor")
-                tensors[f"{prefix}.{name}".lstrip(".")] = value.to_tensor()
+                tensor = value.to_tensor()
+                num_bytes += tensor.nbytes
+                if num_bytes > MAX_NETWORK_BYTES:
+                    raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
+                tensors[f"{prefix}.{name}".lstrip(".")] = tensor
     return tensors
 
 

@@ -23,6 +23,7 @@ from pipeline.teacher.safe_pickle import StoredArray, TensorFlowNetwork
 MIN_VERSION = 4  # of the first StyleGAN2 release
 MAX_VARIABLES = 10_000
 MAX_DEPTH = 8
+MAX_NETWORK_BYTES = 8 << 30
 
 _FUNCTIONAL = {"resample_kernel": [1, 3, 3, 1], "nonlinearity": "lrelu", "mbstd_num_features": 1}
 _FUNCTIONAL |= {"mapping_nonlinearity": "lrelu", "normalize_latents": True}
@@ -186,6 +187,8 @@ def _variables(network: TensorFlowNetwork) -> dict[str, Tensor]:
             name, value = entry
             if isinstance(value, StoredArray):
                 found[f"{prefix}{name}"] = value.to_tensor()
+                if sum(tensor.nbytes for tensor in found.values()) > MAX_NETWORK_BYTES:
+                    raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
             elif isinstance(value, (int, float)):
                 found[f"{prefix}{name}"] = torch.tensor(float(value))  # a numpy scalar
             else:

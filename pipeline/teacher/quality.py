@@ -5,10 +5,11 @@ et al. 2017) between the Gaussians fitted to them and the kernel distance (Bińk
 In the feature space "inception" they are FID and KID; its weights are a file that the user has,
 nothing is downloaded. Without it the space is "random-convnet", a network that was never trained
 (as in Naeem et al. 2020, "Reliable fidelity and diversity metrics"): its distances rank generators
-of one data set but are not FID and compare with no other space's. Chosen by measurement on digits
-and CIFAR-10 at 16 px: of eight variants this one alone ranked growing noise, blur, shuffled
-patches, averaged pairs and lost classes or images in 99 % agreement with their strength by both
-distances.
+of one data set but are not FID and compare with no other space's. On digits and CIFAR-10 at 16 and
+32 px, over growing noise, blur, shuffled patches, averaged pairs and lost classes or images, the
+mean rank correlation with the strength is at least 0.99 for the Fréchet and 0.97 for the kernel
+distance; seven variants (average pooling, centred filters, features scaled by 1/f noise, 2x2 grids)
+rank no better.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def kernel_distance(
     x: Tensor, y: Tensor, *, max_samples: int, generator: torch.Generator | None = None
 ) -> float:
     """Squared maximum mean discrepancy with the kernel (x·y / D + 1)³, Bińkowski et al. 2018,
-    Eq. 3-4.
+    section 4.
 
     Unbiased at any N, so around 0, and below it as often as not, for two sets from one source.
     Memory and time grow with the square of `max_samples`.
@@ -196,15 +197,17 @@ def kernel_distance(
         ValueError: for fewer than two samples, or if a feature is not finite.
     """
     x, y = (_take(features, max_samples, generator).double() for features in (x, y))
-    within = sum(
-        (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
-        for kernel in (_kernel(x, x), _kernel(y, y))
-    )
-    return float(within - 2 * _kernel(x, y).mean())
+    within = _mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y))
+    return (within - 2 * _kernel(x, y).mean()).item()
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    kernel: Tensor = (x @ y.T / x.shape[1] + 1) ** 3
+    return kernel
+
+
+def _mean_off_diagonal(kernel: Tensor) -> Tensor:
+    return (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
 
 
 def _take(features: Tensor, max_samples: int, generator: torch.Generator | None) -> Tensor:

@@ -30,7 +30,6 @@ from pipeline.teacher.layers import (
 from pipeline.teacher.resampling import conv_up, resample_filter, upsample_image
 from shards.errors import UserError
 
-
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -151,7 +150,7 @@ class SynthesisBlock(nn.Module):
         self.is_first = resolution == 4
         self.has_torgb = arch.skips == "skip" or resolution == arch.resolution
         self.is_residual = arch.skips == "resnet" and not self.is_first
-        self.half: torch.dtype | None = None
+        self.half_dtype: torch.dtype | None = None
         if self.is_first:
             self.const = nn.Parameter(torch.randn(width, 4, 4))
         else:
@@ -184,7 +183,9 @@ class SynthesisBlock(nn.Module):
             x = self.const.expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise[0])
         else:
-            x = x if self.half is None else x.to(self.half)  # all blocks above are half, too
+            x = (
+                x if self.half_dtype is None else x.to(self.half_dtype)
+            )  # all blocks above are half, too
             if self.is_residual:
                 shortcut = self.skip(x, RESIDUAL_GAIN)
                 x = self.conv0(x, ws[:, 0], noise[0])
@@ -281,7 +282,9 @@ class Generator(TeacherGenerator):
             )
         for resolution in self.arch.block_resolutions:
             is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
-            self.synthesis.block(resolution).half = dtype if is_half and dtype in HALF else None
+            self.synthesis.block(resolution).half_dtype = (
+                dtype if is_half and dtype in HALF else None
+            )
 
     def forward(
         self,

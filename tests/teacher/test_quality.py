@@ -1,0 +1,263 @@
+"""Distances against closed forms and plain references; feature spaces and their weights files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from pipeline.teacher.quality import (
+    FeatureSpace,
+    Moments,
+    build_feature_space,
+    frechet_distance,
+    kernel_distance,
+)
+from shards.errors import UserError
+
+CPU = torch.device("cpu")
+GOLDEN = [
+    0.0,
+    0.56435,
+    0.05204,
+    0.62996,
+    0.32955,
+    1.35609,
+    0.01,
+    0.66038,
+    0.01,
+    0.01,
+]  # every 50th feature of one image
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def digits() -> Tensor:
+    """[1797, 1, 16, 16] uint8."""
+    images = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] * (255 / 16)
+    return F.interpolate(images, size=16, mode="bilinear").round().to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def space() -> FeatureSpace:
+    return build_feature_space(None, CPU)
+
+
+def test_frechet_distance_of_axis_aligned_gaussians_is_the_closed_form() -> None:
+    first = Moments(torch.zeros(3).double(), torch.tensor([1.0, 4.0, 9.0]).diag().double())
+    second = Moments(torch.tensor([1.0, 0, 2]).double(), torch.tensor([4.0, 4, 0]).diag().double())
+    # deviations 1, 2, 3 and 2, 2, 0: (1² + 0² + 2²) + (1² + 0² + 3²)
+    assert frechet_distance(first, second) == pytest.approx(15, rel=1e-12)
+
+
+@pytest.mark.parametrize("num_samples", [100, 12])  # 12 samples: rank 11 of 20
+def test_frechet_distance_equals_the_matrix_square_root_form(num_samples: int) -> None:
+    first, second = (
+        Moments.from_features(normal(num_samples, 20, seed=seed) @ normal(20, 20, seed=2 + seed))
+        for seed in (0, 1)
+    )
+    product = (first.covariance @ second.covariance).numpy()
+    # a ridge of 1e-10 lets scipy take the root of a singular matrix: 1e-3 of the value
+    root = scipy.linalg.sqrtm(product + 1e-10 * np.eye(20))
+    expected = (
+        (first.mean - second.mean).square().sum().item()
+        + (first.covariance + second.covariance).trace().item()
+        - 2 * np.trace(root.real)
+    )
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-3)
+    assert frechet_distance(second, first) == pytest.approx(frechet_distance(first, second))
+
+
+@pytest.mark.parametrize("num_samples", [200, 5])
+def test_frechet_distance_of_a_set_from_itself_is_zero(num_samples: int) -> None:
+    moments = Moments.from_features(normal(num_samples, 30).float())
+    assert frechet_distance(moments, moments) == pytest.approx(0, abs=1e-9)
+
+
+def test_moments_are_mean_and_unbiased_covariance_in_float64() -> None:
+    features = (normal(50, 4) * 1e-3 + 1e3).float()  # float32 sums would lose the spread
+    moments = Moments.from_features(features)
+    assert moments.mean.dtype == moments.covariance.dtype == torch.float64
+    expected = np.cov(features.double().numpy(), rowvar=False)
+    np.testing.assert_allclose(moments.covariance.numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("features", [torch.zeros(1, 4), torch.full((3, 4), torch.nan)])
+def test_distances_of_unusable_features_are_refused(features: Tensor) -> None:
+    with pytest.raises(ValueError, match="two samples|finite"):
+        Moments.from_features(features)
+    with pytest.raises(ValueError, match="two samples|finite"):
+        kernel_distance(features, torch.zeros(4, 4), max_samples=10)
+
+
+def test_kernel_distance_equals_a_plain_double_loop() -> None:
+    x, y = normal(7, 3).numpy(), normal(5, 3, seed=1).numpy() + 0.5
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float((sum(a * b) / 3 + 1) ** 3)
+
+    xx = [kernel(x[i], x[j]) for i in range(7) for j in range(7) if i != j]
+    yy = [kernel(y[i], y[j]) for i in range(5) for j in range(5) if i != j]
+    xy = [kernel(a, b) for a in x for b in y]
+    expected = np.mean(xx) + np.mean(yy) - 2 * np.mean(xy)
+    found = kernel_distance(torch.from_numpy(x), torch.from_numpy(y), max_samples=10)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_kernel_distance_within_one_distribution_is_unbiased() -> None:
+    found = [
+        kernel_distance(normal(10, 4, seed=2 * i), normal(10, 4, seed=2 * i + 1), max_samples=10)
+        for i in range(600)
+    ]
+    error = np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found)) < 3.5 * error  # the biased estimate is off by more than 10 errors
+    assert min(found) < 0
+
+
+def test_kernel_distance_takes_at_most_max_samples_of_each_set() -> None:
+    x, y = normal(50, 4), normal(40, 4, seed=1)
+    first = kernel_distance(x, y, max_samples=20)
+    assert first == kernel_distance(x[:20], y[:20], max_samples=20)
+    drawn, again = (
+        kernel_distance(x, y, max_samples=20, generator=torch.Generator().manual_seed(3))
+        for _ in range(2)
+    )
+    assert drawn == again
+    assert drawn != first
+
+
+def blur(images: Tensor, times: int) -> Tensor:
+    x = images.float()
+    for _ in range(times):
+        x = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+    return x.to(torch.uint8)
+
+
+def add_noise(images: Tensor, strength: int) -> Tensor:
+    x = images + normal(*images.shape) * 8 * strength
+    return x.clamp(0, 255).to(torch.uint8)
+
+
+def average_pairs(images: Tensor, strength: int) -> Tensor:
+    x = images.float()
+    return x.lerp(x.roll(1, 0), 0.12 * strength).to(torch.uint8)
+
+
+def repeat_few(images: Tensor, strength: int) -> Tensor:
+    kept = images[: len(images) // 8**strength]
+    return kept.repeat(-(-len(images) // len(kept)), 1, 1, 1)[: len(images)]
+
+
+@pytest.mark.parametrize("corrupt", [blur, add_noise, average_pairs, repeat_few])
+def test_distances_grow_with_the_corruption_of_digits(
+    space: FeatureSpace, corrupt: Callable[[Tensor, int], Tensor]
+) -> None:
+    images = digits()[torch.randperm(1797, generator=torch.Generator().manual_seed(0))]
+    real, other = space(images[:800]), images[800:1600]
+    sets = [space(other), *(space(corrupt(other, strength)) for strength in (1, 2, 3))]
+    expected = Moments.from_features(real)
+    frechet = [frechet_distance(Moments.from_features(features), expected) for features in sets]
+    kernel = [kernel_distance(features, real, max_samples=800) for features in sets]
+    assert (np.diff(frechet) > 0).all(), frechet
+    assert (np.diff(kernel) > 0).all(), kernel
+
+
+def test_build_feature_space_is_the_same_after_any_global_seed() -> None:
+    images = digits()[:4]
+    torch.manual_seed(0)
+    first = build_feature_space(None, CPU)(images)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    second = build_feature_space(None, CPU)(images)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+
+
+def test_random_convnet_features_stay_what_they_were(space: FeatureSpace) -> None:
+    images = torch.arange(3 * 16 * 16).reshape(1, 3, 16, 16).mul(7).remainder(256).to(torch.uint8)
+    found = space(images)[0]
+    # Stored distances are worth nothing once these change; 1e-4: sums run in another order.
+    expected = torch.tensor(GOLDEN)
+    torch.testing.assert_close(found[::50], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("resolution", [4, 16, 64])
+def test_feature_space_gives_named_float32_features_at_any_size(
+    space: FeatureSpace, resolution: int
+) -> None:
+    images = torch.randint(256, (3, 3, resolution, resolution)).to(torch.uint8)
+    features = space(images)
+    assert (space.name, space.num_features) == ("random-convnet", features.shape[1])
+    assert features.dtype == torch.float32
+    assert not features.requires_grad
+    torch.testing.assert_close(space(images[1:2]), features[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_feature_space_grey_images_are_repeated_to_three_channels(space: FeatureSpace) -> None:
+    grey = digits()[:5]
+    torch.testing.assert_close(space(grey), space(grey.repeat(1, 3, 1, 1)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 2, 8, 8).byte(), torch.zeros(3, 8, 8).byte()]
+)
+def test_feature_space_other_images_are_refused(space: FeatureSpace, images: Tensor) -> None:
+    with pytest.raises(ValueError, match="not .*uint8"):
+        space(images)
+
+
+def saved(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"garbage",
+        saved({"fc.weight": torch.zeros(2)}),
+        saved([1, 2]),
+        saved({"fc.weight": Path("executable")}),  # a pickle that wants more than tensors
+    ],
+    ids=["missing", "empty", "garbage", "other keys", "no dict", "other types"],
+)
+def test_build_feature_space_unusable_weights_are_named(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "weights.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.pth.*weights-inception-2015-12-05"):
+        build_feature_space(path, CPU)
+
+
+def test_build_feature_space_of_an_inception_file_gives_its_2048_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # the class builds itself from a file only
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        network = FeatureExtractorInceptionV3(
+            "inception", ["2048"], feature_extractor_weights_path=io.BytesIO(saved({}))
+        )
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    space = build_feature_space(tmp_path / "weights.pth", CPU)
+    images = torch.randint(256, (2, 3, 16, 16)).to(torch.uint8)
+    assert (space.name, space.num_features) == ("inception", 2048)
+    (expected,) = network(images)
+    found = space(images)
+    assert found.shape == (2, 2048)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
