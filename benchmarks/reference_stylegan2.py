@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.teacher.layers import leaky_relu
+from pipeline.teacher.layers import LEAKY_GAIN, LEAKY_SLOPE
 from pipeline.teacher.resampling import upsample_image
 from pipeline.teacher.stylegan2 import (
     Generator,
@@ -89,7 +89,8 @@ def _synthesis_layer(layer: SynthesisLayer, x: Tensor, w: Tensor, noise: Tensor)
     fir = layer.resample_filter if layer.up else None
     x = modulated_conv(x, layer.weight, layer.affine(w), fir, demodulate=True)
     x = x + noise * layer.noise_strength
-    return leaky_relu(x + layer.bias[:, None, None], layer.conv_clamp)
+    x = F.leaky_relu(x + layer.bias[:, None, None], LEAKY_SLOPE) * LEAKY_GAIN
+    return x if layer.conv_clamp is None else x.clamp(-layer.conv_clamp, layer.conv_clamp)
 
 
 def _to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:

@@ -3,21 +3,25 @@
 A turn is what rendering computes for one batch: latents -> image and block features -> pooled
 features, both forms on the same weights and first shown to give equal results in full float32. The
 other two parts of `make generate` – drawing latents and noise, writing the tar – are timed alone,
-to say which of the three binds.
+to say which of the three binds, and the turn itself is taken apart: what share of it the
+convolutions take, and how their rate compares with a matrix product's.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import (
@@ -28,11 +32,12 @@ from benchmarks.measure import (
     prepare,
     publish,
     set_tf32,
+    synchronise,
     uses_tf32,
 )
 from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import draw_inputs
+from pipeline.generate.render import DTYPES, draw_inputs
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.features import captured, pool_features
@@ -55,27 +60,54 @@ def build_random_generator(arch: StyleGAN2Architecture, device: torch.device) ->
     return generator.eval().requires_grad_(False).to(device)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One more way to run our form: half precision in the blocks made for it, and compiled."""
+
+    precision: torch.dtype
+    is_compiled: bool
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        return str(self.precision).removeprefix("torch.") + ", compiled" * self.is_compiled
+
+
 def build_renderers(
-    generator: Generator, batch: int, dtype: torch.dtype = torch.float32
+    generator: Generator,
+    batch: int,
+    dtype: torch.dtype = torch.float32,
+    variants: Sequence[Variant] = (),
 ) -> dict[str, Renderer]:
-    """Our form and the reference's, each returning image and pooled features of one batch."""
+    """Our form, as loaded teachers have it (channels-last), the reference's, as the original has it
+    (contiguous), and variants of ours; each returns image and pooled features of one batch.
+    """
     inputs = draw_inputs(generator, _recipe(batch), np.arange(batch))
     device = generator.mapping.w_avg.device
     z = inputs.z.to(device, dtype)
     maps = [map_.to(device, dtype) for map_ in inputs.noise if isinstance(map_, Tensor)]
 
-    @torch.inference_mode()
-    def ours() -> tuple[Tensor, Tensor]:
-        with captured(generator, generator.blocks) as features:
-            image = generator(z, maps).image
-        return image, pool_features(features)
+    def ours(variant: Variant) -> Renderer:
+        network = copy.deepcopy(generator)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.set_precision(variant.precision)
+        forward = torch.compile(network) if variant.is_compiled else network
 
-    @torch.inference_mode()
+        @torch.no_grad()
+        def render() -> tuple[Tensor, Tensor]:
+            with captured(network, network.blocks) as features:
+                image = forward(z, maps).image
+            return image, pool_features(features)
+
+        return render
+
+    @torch.no_grad()
     def reference() -> tuple[Tensor, Tensor]:
         image, features = render_reference(generator, z, maps)
         return image, pool_features(features)
 
-    return {"ours": ours, "reference": reference}
+    plain = {"ours": ours(Variant(torch.float32, False)), "reference": reference}
+    return plain | {variant.name: ours(variant) for variant in variants}
 
 
 def check_equal(renderers: dict[str, Renderer]) -> float:
@@ -103,6 +135,31 @@ def count_gflop(render: Renderer, batch: int) -> float:
     return float(counter.get_total_flops()) / batch / 1e9
 
 
+def share_out_time(render: Renderer, device: torch.device) -> dict[str, float]:
+    """Shares of one batch's time: the convolutions of the network, the FIR, and everything else."""
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    render()
+    with profile(activities=activities, record_shapes=True, acc_events=True) as recorded:
+        render()
+        synchronise(device)
+    shares = {"convolutions": 0.0, "FIR": 0.0, "everything else": 0.0}
+    for event in recorded.key_averages(group_by_input_shape=True):
+        shapes = event.input_shapes or []
+        is_fir = any(list(shape[1:]) == [1, 4, 4] for shape in shapes if len(shape) == 4)
+        kind = "FIR" if is_fir else "convolutions" if "conv" in event.key else "everything else"
+        is_cuda = device.type == "cuda"
+        shares[kind] += event.self_device_time_total if is_cuda else event.self_cpu_time_total
+    total = sum(shares.values())
+    return {kind: value / total for kind, value in shares.items()}
+
+
+def measure_matrix_product(repeats: int, device: torch.device) -> float:
+    """GFLOP/s of a float32 matrix product of 2048: what the arithmetic could reach."""
+    a = torch.randn(2048, 2048, device=device)
+    seconds = interleave({"product": lambda: a @ a}, repeats, device)["product"]
+    return 2 * 2048**3 / seconds / 1e9
+
+
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
     """Median seconds of drawing latents and noise, and of writing the tar, for `batch` samples."""
     arch = generator.arch
@@ -127,13 +184,19 @@ def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str
 
 
 def benchmark(
-    arch: StyleGAN2Architecture, batch: int, repeats: int, device: torch.device
+    arch: StyleGAN2Architecture,
+    batch: int,
+    repeats: int,
+    device: torch.device,
+    variants: Sequence[Variant] = (),
 ) -> BenchmarkRun:
     """Check that both forms agree, then time them turn by turn."""
     generator = build_random_generator(arch, device)
-    renderers = build_renderers(generator, batch)
+    renderers = build_renderers(generator, batch, variants=variants)
     difference = check_equal(renderers)
-    gflop = {name: count_gflop(render, batch) for name, render in renderers.items()}
+    gflop = {name: count_gflop(renderers[name], batch) for name in ("ours", "reference")}
+    shares = share_out_time(renderers["ours"], device)
+    product = measure_matrix_product(repeats, device)
     seconds = interleave(renderers, repeats, device)
     parts = time_other_parts(generator, batch, repeats)
     rate = {name: batch / value for name, value in {**seconds, **parts}.items()}
@@ -146,6 +209,12 @@ def benchmark(
             "reference form",
             rate["reference"] * gflop["reference"],
         ),
+        Figure("of it, a matrix product of 2048", product, "GFLOP/s"),
+        *(
+            Figure(f"our form, {v.name}", rate[v.name], "images/s", "float32", rate["ours"])
+            for v in variants
+        ),
+        *(Figure(f"share of time: {kind}", 100 * part, "%") for kind, part in shares.items()),
         Figure("draw latents and noise (CPU)", rate["draw"], "images/s"),
         Figure("write the tar (CPU, disk)", rate["write"], "images/s"),
     ]
@@ -166,12 +235,20 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
     parser.add_argument("--resolution", type=int, help="pixels (default: the config's)")
     parser.add_argument("--channel-base", type=int, help="channels(r) = min(base // r, max)")
     parser.add_argument("--channel-max", type=int, help="widest block")
+    parser.add_argument(
+        "--half", choices=("bfloat16", "float16"), help="also in this precision, in four blocks"
+    )
+    parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.set_defaults(threads=1)  # `make generate` renders every shard on one CPU thread
     arguments = parser.parse_args(argv)
     config, device = prepare(arguments)
     batch = arguments.batch or (16 if arguments.cifar else config.generate.render_batch)
     arch = _architecture(config.teacher.model_dump(), config.real.resolution, arguments)
-    run = benchmark(arch, batch, arguments.repeats, device)
+    precisions = [torch.float32] + ([DTYPES[arguments.half]] if arguments.half else [])
+    variants = [Variant(precisions[-1], False)] if arguments.half else []
+    if arguments.compile:
+        variants += [Variant(precision, True) for precision in precisions]
+    run = benchmark(arch, batch, arguments.repeats, device, variants)
     publish(run, arguments.json, started)
     return run
 
@@ -184,6 +261,8 @@ def _architecture(
     for name in ("resolution", "channel_base", "channel_max"):
         if getattr(arguments, name) is not None:
             sizes[name] = getattr(arguments, name)
+    if arguments.half:
+        sizes |= {"num_half_blocks": 4, "conv_clamp": 256.0}
     return StyleGAN2Architecture(**sizes)
 
 

@@ -26,10 +26,14 @@ RESIDUAL_GAIN = math.sqrt(0.5)
 """Scale of both branches of a residual block, which keeps the variance of their sum."""
 
 
-def leaky_relu(x: Tensor, clamp: float | None, gain: float = 1.0) -> Tensor:
-    """Leaky ReLU with the unit-variance gain √2, clamped to ±`clamp`, all scaled by `gain`."""
-    x = F.leaky_relu(x, LEAKY_SLOPE) * (LEAKY_GAIN * gain)
-    return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2, clamped to ±`clamp`.
+
+    Its unit-variance gain √2 is left to what comes before: scaling small weights and biases by
+    `LEAKY_GAIN` saves a pass over the map, since leaky ReLU commutes with positive factors.
+    """
+    x = F.leaky_relu(x, LEAKY_SLOPE)
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:
@@ -47,14 +51,15 @@ class FullyConnected(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mult)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init))
-        self.weight_gain = lr_mult / math.sqrt(in_features)
-        self.bias_gain = lr_mult
+        gain = lr_mult * (LEAKY_GAIN if activate else 1.0)
+        self.weight_gain = gain / math.sqrt(in_features)
+        self.bias_gain = gain
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in] -> [B, out]."""
         x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return leaky_relu(x, None) if self.activate else x
+        return leaky_relu(x) if self.activate else x
 
 
 class Mapping(nn.Module):
@@ -125,17 +130,19 @@ class EqualisedConv(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """[B, I, r, r] -> [B, O, r, r], or r/2 or 2r; everything scaled by `gain`."""
-        weight = (self.weight * self.weight_gain).to(x.dtype)
+        scale = gain * (1.0 if self.bias is None else LEAKY_GAIN)
+        weight = (self.weight * (self.weight_gain * scale)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * scale).to(x.dtype)
         fir = self.resample_filter.to(x.dtype)
         kernel = weight.shape[-1]
         if self.resample == "down" and kernel == 1:
-            x = F.conv2d(downsample_image(x, fir), weight)
+            x = F.conv2d(downsample_image(x, fir), weight, bias)
         elif self.resample == "down":
-            x = conv_down(x, weight, fir)
+            x = conv_down(x, weight, fir, bias)
         elif self.resample == "up":
-            x = upsample_image(F.conv2d(x, weight), fir)
+            x = upsample_image(F.conv2d(x, weight, bias), fir)
         else:
-            x = F.conv2d(x, weight, padding=kernel // 2)
-        if self.bias is None:
-            return x * gain
-        return leaky_relu(x + self.bias[:, None, None].to(x.dtype), self.conv_clamp, gain)
+            x = F.conv2d(x, weight, bias, padding=kernel // 2)
+        if bias is None:
+            return x
+        return leaky_relu(x, None if self.conv_clamp is None else self.conv_clamp * gain)

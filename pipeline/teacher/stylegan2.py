@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipeline.teacher.architecture import StyleGAN2Architecture, runs_in_half
 from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
 from pipeline.teacher.layers import (
+    LEAKY_GAIN,
     RESIDUAL_GAIN,
     EqualisedConv,
     FullyConnected,
@@ -98,7 +99,7 @@ class SynthesisLayer(nn.Module):
 
         Computes in the type of `x`; the output is scaled by `gain`.
         """
-        dtype = x.dtype
+        dtype, scale = x.dtype, LEAKY_GAIN * gain
         weight: Tensor = self.weight  # [O, I, 3, 3]
         style = self.affine(w)  # [B, I]
         if dtype in HALF:
@@ -107,7 +108,8 @@ class SynthesisLayer(nn.Module):
             largest = weight.abs().amax((1, 2, 3), keepdim=True)
             weight = weight / (largest * math.sqrt(weight[0].numel()))
             style = style / style.abs().amax(1, keepdim=True)
-        demodulation = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()  # [B, O]
+        # [B, O]
+        demodulation = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt() * scale
         weight = weight.to(dtype)
         x = x * style.to(dtype)[:, :, None, None]
         if self.up:
@@ -116,10 +118,11 @@ class SynthesisLayer(nn.Module):
             x = F.conv2d(x, weight, padding=1)
         x = x * demodulation.to(dtype)[:, :, None, None]
         if isinstance(noise, Tensor):
-            x = x + (noise * self.noise_strength).to(dtype)
+            x = x + (noise * (self.noise_strength * scale)).to(dtype)
         elif noise == "const":
-            x = x + (self.noise_const * self.noise_strength).to(dtype)
-        return leaky_relu(x + self.bias.to(dtype)[:, None, None], self.conv_clamp, gain)
+            x = x + (self.noise_const * (self.noise_strength * scale)).to(dtype)
+        x = x + (self.bias * scale).to(dtype)[:, None, None]
+        return leaky_relu(x, None if self.conv_clamp is None else self.conv_clamp * gain)
 
 
 class ToRGB(nn.Module):

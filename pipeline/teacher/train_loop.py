@@ -126,7 +126,9 @@ class Quality:
         distance = frechet_distance(self._real_moments, Moments.from_features(found))
         return {
             "frechet_distance": distance,
-            "kernel_distance": kernel_distance(self._real, found),
+            "kernel_distance": kernel_distance(
+                self._real, found, max_samples=self.config.quality_images
+            ),
             "feature_space": self._space.name,
         }
 

@@ -25,18 +25,9 @@ from pipeline.teacher.quality import (
 from shards.errors import UserError
 
 CPU = torch.device("cpu")
-GOLDEN = [
-    0.0,
-    0.56435,
-    0.05204,
-    0.62996,
-    0.32955,
-    1.35609,
-    0.01,
-    0.66038,
-    0.01,
-    0.01,
-]  # every 50th feature of one image
+# every 22nd feature of one image
+GOLDEN = [0.5797, 0.22364, 0.68123, 0.26414, 1.70098, 1.08155, 0.14679, 0.48974, 0.31328, 0.0, 0.0]
+GOLDEN += [2.54918, 0.91066, 1.42645, 0.20298, 1.28515, 0.3389, 2.32981, 0.55259, 1.02668, 0.05923]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -95,9 +86,9 @@ def test_moments_are_mean_and_unbiased_covariance_in_float64() -> None:
 
 @pytest.mark.parametrize("features", [torch.zeros(1, 4), torch.full((3, 4), torch.nan)])
 def test_distances_of_unusable_features_are_refused(features: Tensor) -> None:
-    with pytest.raises(ValueError, match="two samples|finite"):
+    with pytest.raises(ValueError, match=r"two samples|finite"):
         Moments.from_features(features)
-    with pytest.raises(ValueError, match="two samples|finite"):
+    with pytest.raises(ValueError, match=r"two samples|finite"):
         kernel_distance(features, torch.zeros(4, 4), max_samples=10)
 
 
@@ -189,7 +180,7 @@ def test_random_convnet_features_stay_what_they_were(space: FeatureSpace) -> Non
     found = space(images)[0]
     # Stored distances are worth nothing once these change; 1e-4: sums run in another order.
     expected = torch.tensor(GOLDEN)
-    torch.testing.assert_close(found[::50], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[3::22], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("resolution", [4, 16, 64])
@@ -213,7 +204,7 @@ def test_feature_space_grey_images_are_repeated_to_three_channels(space: Feature
     "images", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 2, 8, 8).byte(), torch.zeros(3, 8, 8).byte()]
 )
 def test_feature_space_other_images_are_refused(space: FeatureSpace, images: Tensor) -> None:
-    with pytest.raises(ValueError, match="not .*uint8"):
+    with pytest.raises(ValueError, match=r"not .*uint8"):
         space(images)
 
 
