@@ -64,7 +64,15 @@ class Draws:
         return [torch.where(chosen, value, identity) for value in values]
 
 
-def augment(images: Tensor, p: float, generator: torch.Generator, pipe: Pipe = "upright") -> Tensor:
+def augment(
+    images: Tensor,
+    p: float,
+    generator: torch.Generator,
+    pipe: Pipe = "upright",
+    *,
+    global_batch: int | None = None,
+    part: slice = slice(None),
+) -> Tensor:
     """`images` with each transformation of `pipe` applied to each image with probability `p`.
 
     Geometry and colour are computed in float32 whatever the images' type and any autocast; images
@@ -74,8 +82,10 @@ def augment(images: Tensor, p: float, generator: torch.Generator, pipe: Pipe = "
         images: [B, C, R, R] in [-1, 1], any floating type; C is 1 or 3 for "bgc". A grey image gets
             what the colour transformations do to luma.
         p: in [0, 1].
-        generator: on the CPU; draws depend on B, R, p and `pipe` only.
+        generator: on the CPU; draws depend on the global batch, R, p and `pipe` only.
         pipe: which transformations.
+        global_batch: images of all workers, for which the values are drawn; B if unset.
+        part: the rows of it that `images` are.
 
     Returns:
         [B, C, R, R] of the images' type; colour can leave [-1, 1].
@@ -87,23 +97,25 @@ def augment(images: Tensor, p: float, generator: torch.Generator, pipe: Pipe = "
         raise ValueError(f"pipe is {pipe!r}, not bgc or upright")
     if p <= 0:
         return images
+    batch = len(images) if global_batch is None else global_batch
     with torch.autocast(images.device.type, enabled=False):
         if pipe == "upright":
-            found = _augment_upright(images.float(), p, generator)
+            found = _augment_upright(images.float(), p, generator, batch, part)
         else:
-            draws = Draws(len(images), p, generator)
-            geometry = draw_geometry(draws, images.shape[-1])
-            colour = draw_colour(draws)
+            draws = Draws(batch, p, generator)
+            geometry = draw_geometry(draws, images.shape[-1])[part]
+            colour = draw_colour(draws)[part]
             found = apply_colour(apply_geometry(images.float(), geometry), colour)
     return found.to(images.dtype)
 
 
-def _augment_upright(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    batch = len(images)
-
+def _augment_upright(
+    images: Tensor, p: float, generator: torch.Generator, batch: int, part: slice
+) -> Tensor:
     def gate(values: Tensor, identity: float) -> Tensor:
         chosen = torch.rand(batch, generator=generator) < p
-        return torch.where(chosen, values, torch.full_like(values, identity)).to(images.device)
+        gated = torch.where(chosen, values, torch.full_like(values, identity))
+        return gated[part].to(images.device)
 
     def normal(std: float) -> Tensor:
         return torch.randn(batch, generator=generator) * std
@@ -122,7 +134,7 @@ def _augment_upright(images: Tensor, p: float, generator: torch.Generator) -> Te
         cos * scale,
         shift_y,
     ]
-    images = apply_geometry(images, torch.stack(rows, 1).reshape(batch, 2, 3))
+    images = apply_geometry(images, torch.stack(rows, 1).reshape(-1, 2, 3))
     brightness = gate(normal(BRIGHTNESS_STD), 0)
     contrast = gate(torch.exp2(normal(CONTRAST_STD)), 1)
     return (images + brightness[:, None, None, None]) * contrast[:, None, None, None]
@@ -317,22 +329,3 @@ COLOUR: dict[str, Callable[[Draws], Tensor]] = {
     "saturation": _saturation,
 }
 """The colour parts of "bgc" in the paper's order."""
-
-
-class AdaController:
-    """Moves p so that E[sign(D(real))] stays at `target`; p goes from 0 to 1 in `num_images` at
-    most.
-    """
-
-    def __init__(self, target: float, num_images: int, p: float = 0.0) -> None:
-        self.p = p
-        self.overfitting = 0.0
-        self._target = target
-        self._num_images = num_images
-
-    def update(self, real_logits: Tensor) -> None:
-        """Account for one batch of logits [B, 1] of real images."""
-        self.overfitting += 0.1 * (real_logits.sign().mean().item() - self.overfitting)
-        step = len(real_logits) / self._num_images
-        direction = 1 if self.overfitting > self._target else -1
-        self.p = min(max(self.p + direction * step, 0.0), 1.0)

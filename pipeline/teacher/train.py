@@ -182,12 +182,17 @@ class TeacherTrainer:
 
     def _judge(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Logits [b, 1] of this worker's `images`, augmented."""
-        logits: Tensor = self.discriminator(self._augment(images, draws))
-        return logits
-
-    def _augment(self, images: Tensor, draws: torch.Generator) -> Tensor:
         batch = self.config.global_batch
-        return augment(images, self.ada.p, draws, self.config.ada_pipe, batch, worker_part(batch))
+        augmented = augment(
+            images,
+            self.ada.p,
+            draws,
+            self.config.ada_pipe,
+            global_batch=batch,
+            part=worker_part(batch),
+        )
+        logits: Tensor = self.discriminator(augmented)
+        return logits
 
     def _generator_step(self, draws: torch.Generator) -> float:
         batch = self.config.global_batch
@@ -227,11 +232,10 @@ class TeacherTrainer:
         return mean_over_workers(loss).item()
 
     def _r1_step(self, real: Tensor, draws: torch.Generator) -> None:
-        """R1 (Mescheder et al. 2018, Eq. 9); the gradient is not taken through the augmentation."""
-        augmented = self._augment(real, draws).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(
-            self.discriminator(augmented).sum(), augmented, create_graph=True
-        )
+        """R1 (Mescheder et al. 2018, Eq. 9), through the augmentation as in StyleGAN2-ADA."""
+        images = real.detach().requires_grad_()
+        logits = self._judge(images, draws)
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         penalty = gradient.square().sum((1, 2, 3)).mean() * (self.config.r1_gamma / 2)
         self._update(self._optimizer_d, self.discriminator, penalty * self.config.r1_interval)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TeacherConfig
-from pipeline.teacher.augment import AdaController, augment
-from pipeline.teacher.train import TeacherTrainer, build_architecture, train_teacher
+from pipeline.teacher.ada import AdaController
+from pipeline.teacher.augment import augment
+from pipeline.teacher.checkpoint import load_generator
+from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.train import TeacherTrainer
+from pipeline.teacher.train_loop import train_teacher
 from shards.errors import UserError
 
 CPU = torch.device("cpu")
@@ -31,17 +36,30 @@ CONFIG = TeacherConfig(
     r1_interval=2,
     ema_images=40,
     ada_images=100,
+    ada_interval=1,
+    quality_images=0,
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_REAL, 3, 16, 16)).astype(np.uint8)
 
 
 def create(config: TeacherConfig = CONFIG) -> TeacherTrainer:
-    return TeacherTrainer.create(config, build_architecture(config, 16), CPU)
+    return TeacherTrainer(config, 16, CPU)
 
 
-def train(folder: Path, num_steps: int, fingerprint: str = "f") -> TeacherTrainer:
-    trainer = create(CONFIG.model_copy(update={"num_images": num_steps * BATCH}))
-    train_teacher(trainer, lambda rows: IMAGES[rows], NUM_REAL, folder, fingerprint)
+def ignore(_position: int, _metrics: dict[str, float]) -> None:
+    pass
+
+
+def run(trainer: TeacherTrainer, folder: Path, fingerprint: str = "f") -> None:
+    folder.mkdir(exist_ok=True)
+    train_teacher(
+        trainer, lambda rows: IMAGES[rows], NUM_REAL, folder, fingerprint, ignore, {"kind": "test"}
+    )
+
+
+def train(folder: Path, num_steps: int, fingerprint: str = "f", **changes: Any) -> TeacherTrainer:
+    trainer = create(CONFIG.model_copy(update={"num_images": num_steps * BATCH, **changes}))
+    run(trainer, folder, fingerprint)
     return trainer
 
 
@@ -128,8 +146,81 @@ def test_train_teacher_metrics_of_lost_progress_are_cut_back(tmp_path: Path) -> 
 def test_train_teacher_diverging_training_stops_and_leaves_no_state(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(UserError, match="not finite"):
-        train_teacher(create(config), lambda rows: IMAGES[rows], NUM_REAL, tmp_path, "f")
+        run(create(config), tmp_path)
     assert not (tmp_path / "state.pt").exists()
+
+
+EXTRAS = {
+    "path_length_weight": 2.0,
+    "path_length_interval": 2,
+    "style_mixing_p": 0.5,
+    "discriminator_skips": "resnet",
+    "ada_pipe": "bgc",
+    "ada_interval": 4,
+}
+
+
+def test_train_teacher_with_every_extra_resumes_exactly(tmp_path: Path) -> None:
+    expected = train(tmp_path / "whole", 6, **EXTRAS)
+    train(tmp_path / "parts", 3, **EXTRAS)
+    found = train(tmp_path / "parts", 6, **EXTRAS)
+    assert_same_state(found, expected)
+    assert found.path_length > 0
+
+
+def test_path_length_penalty_pulls_the_lengths_together(tmp_path: Path) -> None:
+    def spread(weight: float) -> float:
+        changes = {"path_length_weight": weight, "path_length_interval": 1, "r1_gamma": 0}
+        trainer = train(tmp_path / str(weight), 150, **changes)
+        z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+        ws = trainer.generator.mapping(z).detach().requires_grad_()
+        image = trainer.generator.synthesis(ws, "const")
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)) / 16
+        (gradient,) = torch.autograd.grad((image * noise).sum(), ws)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        return (lengths.std() / lengths.mean()).item()
+
+    assert spread(100.0) < 0.8 * spread(0.0)
+
+
+def test_train_teacher_snapshots_are_teachers_of_their_moment(tmp_path: Path) -> None:
+    train(tmp_path / "whole", 6, snapshot_images=(2 * BATCH, 4 * BATCH - 3))
+    found = {p.name: read_teacher_info(p) for p in (tmp_path / "whole" / "snapshots").iterdir()}
+    seen = {name: info.origin["images_seen"] for name, info in found.items()}
+    assert seen == {"000000016": 2 * BATCH, "000000029": 4 * BATCH}
+    early = load_generator(tmp_path / "whole" / "snapshots" / "000000016").state_dict()
+    expected = train(tmp_path / "short", 2).generator_ema.state_dict()
+    torch.testing.assert_close(early, expected, rtol=0, atol=0)
+
+
+def test_train_teacher_measures_its_distance_to_the_real_images(tmp_path: Path) -> None:
+    train(tmp_path, 6, quality_images=20, quality_interval=2 * BATCH)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    measured = [line for line in lines if "frechet_distance" in line]
+    assert [line["images_seen"] for line in measured] == [2 * BATCH, 4 * BATCH, 6 * BATCH]
+    quality = read_teacher_info(tmp_path).origin["quality"]
+    assert quality["feature_space"] == "random-convnet"
+    assert quality["frechet_distance"] == measured[-1]["frechet_distance"] > 0
+    assert quality["kernel_distance"] == measured[-1]["kernel_distance"]
+
+
+def test_train_teacher_leaves_the_average_as_the_teacher(tmp_path: Path) -> None:
+    trainer = train(tmp_path, 3)
+    expected = trainer.generator_ema.state_dict()
+    torch.testing.assert_close(load_generator(tmp_path).state_dict(), expected, rtol=0, atol=0)
+    assert read_teacher_info(tmp_path).origin["images_seen"] == 3 * BATCH
+
+
+def test_trainer_half_precision_stays_near_float32_and_keeps_its_weights_float32() -> None:
+    real = torch.from_numpy(IMAGES[:BATCH]).float() / 127.5 - 1
+    exact = create().step(real)
+    trainer = create(CONFIG.model_copy(update={"precision": "bfloat16"}))
+    found = trainer.step(real)
+    # bfloat16 has 8 bits; the losses are means over images of sums of hundreds of products
+    assert found["loss_generator"] == pytest.approx(exact["loss_generator"], rel=0.05)
+    assert found["loss_discriminator"] == pytest.approx(exact["loss_discriminator"], rel=0.05)
+    assert {p.dtype for p in trainer.generator.parameters()} == {torch.float32}
+    assert found != exact
 
 
 def logits(value: float, count: int = 10) -> Tensor:
@@ -137,10 +228,10 @@ def logits(value: float, count: int = 10) -> Tensor:
 
 
 def test_ada_controller_overconfident_discriminator_raises_p_to_one_and_no_further() -> None:
-    ada = AdaController(target=0.6, num_images=100)
+    ada = AdaController(target=0.6, num_images=100, interval=1)
     values = []
     for _ in range(40):
-        ada.update(logits(3.0))
+        ada.update(logits(3.0), 10)
         values.append(ada.p)
     assert max(values) == 1
     steps = np.diff([0.0, *values])
@@ -150,20 +241,23 @@ def test_ada_controller_overconfident_discriminator_raises_p_to_one_and_no_furth
 
 
 def test_ada_controller_unsure_discriminator_lowers_p_to_zero_and_no_further() -> None:
-    ada = AdaController(target=0.6, num_images=100, p=0.5)
+    ada = AdaController(target=0.6, num_images=100, interval=1)
+    ada.p = 0.5
     for _ in range(20):
-        ada.update(logits(-1.0))
+        ada.update(logits(-1.0), 10)
     assert ada.p == 0
 
 
 def test_ada_controller_settles_where_the_sign_meets_its_target() -> None:
-    ada = AdaController(target=0.6, num_images=1000)
+    ada = AdaController(target=0.6, num_images=1000, interval=4)
     generator = torch.Generator().manual_seed(0)
+    values = []
     for _ in range(2000):
         sign = 1.0 - ada.p  # a discriminator that augmentation fools more and more
         chosen = torch.rand(10, 1, generator=generator) < (1 + sign) / 2
-        ada.update(torch.where(chosen, 1.0, -1.0))
-    assert ada.p == pytest.approx(0.4, abs=0.15)
+        ada.update(torch.where(chosen, 1.0, -1.0), 10)
+        values.append(ada.p)
+    assert np.mean(values[1000:]) == pytest.approx(0.4, abs=0.1)
 
 
 def draw_images(batch: int = 64) -> Tensor:
