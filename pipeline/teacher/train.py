@@ -11,7 +11,6 @@ with its horizon kept under lazy penalties (app. B); a penalty of weight 0 leave
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from pipeline.teacher.ada import AdaController
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.augment import augment
 from pipeline.teacher.discriminator import Discriminator
+from pipeline.teacher.penalties import path_lengths, r1_penalty
 from pipeline.teacher.stylegan2 import Generator
 from shards.errors import UserError
 
@@ -206,14 +206,12 @@ class TeacherTrainer:
         return mean_over_workers(loss).item()
 
     def _path_length_step(self, draws: torch.Generator) -> float:
-        """Path-length regularisation (Karras et al. 2020, "Analyzing and improving", Eq. 4)."""
+        """Path-length regularisation; returns the running mean of the lengths."""
         batch = self.config.global_batch // PATH_LENGTH_SHARE
         ws = self._map(draws, batch)
         image = self._synthesise(ws, draws, batch)
         noise = torch.randn(batch, *image.shape[1:], generator=draws)[worker_part(batch)]
-        weighted = (image * noise.to(self.device)).sum() / math.sqrt(image[0, 0].numel())
-        (gradient,) = torch.autograd.grad(weighted, ws, create_graph=True)
-        lengths = gradient.square().sum(2).mean(1).sqrt()
+        lengths = path_lengths(image, ws, noise.to(self.device))
         mean = self.path_length.lerp(gather_batch(lengths).mean(), PATH_LENGTH_DECAY)
         self.path_length = mean.detach()
         penalty = (lengths - mean).square().mean() * self.config.path_length_weight
@@ -232,11 +230,10 @@ class TeacherTrainer:
         return mean_over_workers(loss).item()
 
     def _r1_step(self, real: Tensor, draws: torch.Generator) -> None:
-        """R1 (Mescheder et al. 2018, Eq. 9), through the augmentation as in StyleGAN2-ADA."""
+        """R1, through the augmentation as in StyleGAN2-ADA."""
         images = real.detach().requires_grad_()
         logits = self._judge(images, draws)
-        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-        penalty = gradient.square().sum((1, 2, 3)).mean() * (self.config.r1_gamma / 2)
+        penalty = self.config.r1_gamma * r1_penalty(logits, images)
         self._update(self._optimizer_d, self.discriminator, penalty * self.config.r1_interval)
 
     def _update(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:

@@ -62,9 +62,6 @@ def assert_refused(folder: Path, file: Path, said: Any, *mentions: str, **more: 
     assert not (folder / "teacher").exists()
 
 
-# ---------------------------------------------------------------------------------------- DCGAN
-
-
 @dataclass(frozen=True)
 class Layer:
     """An ordinary transposed convolution."""
@@ -377,9 +374,6 @@ def test_import_dcgan_with_a_norm_after_the_last_layer_computes_it(tmp_path: Pat
     )
 
 
-# ------------------------------------------------------------------------------------- StyleGAN2
-
-
 def generator_state(arch: StyleGAN2Architecture = ARCHITECTURE) -> tuple[Generator, State]:
     if arch == ARCHITECTURE:
         generator = random_generator()
@@ -649,9 +643,6 @@ def test_import_stylegan2_discriminator_that_is_missing_is_named(tmp_path: Path)
     with pytest.raises(UserError, match=r"nowhere\.pt"):
         import_state(tmp_path, file, STYLEGAN2, discriminator=tmp_path / "nowhere.pt")
     assert not (tmp_path / "teacher").exists()
-
-
-# ----------------------------------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
