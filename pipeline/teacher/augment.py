@@ -48,19 +48,23 @@ class Draws:
 
     def uniform(self, limit: float) -> Tensor:
         """Uniform in ±limit."""
-        return (torch.rand(self.batch, generator=self.generator) * 2 - 1) * limit
+        return (
+            torch.rand(self.batch, generator=self.generator, dtype=torch.float32) * 2 - 1
+        ) * limit
 
     def normal(self, std: float) -> Tensor:
         """Normal around 0."""
-        return torch.randn(self.batch, generator=self.generator) * std
+        return torch.randn(self.batch, generator=self.generator, dtype=torch.float32) * std
 
     def choice(self, count: int) -> Tensor:
         """One of 0, 1, ..., count - 1."""
-        return torch.randint(count, (self.batch,), generator=self.generator).float()
+        return torch.randint(count, (self.batch,), generator=self.generator).to(torch.float32)
 
     def gate(self, *values: Tensor, identity: float, p: float | None = None) -> list[Tensor]:
         """Each image's `values`, or `identity` for all of them where the image is not chosen."""
-        chosen = torch.rand(self.batch, generator=self.generator) < (self.p if p is None else p)
+        chosen = torch.rand(self.batch, generator=self.generator, dtype=torch.float32) < (
+            self.p if p is None else p
+        )
         return [torch.where(chosen, value, identity) for value in values]
 
 
@@ -113,16 +117,18 @@ def _augment_upright(
     images: Tensor, p: float, generator: torch.Generator, batch: int, part: slice
 ) -> Tensor:
     def gate(values: Tensor, identity: float) -> Tensor:
-        chosen = torch.rand(batch, generator=generator) < p
+        chosen = torch.rand(batch, generator=generator, dtype=torch.float32) < p
         gated = torch.where(chosen, values, torch.full_like(values, identity))
         return gated[part].to(images.device)
 
     def normal(std: float) -> Tensor:
-        return torch.randn(batch, generator=generator) * std
+        return torch.randn(batch, generator=generator, dtype=torch.float32) * std
 
     scale = gate(torch.exp2(normal(SCALE_STD)), 1)
     stretch = gate(torch.exp2(normal(SCALE_STD)), 1)
-    angle = gate((torch.rand(batch, generator=generator) * 2 - 1) * MAX_ROTATION, 0)
+    angle = gate(
+        (torch.rand(batch, generator=generator, dtype=torch.float32) * 2 - 1) * MAX_ROTATION, 0
+    )
     shift_x = gate(normal(TRANSLATION_STD), 0) * 2
     shift_y = gate(normal(TRANSLATION_STD), 0) * 2
     cos, sin = angle.cos(), angle.sin()
@@ -146,7 +152,7 @@ def draw_geometry(draws: Draws, resolution: int, parts: Sequence[str] | None = N
 
     `parts` are keys of `GEOMETRY`; all of them when left out.
     """
-    matrix = torch.eye(3).expand(draws.batch, 3, 3)
+    matrix = torch.eye(3, dtype=torch.float32).expand(draws.batch, 3, 3)
     for name in GEOMETRY if parts is None else parts:
         matrix = matrix @ GEOMETRY[name](draws, resolution)
     return matrix
@@ -157,7 +163,7 @@ def draw_colour(draws: Draws, parts: Sequence[str] | None = None) -> Tensor:
 
     `parts` are keys of `COLOUR`; all of them when left out.
     """
-    matrix = torch.eye(4).expand(draws.batch, 4, 4)
+    matrix = torch.eye(4, dtype=torch.float32).expand(draws.batch, 4, 4)
     for name in COLOUR if parts is None else parts:
         matrix = COLOUR[name](draws) @ matrix
     return matrix
