@@ -110,9 +110,13 @@ def _summarise(x: Tensor) -> Tensor:
 class _Inception(nn.Module):
     def __init__(self, weights: Path) -> None:
         # here because the package takes seconds to import and few runs have the weights
-        from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-untyped]
-            FeatureExtractorInceptionV3,
-        )
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ModuleNotFoundError:
+            raise UserError(
+                "teacher.inception_weights: the FID Inception network comes with torch-fidelity; "
+                "pip install 'torch-fidelity>=0.4,<0.5', or unset the field"
+            ) from None
 
         super().__init__()
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,15 +69,21 @@ def test_captured_ends_with_an_exception_too() -> None:
     assert found == {}
 
 
-def test_captured_unknown_name_leaves_no_hook_behind() -> None:
+def test_captured_unknown_name_keeps_no_output_alive() -> None:
+    """A hook left behind would hold the last batch for as long as the generator lives."""
     generator = random_generator()
-    seen: list[dict[str, Tensor]] = []
-    with pytest.raises(AttributeError, match="b32"):  # noqa: SIM117
-        with captured(generator, ["synthesis.b8", "synthesis.b32"]) as found:
-            seen.append(found)
-    assert seen == []
-    hooks = [module._forward_hooks for module in generator.modules()]
-    assert not any(hooks)
+    with pytest.raises(AttributeError, match="b32"), captured(generator, ["synthesis.b32"]):
+        pass
+    with (
+        pytest.raises(AttributeError, match="b32"),
+        captured(generator, [*LAYERS, "synthesis.b32"]),
+    ):
+        pass
+    with captured(generator, LAYERS[:1]) as found:
+        generator(latents(2), "const")
+    output = weakref.ref(found.pop(LAYERS[0]))
+    gc.collect()
+    assert output() is None
 
 
 def test_captured_within_captured_sees_the_same() -> None:

@@ -1,0 +1,135 @@
+"""`train.features`: which of the stored features the student learns from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.generate.render import render_shard
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.loop import train
+from shards.errors import UserError
+from shards.manifest import Manifest, write_manifest
+from shards.reader import ShardReader
+from shards.schema import teacher_schema
+from tests.tiny_shards import (
+    ARCHITECTURE,
+    BLOCKS,
+    RESOLUTION,
+    TRAIN_CONFIG,
+    pool_recipe,
+    random_generator,
+)
+
+ROWS = np.array([7, 0, 39, 7])
+COLUMNS = {
+    "synthesis.b4": slice(0, 12),
+    "synthesis.b8": slice(12, 24),
+    "synthesis.b16": slice(24, 32),
+}
+SELECTIONS = [
+    ("synthesis.b8", "w"),
+    ("w", "synthesis.b8"),
+    ("w",),
+    ("synthesis.b16", "synthesis.b4"),
+    ("synthesis.b4", "synthesis.b8", "synthesis.b16"),
+]
+
+
+def test_training_shards_all_features_are_the_whole_column(training_shards: TrainingShards) -> None:
+    assert training_shards.features == "all"
+    assert training_shards.block_channels == [channels for _, channels in BLOCKS]
+    stored = training_shards.synthetic.gather("features", ROWS)
+    np.testing.assert_array_equal(training_shards.gather_features(ROWS), stored)
+
+
+@pytest.mark.parametrize("names", SELECTIONS, ids="-".join)
+def test_training_shards_chosen_features_are_the_stored_columns_in_that_order(
+    names: tuple[str, ...], training_shards: TrainingShards
+) -> None:
+    chosen = replace(training_shards, features=names)
+    stored = training_shards.synthetic.gather("features", ROWS)
+    latents = training_shards.synthetic.gather("w", ROWS)
+    parts = [latents if name == "w" else stored[:, COLUMNS[name]] for name in names]
+    gathered = chosen.gather_features(ROWS)
+    np.testing.assert_array_equal(gathered, np.concatenate(parts, 1))
+    assert gathered.dtype == np.float16
+    assert chosen.block_channels == [part.shape[1] for part in parts]
+
+
+@pytest.mark.parametrize("name", ["synthesis.b32", "b8", "synthesis.b8.conv0", "W"])
+def test_training_shards_unknown_feature_lists_what_there_is(
+    name: str, training_shards: TrainingShards
+) -> None:
+    chosen = replace(training_shards, features=("synthesis.b8", name))
+    for use in (lambda: chosen.block_channels, lambda: chosen.gather_features(ROWS)):
+        with pytest.raises(UserError) as raised:
+            use()
+        message = str(raised.value)
+        assert "train.features" in message
+        assert repr(name) in message
+        for known in ("w", *COLUMNS):
+            assert known in message
+
+
+def test_training_shards_pool_of_chosen_layers_offers_them_and_w(
+    tmp_path: Path, training_folder: Path
+) -> None:
+    """A pool with `w` among its features has it twice; both are the same numbers."""
+    names = ("synthesis.b8.conv0", "w")
+    schema = teacher_schema(
+        RESOLUTION, [("synthesis.b8.conv0", 12), ("w", ARCHITECTURE.w_dim)], ARCHITECTURE.w_dim
+    )
+    recipe = replace(pool_recipe(), features=names)
+    shard = render_shard(random_generator(), recipe, schema, tmp_path, 0)
+    write_manifest(tmp_path, Manifest(schema, (shard,)))
+    pool = ShardReader(tmp_path, remedy="render")
+    real = ShardReader(training_folder / "real", remedy="write them")
+    rows = np.arange(8)
+    stored = pool.gather("features", rows)
+    everything = TrainingShards(real, pool)
+    assert everything.block_channels == [12, ARCHITECTURE.w_dim]
+    np.testing.assert_array_equal(everything.gather_features(rows), stored)
+    latents = TrainingShards(real, pool, features=("w",))
+    assert latents.block_channels == [ARCHITECTURE.w_dim]
+    np.testing.assert_array_equal(latents.gather_features(rows), pool.gather("w", rows))
+    layer = TrainingShards(real, pool, features=("synthesis.b8.conv0",))
+    np.testing.assert_array_equal(layer.gather_features(rows), stored[:, :12])
+
+
+def test_batch_stream_carries_the_chosen_features(training_shards: TrainingShards) -> None:
+    cpu = torch.device("cpu")
+    chosen = replace(training_shards, features=("synthesis.b8", "w"))
+    whole = BatchStream(training_shards, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(2)
+    batch = BatchStream(chosen, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(2)
+    assert batch.pooled.shape == (TRAIN_CONFIG.num_synthetic, sum(chosen.block_channels))
+    assert batch.pooled.dtype == torch.float32
+    assert torch.equal(batch.pooled[:, :12], whole.pooled[:, COLUMNS["synthesis.b8"]])
+    assert torch.equal(batch.synthetic, whole.synthetic), "images and views stay the same"
+    assert torch.equal(batch.real_first, whole.real_first)
+
+
+def test_batch_stream_chosen_features_of_two_workers_are_those_of_one(
+    training_shards: TrainingShards,
+) -> None:
+    chosen, cpu = replace(training_shards, features=("w", "synthesis.b4")), torch.device("cpu")
+    whole = BatchStream(chosen, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(1)
+    halves = [
+        BatchStream(chosen, TRAIN_CONFIG, cpu, rank=r, num_workers=2).batch(1) for r in (0, 1)
+    ]
+    assert torch.equal(torch.cat([half.pooled for half in halves]), whole.pooled)
+
+
+def test_train_on_chosen_features_gives_a_student_of_its_own(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    config = TRAIN_CONFIG.model_copy(update={"epochs": 1})
+    for name, features in (("all", "all"), ("some", ("synthesis.b8", "w"))):
+        shards = replace(training_shards, features=features)
+        train(config, shards, tmp_path / name, torch.device("cpu"), "0" * 64, lambda *_: None)
+    students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("all", "some")]
+    assert students[0] != students[1]
