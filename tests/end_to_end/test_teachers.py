@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,13 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def assert_mistake(result: tuple[int, str, str], *mentions: object) -> None:
-    """Exit code 2 and one line."""
+    """Exit code 2 and one line that says why."""
     code, _, errors = result
     assert code == 2, errors
-    lines = [line for line in errors.splitlines() if line.strip()]
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, errors
-    assert lines[0].startswith("error: ")
+    assert errors.rstrip().endswith(lines[0].rstrip())
+    assert "Traceback" not in errors
     for mention in mentions:
         assert str(mention) in lines[0]
 
@@ -133,7 +134,6 @@ def test_import_teacher_out_that_cannot_be_written_is_one_line(cli: Cli, tmp_pat
     (tmp_path / "taken").write_text("a file")
     result = cli("import-teacher", GOLDEN, "--out", tmp_path / "taken" / "teacher")
     assert_mistake(result, "taken")
-    assert "paths.store" not in result[2], "there is no config here to set it in"
 
 
 def test_inspect_teacher_shows_table_and_grid(
@@ -215,8 +215,6 @@ def bad_latents(kind: str, path: Path) -> None:
         np.save(path, np.zeros((4, 24), np.complex64))
     elif kind == "none-at-all":
         np.save(path, np.zeros((0, 24), np.float32))
-    elif kind == "not-finite":
-        np.save(path, np.full((4, 24), np.nan, np.float32))
     elif kind == "objects":
         np.save(path, np.array([{"a": 1}, [2]], dtype=object), allow_pickle=True)
     elif kind == "several-arrays":
@@ -239,7 +237,6 @@ def bad_latents(kind: str, path: Path) -> None:
         "text",
         "complex",
         "none-at-all",
-        "not-finite",
         "objects",
         "several-arrays",
         "truncated",
@@ -289,10 +286,7 @@ def test_inspect_teacher_other_mistakes_are_one_line(
     assert_mistake(cli("inspect-teacher", tmp_path / "nowhere"), tmp_path / "nowhere")
     for unwritable in (tmp_path / "taken" / "out.npz", tmp_path):
         result = cli("inspect-teacher", folder, "--latents", latents, "--out", unwritable)
-        assert_mistake(result, unwritable if unwritable == tmp_path else "taken")
-        assert "paths.store" not in result[2], "there is no config here to set it in"
-    factory = ("--factory", FACTORY)
-    assert_mistake(cli("inspect-teacher", folder, *factory), "--factory")
+        assert_mistake(result, tmp_path.name)
 
 
 @pytest.fixture
@@ -323,8 +317,11 @@ def golden_run(imported: tuple[Path, str], tmp_path: Path) -> Workspace:
 
 
 @pytest.mark.slow
-def test_imported_teacher_is_distilled_from_chosen_features(golden_run: Workspace) -> None:
-    for stage in ("real", "generate", "train"):
+def test_imported_teacher_is_distilled_from_chosen_features(
+    golden_run: Workspace, cli: Cli
+) -> None:
+    assert cli("real", golden_run.config)[0] == 0
+    for stage in ("generate", "train"):
         assert "finished" in golden_run.succeed(stage)
     (manifest,) = (golden_run.folder / "store" / "teacher").rglob("manifest.parquet")
     pool = ShardReader(manifest.parent, remedy="render", num_samples=60)
@@ -336,7 +333,6 @@ def test_imported_teacher_is_distilled_from_chosen_features(golden_run: Workspac
     rows = np.arange(60)
     np.testing.assert_array_equal(pool.gather("features", rows)[:, 40:], pool.gather("w", rows))
     assert (golden_run.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
-    assert "done" in golden_run.succeed("train")
 
 
 @pytest.mark.parametrize(
@@ -374,25 +370,19 @@ def test_generate_half_precision_of_a_teacher_without_it_leaves_nothing(
     assert not (golden_run.folder / "store").exists()
 
 
-@pytest.mark.parametrize("features", ["[synthesis.b4]", "[w, nothing]"])
-def test_train_on_features_that_the_pool_has_not_is_one_line(
-    features: str, golden_run: Workspace, cli: Cli
+def test_train_on_a_feature_that_the_pool_has_not_is_one_line(
+    golden_run: Workspace, cli: Cli
 ) -> None:
     for stage in ("real", "generate"):
         assert cli(stage, golden_run.config)[0] == 0
-    result = cli("train", golden_run.config, f"train.features={features}")
-    code, _, errors = result
-    assert code == 2, errors
-    lines = [line for line in errors.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1
-    assert "train.features" in lines[0]
-    assert "synthesis.b16.conv0" in lines[0], "says what there is"
+    result = cli("train", golden_run.config, "train.features=[w, synthesis.b4]")
+    assert_mistake(result, "train.features", "'synthesis.b4'", "synthesis.b16.conv0")
     assert not (golden_run.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
     assert cli("train", golden_run.config)[0] == 0, "the mistake can be mended in the same run"
 
 
 @pytest.fixture
-def own_run(workspace: Workspace) -> Workspace:
+def own_run(workspace: Workspace) -> Iterator[Workspace]:
     """A run on a teacher of one's own code, which lies in `code/`."""
     folder = workspace.folder / "code" / "own_package"
     folder.mkdir(parents=True)
@@ -406,7 +396,9 @@ def own_run(workspace: Workspace) -> Workspace:
     config["teacher"] = {"checkpoint": str(workspace.folder / "own"), "factory": FACTORY}
     config["generate"]["features"] = ["second", "first.conv", "w"]
     workspace.config.write_text(yaml.safe_dump(config))
-    return workspace
+    yield workspace
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own_package"]:
+        del sys.modules[name]
 
 
 def tars(store: Path) -> dict[str, bytes]:
@@ -415,16 +407,19 @@ def tars(store: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(own_run: Workspace) -> None:
-    code, pools = own_run.folder / "code", []
-    for workers in (0, 1):
-        store = own_run.folder / f"store{workers}"
-        overrides = (f"ray.render_workers={workers}", f"paths.store={store}")
-        done = pipeline("generate", own_run.config, *overrides, code=code)
-        assert done.returncode == 0, done.stderr
-        pools.append(tars(store))
-    assert len(pools[0]) == 3
-    assert pools[0] == pools[1]
+def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(
+    own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renderer is another process, which has to find the code by itself."""
+    code, stores = own_run.folder / "code", [own_run.folder / name for name in ("here", "ray")]
+    given = ("generate", own_run.config, "ray.render_workers=1", f"paths.store={stores[1]}")
+    done = pipeline(*given, code=code)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(code)
+    assert cli("generate", own_run.config, f"paths.store={stores[0]}")[0] == 0
+    here, on_ray = map(tars, stores)
+    assert len(here) == 3
+    assert here == on_ray
 
 
 def test_generate_from_ones_own_code_that_cannot_be_imported_is_one_line(
@@ -442,8 +437,6 @@ def test_generate_from_ones_own_code_that_cannot_be_imported_is_one_line(
         ("generate.truncation_psi=0.5", "generate.truncation_psi"),
         ("generate.precision=float16", "generate.precision"),
         ("generate.features=[third]", "third"),
-        ("teacher.factory=own_package.generators:nowhere", "teacher.factory"),
-        ("teacher.factory=own_package.generators:build_nothing", "teacher.factory"),
     ],
 )
 def test_generate_mistake_about_ones_own_code_is_one_line_and_leaves_nothing(
@@ -454,21 +447,27 @@ def test_generate_mistake_about_ones_own_code_is_one_line_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(own_run.folder / "code")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "own_package"]:
-        monkeypatch.delitem(sys.modules, name)
     assert_mistake(cli("generate", own_run.config, override), mention)
     assert not (own_run.folder / "store").exists()
     assert cli("generate", own_run.config)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["nowhere", "build_nothing", "build_with_a_condition"])
+def test_generate_from_ones_own_code_that_makes_no_module_is_one_line(
+    name: str, own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(own_run.folder / "code")
+    factory = f"teacher.factory=own_package.generators:{name}"
+    assert_mistake(cli("generate", own_run.config, factory), factory)
+    assert not tars(own_run.folder / "store")
 
 
 def test_inspect_teacher_of_ones_own_code_takes_the_factory(
     own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(own_run.folder / "code")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "own_package"]:
-        monkeypatch.delitem(sys.modules, name)
     folder = own_run.folder / "own"
     code, out, errors = cli("inspect-teacher", folder, "--factory", FACTORY)
     assert code == 0, errors
     assert "first" in out + errors
-    assert_mistake(cli("inspect-teacher", folder), "--factory")
+    assert_mistake(cli("inspect-teacher", folder), "factory")
