@@ -353,7 +353,11 @@ class Config(_Section):
             return data
         teacher, real = data["teacher"], data.get("real") or {}
         resolution = real.get("resolution", 32) if isinstance(real, dict) else None
-        if teacher.get("recipe") != "auto" or not isinstance(resolution, int) or resolution < 1:
+        try:
+            resolution = int(resolution or 0)  # as the field itself does
+        except (TypeError, ValueError):
+            return data
+        if teacher.get("recipe") != "auto" or resolution < 1:
             return data
         return {**data, "teacher": {**auto_recipe(resolution), **teacher}}
 

@@ -76,6 +76,11 @@ def make_recipe(
             f"generate.truncation_psi: a {arch.family} teacher has no mapped latent to truncate; "
             "leave it at 1"
         )
+    if config.precision != "float32" and not getattr(arch, "num_half_blocks", 0):
+        raise UserError(
+            "generate.precision: this teacher was made for float32 (no num_half_blocks in its "
+            "teacher.json); leave it at float32"
+        )
     return PoolRecipe(
         generator_sha256=info.digests[GENERATOR_FILE],
         architecture=asdict(arch),

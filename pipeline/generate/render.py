@@ -114,8 +114,9 @@ def draw_inputs(generator: TeacherGenerator, recipe: PoolRecipe, indices: np.nda
     for index in indices:
         counter = numpy_generator(recipe.seed, "generate", int(index))
         draws.append(counter.standard_normal(sum(sizes), dtype=np.float32))
-        if arch.num_classes:
-            classes.append(int(counter.integers(arch.num_classes)))
+        if arch.num_classes:  # from a counter of its own, whatever noise there is
+            labels = numpy_generator(recipe.seed, "generate/label", int(index))
+            classes.append(int(labels.integers(arch.num_classes)))
     z, *maps = torch.from_numpy(np.stack(draws)).split(sizes, 1)
     noise: Noise = [map_.reshape(-1, 1, r, r) for map_, r in zip(maps, resolutions, strict=True)]
     if recipe.noise != "random":

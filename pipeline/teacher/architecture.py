@@ -26,6 +26,18 @@ def _check_sizes(resolution: int, **sizes: int) -> None:
         raise ValueError(f"resolution: must be from 2 to {MAX_RESOLUTION}, got {resolution}")
 
 
+def _check_ranges(arch: StyleGAN2Architecture | DiscriminatorArchitecture) -> None:
+    """What both networks have beside sizes."""
+    for name, limit in (("num_mapping_layers", 64), ("num_classes", 4096), ("num_half_blocks", 16)):
+        if not 0 <= getattr(arch, name) <= limit:
+            raise ValueError(f"{name}: must be from 0 to {limit}, got {getattr(arch, name)}")
+    for name in ("conv_clamp", "mapping_lr_mult"):
+        value = getattr(arch, name)
+        is_number = isinstance(value, (int, float))  # not yet so when it comes from a file
+        if value is not None and not (is_number and 0 < value < math.inf):
+            raise ValueError(f"{name}: must be above 0 and finite, got {value}")
+
+
 def _check_power_of_two(resolution: int) -> None:
     if resolution < 8 or resolution & (resolution - 1):
         raise ValueError(f"resolution: must be a power of two of at least 8, got {resolution}")
@@ -73,8 +85,7 @@ class StyleGAN2Architecture:
             image_channels=self.image_channels,
         )
         _check_power_of_two(self.resolution)
-        if not 0 <= self.num_mapping_layers <= 64 or not 0 <= self.num_classes <= MAX_WIDTH:
-            raise ValueError("num_mapping_layers or num_classes: absurd size")
+        _check_ranges(self)
 
     @property
     def block_resolutions(self) -> list[int]:
@@ -124,8 +135,7 @@ class DiscriminatorArchitecture:
             mapping_width=self.mapping_width or 1,
         )
         _check_power_of_two(self.resolution)
-        if not 0 <= self.num_mapping_layers <= 64 or not 0 <= self.num_classes <= MAX_WIDTH:
-            raise ValueError("num_mapping_layers or num_classes: absurd size")
+        _check_ranges(self)
 
     @property
     def block_resolutions(self) -> list[int]:

@@ -58,7 +58,8 @@ def save_teacher(
         networks[DISCRIMINATOR_FILE] = discriminator
     for name, network in networks.items():
         tensors = {
-            key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+            key: value.detach().cpu().contiguous().clone()
+            for key, value in network.state_dict().items()
         }
         write_atomic(folder / name, save(tensors))
     info = TeacherInfo(
@@ -137,9 +138,10 @@ def fill(network: Network, tensors: Mapping[str, Tensor]) -> Network:
             raise ValueError(
                 f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
             )
+    converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    for name, tensor in converted.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} is not finite")
-    converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     network.load_state_dict(converted, assign=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)

@@ -69,8 +69,14 @@ def inspect_command(
         from pipeline.teacher.checkpoint import load_generator
         from pipeline.teacher.samples import save_samples
 
-        given = {"--labels": labels, "--truncation-cutoff": truncation_cutoff}
-        for name in (name for name, value in given.items() if value is not None):
+        given = {
+            "--labels": labels is not None,
+            "--truncation-cutoff": truncation_cutoff is not None,
+            "--truncation-psi": truncation_psi != 1,
+            "--noise": noise != "const",
+            "--seed": seed != 0,
+        }
+        for name in (name for name, is_given in given.items() if is_given):
             raise UserError(f"{name}: only with --latents FILE.npy")
         target = out or folder / SAMPLES_FILE
         print_teacher(folder, info)

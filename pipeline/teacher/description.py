@@ -64,6 +64,8 @@ class TeacherInfo:
         sizes = {feature.name: feature.num_channels for feature in self.features}
         sizes[W_FEATURE] = self.generator.w_dim
         names = self.blocks if wanted == "blocks" else wanted
+        if len(set(names)) < len(names):
+            raise UserError("generate.features: a name is there twice")
         for name in names:
             if name not in sizes:
                 raise UserError(

@@ -36,7 +36,8 @@ def captured(root: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
 
         return hook
 
-    handles = [root.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    modules = {name: root.get_submodule(name) for name in names}  # all are there, or no hook is
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     try:
         yield found
     finally:

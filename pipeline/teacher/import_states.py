@@ -53,11 +53,14 @@ def read_states(path: Path) -> dict[str, Tensor]:
         UserError: if the file cannot be read without executing something, or is damaged.
     """
     try:
-        if path.open("rb").read(2) == b"PK":
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if is_zip:
             _check_zip(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
         else:
-            content = load_file(path)
+            content = load_file(path)  # ordered by type and name, not as the network is
+            content = {name: content[name] for name in sorted(content, key=_natural_order)}
     except UserError:
         raise
     except (SafetensorError, OSError, zipfile.BadZipFile) as error:
@@ -102,6 +105,9 @@ def convert_stylegan2(
     """
     said = dict(said)
     said_d = said.pop("discriminator", {})
+    if not isinstance(said_d, dict):
+        raise ValueError("discriminator: must be an object in the JSON")
+    said_d = dict(said_d)
     generator = _under(tensors, _GENERATOR_PREFIXES) or {
         name: tensor
         for name, tensor in tensors.items()
@@ -114,6 +120,8 @@ def convert_stylegan2(
         return (arch, generator), None
     known = {name: said_d[name] for name in _UNTOLD_D if name in said_d}
     known.setdefault("mbstd_group_size", 4)
+    if not said_d.get("num_classes"):
+        said_d.pop("num_mapping_layers", None)  # of a mapping that is not there
     arch_d = infer_discriminator(discriminator, **known)
     _check_agreement(DiscriminatorArchitecture, arch_d, said_d)
     return (arch, generator), (arch_d, discriminator)
@@ -136,7 +144,12 @@ def convert_dcgan(
     for prefix, group in _group(_under(tensors, _GENERATOR_PREFIXES) or tensors).items():
         if group["weight"].dim() == 4 and group.keys() <= set(_CONV_NAMES):
             convs.append(group)
-        elif "running_mean" in group and group.keys() <= set(_NORM_NAMES) and convs:
+        elif (
+            "running_mean" in group
+            and group.keys() <= set(_NORM_NAMES)
+            and convs
+            and len(convs) - 1 not in norms
+        ):
             norms[len(convs) - 1] = group
         else:
             raise ValueError(f"{prefix}: neither a transposed convolution nor a norm after one")
@@ -200,6 +213,11 @@ def _per_layer(said: dict[str, Any], name: str, num_layers: int) -> list[int] | 
     return values
 
 
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """Sorts `main.10` after `main.9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+
+
 def _group(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Tensors by module: `main.0.weight` is `weight` of `main.0`."""
     groups: dict[str, dict[str, Tensor]] = {}
@@ -227,8 +245,8 @@ def _check_agreement(kind: Any, arch: Any, said: dict[str, Any]) -> None:
         merged = asdict(TypeAdapter(kind).validate_python({**inferred, **said}))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise ValueError(f"architecture: {place}: {problem['msg']}") from None
+        place = ".".join(["architecture", *map(str, problem["loc"])])
+        raise ValueError(f"{place}: {problem['msg'].removeprefix('Value error, ')}") from None
     for name in ("channel_base", "channel_max"):  # several pairs give the same widths
         if name in said:
             widths = [type(arch)(**merged).num_channels(r) for r in (4, *arch.block_resolutions)]

@@ -70,7 +70,7 @@ def import_teacher(
         origin["discriminator_sha256"] = file_digest(discriminator)
     if (folder / TEACHER_FILE).exists():
         info = read_teacher_info(folder)
-        if {**info.origin, **origin} == info.origin:
+        if _without_names(info.origin) == _without_names(origin):
             return info
         raise UserError(f"{folder}: holds another teacher; choose another --out, or delete it")
     try:
@@ -84,6 +84,11 @@ def import_teacher(
     return info
 
 
+def _without_names(origin: dict[str, Any]) -> dict[str, Any]:
+    """The digests alone: the same file under another name is the same teacher."""
+    return {name: value for name, value in origin.items() if name.endswith("sha256")}
+
+
 def _read(file: Path, architecture: Path | None, discriminator: Path | None) -> Imported:
     if is_state_file(file):
         if architecture is None:
@@ -92,11 +97,17 @@ def _read(file: Path, architecture: Path | None, discriminator: Path | None) -> 
                 'holds at least {"family": "stylegan2"} or {"family": "dcgan"}'
             )
         tensors = read_states(file)
+        if discriminator is not None and not discriminator.is_file():
+            raise UserError(f"{discriminator}: no such file")
         if discriminator is not None:
             tensors |= {f"D.{n}": t for n, t in read_states(discriminator).items()}
         return _read_states(tensors, read_architecture(architecture))
     if architecture is not None or discriminator is not None:
-        raise UserError(f"{file}: a pickle describes itself; leave out --architecture and the like")
+        raise UserError(
+            f"{file}: neither safetensors nor a torch file of today's format. An official pickle "
+            "describes itself: leave out --architecture and the like; an old torch file: load it "
+            "and save it again with torch.save(network.state_dict(), FILE)"
+        )
     return _read_pickle(file)
 
 

@@ -103,6 +103,8 @@ def _as_floats(values: Any, width: int, what: str) -> Tensor:
         raise UserError(
             f"--{what}: expected numbers [N, {width}], got {array.dtype} {list(array.shape)}"
         )
+    if not len(array):
+        raise UserError(f"--{what}: there are none in the file")
     return torch.from_numpy(array.astype(np.float32))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.teacher.architecture import ModuleArchitecture
 from pipeline.teacher.dcgan import refuse_truncation
+from pipeline.teacher.description import W_FEATURE
 from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
 from shards.errors import UserError
 
@@ -79,7 +80,7 @@ def build_module(arch: ModuleArchitecture, factory: str | None) -> ModuleGenerat
     package, _, name = factory.partition(":")
     try:
         module = getattr(importlib.import_module(package), name)(**arch.arguments)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"teacher.factory={factory}: {error}") from error
     if not isinstance(module, nn.Module):
         raise UserError(f"teacher.factory={factory}: made a {type(module).__name__}, no nn.Module")
@@ -108,6 +109,8 @@ def wrap_module(
     Raises:
         ValueError: if the module does not make square images.
     """
+    if len(set(blocks)) < len(blocks) or W_FEATURE in blocks:
+        raise ValueError(f"blocks: a name is there twice, or called {W_FEATURE!r}")
     module.eval()
     z = torch.zeros(1, z_dim)
     image = module(z, torch.zeros(1, num_classes)) if num_classes else module(z)

@@ -62,6 +62,8 @@ class TrainingShards:
             return list(schema.features)
         known = {W: FeatureBlock(W, schema.column(W).shape[0], -1)}  # a column of its own
         known |= {block.name: block for block in schema.features}
+        if len(set(self.features)) < len(self.features):
+            raise UserError("train.features: a name is there twice")
         for name in self.features:
             if name not in known:
                 raise UserError(
