@@ -65,6 +65,11 @@ def inspect_command(
 ) -> None:
     """Show a teacher: a sample grid and its features; with --latents, everything it computes."""
     info = read_teacher_info(folder)
+    if info.generator.family == "module" and factory is None:
+        raise UserError(
+            "--factory: this teacher is somebody's own module; name the code that builds it as "
+            "package.module:callable"
+        )
     if latents is None:
         from pipeline.teacher.checkpoint import load_generator
         from pipeline.teacher.samples import save_samples

@@ -100,7 +100,8 @@ def complete(tensors: Tensors, expected: Iterable[str]) -> dict[str, Tensor]:
 def _resolutions(tensors: Tensors, pattern: str) -> list[int]:
     found = sorted(int(match[1]) for name in tensors if (match := re.fullmatch(pattern, name)))
     if not found or found[-1] < 8:
-        raise ValueError(f"no StyleGAN2 network: nothing is called {pattern}")
+        example = pattern.replace("\\", "").replace("(d+)", "8")
+        raise ValueError(f"no StyleGAN2 network: there is no tensor such as {example}")
     return found
 
 
