@@ -16,6 +16,7 @@ Skips = Literal["orig", "skip", "resnet"]
 
 MAX_WIDTH = 1 << 16
 MAX_RESOLUTION = 1 << 12
+_LIMITS = {"num_mapping_layers": 64, "num_classes": 4096, "num_half_blocks": 16}
 
 
 def _check_sizes(resolution: int, **sizes: int) -> None:
@@ -24,23 +25,6 @@ def _check_sizes(resolution: int, **sizes: int) -> None:
             raise ValueError(f"{name}: must be from 1 to {MAX_WIDTH}, got {size}")
     if not 1 < resolution <= MAX_RESOLUTION:
         raise ValueError(f"resolution: must be from 2 to {MAX_RESOLUTION}, got {resolution}")
-
-
-def _check_ranges(arch: StyleGAN2Architecture | DiscriminatorArchitecture) -> None:
-    """What both networks have beside sizes."""
-    for name, limit in (("num_mapping_layers", 64), ("num_classes", 4096), ("num_half_blocks", 16)):
-        if not 0 <= getattr(arch, name) <= limit:
-            raise ValueError(f"{name}: must be from 0 to {limit}, got {getattr(arch, name)}")
-    for name in ("conv_clamp", "mapping_lr_mult"):
-        value = getattr(arch, name)
-        is_number = isinstance(value, (int, float))  # not yet so when it comes from a file
-        if value is not None and not (is_number and 0 < value < math.inf):
-            raise ValueError(f"{name}: must be above 0 and finite, got {value}")
-
-
-def _check_power_of_two(resolution: int) -> None:
-    if resolution < 8 or resolution & (resolution - 1):
-        raise ValueError(f"resolution: must be a power of two of at least 8, got {resolution}")
 
 
 def block_resolutions(resolution: int) -> list[int]:
@@ -53,8 +37,42 @@ def runs_in_half(block: int, resolution: int, num_half_blocks: int) -> bool:
     return block >= 8 and block * 2**num_half_blocks > resolution
 
 
+class _StyleGAN2Network:
+    """What generator and discriminator have in common: widths by resolution, and ranges."""
+
+    resolution: int
+    channel_base: int
+    channel_max: int
+    image_channels: int
+
+    def num_channels(self, resolution: int) -> int:
+        """Width of the block at `resolution`: min(base // resolution, max)."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+    def _check(self, **widths: int) -> None:
+        _check_sizes(
+            self.resolution,
+            channel_base=min(self.channel_base, MAX_WIDTH),  # the base itself is no width
+            channel_max=self.channel_max,
+            image_channels=self.image_channels,
+            **widths,
+        )
+        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+            raise ValueError(
+                f"resolution: must be a power of two of at least 8, got {self.resolution}"
+            )
+        for name, limit in _LIMITS.items():
+            if not 0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name}: must be from 0 to {limit}, got {getattr(self, name)}")
+        for name in ("conv_clamp", "mapping_lr_mult"):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float))  # not yet so when it comes from a file
+            if value is not None and not (is_number and 0 < value < math.inf):
+                raise ValueError(f"{name}: must be above 0 and finite, got {value}")
+
+
 @dataclass(frozen=True)
-class StyleGAN2Architecture:
+class StyleGAN2Architecture(_StyleGAN2Network):
     """A StyleGAN2 generator (Karras et al. 2020)."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown field is another architecture
@@ -76,25 +94,12 @@ class StyleGAN2Architecture:
     family: Literal["stylegan2"] = "stylegan2"
 
     def __post_init__(self) -> None:
-        _check_sizes(
-            self.resolution,
-            z_dim=self.z_dim,
-            w_dim=self.w_dim,
-            channel_base=min(self.channel_base, MAX_WIDTH),  # the base itself is no width
-            channel_max=self.channel_max,
-            image_channels=self.image_channels,
-        )
-        _check_power_of_two(self.resolution)
-        _check_ranges(self)
+        self._check(z_dim=self.z_dim, w_dim=self.w_dim)
 
     @property
     def block_resolutions(self) -> list[int]:
         """Resolutions of the synthesis blocks, 4 first."""
         return block_resolutions(self.resolution)
-
-    def num_channels(self, resolution: int) -> int:
-        """Width of the block at `resolution`: min(base // resolution, max)."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
     def num_ws(self) -> int:
@@ -103,7 +108,7 @@ class StyleGAN2Architecture:
 
 
 @dataclass(frozen=True)
-class DiscriminatorArchitecture:
+class DiscriminatorArchitecture(_StyleGAN2Network):
     """A StyleGAN2 discriminator (Karras et al. 2020)."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -126,25 +131,15 @@ class DiscriminatorArchitecture:
     """Width of the mapped label; None: that of the 4-px block."""
 
     def __post_init__(self) -> None:
-        _check_sizes(
-            self.resolution,
-            channel_base=min(self.channel_base, MAX_WIDTH),
-            channel_max=self.channel_max,
-            image_channels=self.image_channels,
+        self._check(
             mbstd_group_size=1 if self.mbstd_group_size is None else self.mbstd_group_size,
             mapping_width=self.mapping_width or 1,
         )
-        _check_power_of_two(self.resolution)
-        _check_ranges(self)
 
     @property
     def block_resolutions(self) -> list[int]:
         """Resolutions of the blocks above the 4-px one, highest first."""
         return block_resolutions(self.resolution)[:0:-1]
-
-    def num_channels(self, resolution: int) -> int:
-        """Width of the block at `resolution`: min(base // resolution, max)."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
     def num_outputs(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.teacher.architecture import DCGANArchitecture, TransposedLayer
-from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
+from pipeline.teacher.interface import UnmappedGenerator
 
 
 class DCGANBlock(nn.Module):
@@ -34,7 +34,7 @@ class DCGANBlock(nn.Module):
         return x.tanh() if self.is_last else x.relu()
 
 
-class DCGANGenerator(TeacherGenerator):
+class DCGANGenerator(UnmappedGenerator):
     """Latents [B, z_dim] -> images; every layer but the last is a block."""
 
     def __init__(self, arch: DCGANArchitecture) -> None:
@@ -56,24 +56,9 @@ class DCGANGenerator(TeacherGenerator):
         """`block0`, `block1`, …"""
         return [f"block{index}" for index in range(len(self.arch.layers) - 1)]
 
-    def forward(
-        self,
-        z: Tensor,
-        noise: Noise = "none",
-        *,
-        labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` is `z` [B, 1, z_dim]."""
-        refuse_truncation(truncation_psi)
+    def synthesise(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """[B, z_dim] -> [B, C, R, R]; a DCGAN has no classes."""
         x = z[:, :, None, None]
         for block in self.children():
             x = block(x)
-        return GeneratorOutput(x, z[:, None])
-
-
-def refuse_truncation(truncation_psi: float) -> None:
-    """Raise for a `truncation_psi` other than 1: only a mapped latent has a mean to go to."""
-    if truncation_psi != 1:
-        raise ValueError("truncation_psi: this family has no mapped latent; only 1 is possible")
+        return x

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.infer import infer_discriminator, infer_generator
-from pipeline.teacher.safe_pickle import PersistentModule, StoredArray, StoredTensor
+from pipeline.teacher.safe_pickle import PersistentModule
+from pipeline.teacher.stored_tensors import StoredArray, StoredTensor, WeightBudget
 
 MAX_MODULES = 10_000
 MAX_DEPTH = 16
-MAX_NETWORK_BYTES = 8 << 30
 
 
 def is_official(content: Any) -> bool:
@@ -92,7 +92,7 @@ def _children(state: dict[str, Any]) -> Iterator[tuple[str, PersistentModule]]:
 
 def _tensors(states: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    num_bytes = 0  # many tensors may share one storage, and each is a copy
+    budget = WeightBudget()
     for prefix, state in states.items():
         for kind in ("_parameters", "_buffers"):
             entries = state.get(kind) or {}
@@ -103,11 +103,7 @@ def _tensors(states: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
                     continue
                 if not isinstance(value, (StoredTensor, StoredArray)):
                     raise ValueError(f"{prefix}.{name}: not a tensor")
-                tensor = value.to_tensor()
-                num_bytes += tensor.nbytes
-                if num_bytes > MAX_NETWORK_BYTES:
-                    raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
-                tensors[f"{prefix}.{name}".lstrip(".")] = tensor
+                tensors[f"{prefix}.{name}".lstrip(".")] = budget.load(value)
     return tensors
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.infer import infer_discriminator, infer_generator
-from pipeline.teacher.safe_pickle import StoredArray, TensorFlowNetwork
+from pipeline.teacher.safe_pickle import TensorFlowNetwork
+from pipeline.teacher.stored_tensors import StoredArray, WeightBudget
 
 MIN_VERSION = 4  # of the first StyleGAN2 release
 MAX_VARIABLES = 10_000
 MAX_DEPTH = 8
-MAX_NETWORK_BYTES = 8 << 30
 
 _FUNCTIONAL = {"resample_kernel": [1, 3, 3, 1], "nonlinearity": "lrelu", "mbstd_num_features": 1}
 _FUNCTIONAL |= {"mapping_nonlinearity": "lrelu", "normalize_latents": True}
@@ -175,6 +175,7 @@ def _settings(network: TensorFlowNetwork) -> dict[str, Any]:
 def _variables(network: TensorFlowNetwork) -> dict[str, Tensor]:
     """Variables of the network and of its components, whose names become prefixes."""
     found: dict[str, Tensor] = {}
+    budget = WeightBudget()
 
     def walk(state: dict[str, Any], prefix: str, depth: int) -> None:
         variables = state.get("variables") or []
@@ -186,9 +187,7 @@ def _variables(network: TensorFlowNetwork) -> dict[str, Tensor]:
                 raise ValueError(f"{prefix}variables: not a list of (name, array)")
             name, value = entry
             if isinstance(value, StoredArray):
-                found[f"{prefix}{name}"] = value.to_tensor()
-                if sum(tensor.nbytes for tensor in found.values()) > MAX_NETWORK_BYTES:
-                    raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
+                found[f"{prefix}{name}"] = budget.load(value)
             elif isinstance(value, (int, float)):
                 found[f"{prefix}{name}"] = torch.tensor(float(value))  # a numpy scalar
             else:

@@ -87,3 +87,29 @@ class TeacherGenerator(nn.Module, ABC):
             truncation_psi: below 1 pulls `w` towards its mean; families without `w` refuse it.
             truncation_cutoff: only the first so many layers are truncated; None: all.
         """
+
+
+class UnmappedGenerator(TeacherGenerator):
+    """A family without a mapped latent: `w` is `z`; there is no noise and nothing to truncate."""
+
+    @abstractmethod
+    def synthesise(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """`z` [B, z_dim] and, with classes, `labels` [B, num_classes] -> images [B, C, R, R]."""
+
+    def forward(
+        self,
+        z: Tensor,
+        noise: Noise = "none",
+        *,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """See `TeacherGenerator.forward`; `ws` is `z` [B, 1, z_dim].
+
+        Raises:
+            ValueError: for a `truncation_psi` other than 1: only a mapped latent has a mean.
+        """
+        if truncation_psi != 1:
+            raise ValueError("truncation_psi: this family has no mapped latent; only 1 is possible")
+        return GeneratorOutput(self.synthesise(z, labels).float(), z[:, None])

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.teacher.architecture import ModuleArchitecture
-from pipeline.teacher.dcgan import refuse_truncation
 from pipeline.teacher.description import W_FEATURE
-from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
+from pipeline.teacher.interface import UnmappedGenerator
 from shards.errors import UserError
 
 
-class ModuleGenerator(TeacherGenerator):
+class ModuleGenerator(UnmappedGenerator):
     """Wraps `module`: forward(z [B, z_dim]) or forward(z, labels) -> images [B, C, R, R] in
     [-1, 1].
     """
@@ -45,25 +44,20 @@ class ModuleGenerator(TeacherGenerator):
         """The module itself: features have the names its author gave."""
         return self.module
 
-    def forward(
-        self,
-        z: Tensor,
-        noise: Noise = "none",
-        *,
-        labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` is `z` [B, 1, z_dim]."""
-        refuse_truncation(truncation_psi)
-        image = self.module(z) if labels is None else self.module(z, labels)
+    def synthesise(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Images [B, C, R, R] as described.
+
+        Raises:
+            ValueError: if the module makes others.
+        """
+        image: Tensor = self.module(z) if labels is None else self.module(z, labels)
         side = self.arch.resolution
         if image.shape[1:] != (self.arch.image_channels, side, side):
             raise ValueError(
                 f"the module made images {list(image.shape[1:])}, described were "
                 f"{[self.arch.image_channels, side, side]}"
             )
-        return GeneratorOutput(image.float(), z[:, None])
+        return image
 
 
 def build_module(arch: ModuleArchitecture, factory: str | None) -> ModuleGenerator:

@@ -9,33 +9,29 @@ until `to_tensor` checks them, so that the caller pays only for those it wants.
 
 from __future__ import annotations
 
-import io
-import math
 import pickle
-import re
-import warnings
 from collections.abc import Callable, Iterable, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from pipeline.teacher.pickle_guard import check_tree, scan_opcodes, scan_payload
+from pipeline.teacher.pickle_guard import check_tree, scan_opcodes
+from pipeline.teacher.stored_tensors import (
+    Inert,
+    StoredArray,
+    StoredDType,
+    StoredPayload,
+    StoredTensor,
+    brief,
+    read_scalar,
+    to_bytes,
+    to_extents,
+)
 from shards.errors import UserError
 
 MAX_FILE_BYTES = 16 * 2**30
-MAX_DIMS = 8
 PICKLE_HEADS = {bytes((0x80, protocol)) for protocol in (2, 3, 4, 5)}
 TORCH_SAVE_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # of torch.save before it wrote zip files
-
-STORAGE_DTYPES = {
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
-}
-NUMPY_DTYPE = re.compile(r"[<>=|]?(?:b1|\?|f[248]|[iu][1248])")
 
 
 def read_pickle(path: Path) -> Any:
@@ -65,86 +61,11 @@ def read_pickle(path: Path) -> Any:
             file.seek(0)
             return _read(path, file, size)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({_brief(error)}); check the disk") from None
-
-
-class _Inert:
-    """A stand-in that refuses BUILD, which would otherwise set attributes of the file's choice."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError(f"state for a {type(self).__name__}")
-
-
-@dataclass(eq=False)
-class StoredTensor(_Inert):
-    """A torch tensor of the file, not yet loaded nor checked."""
-
-    path: Path = field(repr=False)
-    storage: _Payload = field(repr=False)
-    offset: Any
-    size: Any
-    stride: Any
-
-    def to_tensor(self) -> Tensor:
-        """The tensor: on the CPU, contiguous, in memory of its own, without gradient.
-
-        Raises:
-            UserError: naming the file whose payload or description of the tensor is not sound.
-        """
-        try:
-            storage, dtype = self.storage.load()
-        except Exception as error:
-            raise UserError(
-                f"{self.path}: a weights-only load refuses the payload of a tensor "
-                f"({_brief(error)}); use the official file"
-            ) from None
-        try:
-            size, stride = _extents(self.size), _extents(self.stride)
-            (offset,) = _extents([self.offset])
-            num, num_stored = math.prod(size), storage.nbytes() // dtype.itemsize
-            reach = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-            # No more elements than the storage has: strides of 0 would make much out of little.
-            if num > num_stored or (num and reach >= num_stored):
-                raise ValueError(f"{size} at {offset} with strides {stride} of {num_stored}")
-            view = torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
-            return view.clone(memory_format=torch.contiguous_format)
-        except Exception as error:
-            raise _unsound(self.path, "tensor", _brief(error)) from None
-
-
-@dataclass(eq=False)
-class StoredArray:
-    """A numpy array of the file, not yet checked."""
-
-    path: Path = field(repr=False)
-    shape: Any = None
-    dtype: Any = None
-    is_fortran: Any = None
-    raw: Any = field(default=None, repr=False)
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, self.is_fortran, self.raw = state
-
-    def to_tensor(self) -> Tensor:
-        """The array as a tensor: contiguous, native byte order, in memory of its own.
-
-        Raises:
-            UserError: naming the file whose description of the array is not sound.
-        """
-        try:
-            shape, dtype, raw = _extents(self.shape), _resolve_dtype(self.dtype), _raw(self.raw)
-            if math.prod(shape) * dtype.itemsize != len(raw):
-                raise ValueError(f"{shape} of {dtype} in {len(raw)} bytes")
-            array = np.ndarray(shape, dtype, raw, order="F" if self.is_fortran else "C")
-            return torch.from_numpy(array.astype(dtype.newbyteorder("="), order="C"))
-        except Exception as error:
-            raise _unsound(self.path, "array", _brief(error)) from None
+        raise UserError(f"{path}: cannot be read ({brief(error)}); check the disk") from None
 
 
 @dataclass
-class PersistentModule(_Inert):
+class PersistentModule(Inert):
     """A network module as `torch_utils.persistence` stores it, without its source text."""
 
     class_name: str
@@ -179,7 +100,7 @@ class _Dict(dict[Any, Any]):
         pass
 
 
-class _Function(_Inert):
+class _Function(Inert):
     """A function of this module in the hands of a pickle, which cannot set attributes on it."""
 
     __slots__ = ("_function",)
@@ -207,47 +128,6 @@ class _Foreign:
     __call__ = __setstate__ = __setitem__ = append = extend = add = _ignore
 
 
-class _DType:
-    """The two parts of a `numpy.dtype` that matter here."""
-
-    __slots__ = ("byte_order", "text")
-
-    def __init__(self, text: object, *flags: object) -> None:
-        self.text = text
-        self.byte_order: object = "="
-
-    def __setstate__(self, state: Any) -> None:
-        self.byte_order = state[1]
-
-
-class _Payload(_Inert):
-    """The bytes that `torch.storage._load_from_bytes` would run; loaded once, then dropped."""
-
-    __slots__ = ("_loaded", "_raw")
-
-    def __init__(self, raw: object) -> None:
-        self._raw = raw
-        self._loaded: tuple[torch.UntypedStorage, torch.dtype] | None = None
-
-    def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
-        if self._loaded is None:
-            raw = self._raw
-            if not isinstance(raw, bytes) or raw.startswith(b"PK"):
-                raise ValueError("not in the format of the official files")
-            num_bytes = scan_payload(raw)
-            with warnings.catch_warnings():  # TypedStorage is deprecated, and what such files hold
-                warnings.simplefilter("ignore")
-                typed = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-                if not isinstance(typed, torch.TypedStorage):
-                    raise ValueError("not a typed storage")
-                storage: torch.UntypedStorage = typed.untyped()
-            if storage.nbytes() != num_bytes or typed.dtype not in STORAGE_DTYPES:
-                raise ValueError(f"{storage.nbytes()} bytes of {typed.dtype} out of {num_bytes}")
-            self._loaded = storage, typed.dtype
-            self._raw = b""
-        return self._loaded
-
-
 class _Unpickler(pickle.Unpickler):
     """Gives the file stand-ins for globals; `foreign` collects those that are not on the list."""
 
@@ -268,14 +148,14 @@ class _Unpickler(pickle.Unpickler):
         """The list, by the names that protocols 2 to 5 use."""
         functions: dict[str, Callable[..., Any]] = {
             "torch_utils.persistence._reconstruct_persistent_obj": _read_module,
-            "torch.storage._load_from_bytes": _Payload,
+            "torch.storage._load_from_bytes": StoredPayload,
             "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_parameter": _parameter,
             "torch._utils._rebuild_parameter_with_state": _parameter,
-            "torch.Size": _extents,
+            "torch.Size": to_extents,
             "collections.OrderedDict": self._ordered_dict,
-            "numpy.dtype": _DType,
+            "numpy.dtype": StoredDType,
             "_codecs.encode": self._bytes,
         }
         for module in ("builtins", "__builtin__"):
@@ -283,7 +163,7 @@ class _Unpickler(pickle.Unpickler):
             functions[f"{module}.frozenset"] = lambda items=(): frozenset(self._set(items))
             functions[f"{module}.bytes"] = functions[f"{module}.bytearray"] = self._bytes
         for module in ("numpy.core", "numpy._core"):
-            functions[f"{module}.multiarray.scalar"] = _read_scalar
+            functions[f"{module}.multiarray.scalar"] = read_scalar
             functions[f"{module}.multiarray._reconstruct"] = lambda *_: StoredArray(self._path)
             functions[f"{module}.numeric._frombuffer"] = self._array
         classes = {
@@ -300,7 +180,7 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("it copies more than it holds")
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> StoredTensor:
-        if not isinstance(storage, _Payload):
+        if not isinstance(storage, StoredPayload):
             raise pickle.UnpicklingError("a tensor without a storage")
         return StoredTensor(self._path, storage, offset, size, stride)
 
@@ -313,7 +193,7 @@ class _Unpickler(pickle.Unpickler):
         if encoding not in ("latin1", "latin-1"):
             raise pickle.UnpicklingError("bytes of an unknown encoding")
         self._charge(content)
-        return bytes(_raw(content))
+        return bytes(to_bytes(content))
 
     def _set(self, items: Any = ()) -> set[Any]:
         if not isinstance(items, list | tuple):
@@ -347,7 +227,7 @@ def _read(path: Path, file: BinaryIO, size: int) -> Any:
         if not unpickler.foreign:
             raise UserError(
                 f"{path}: the pickle is truncated, damaged or none of an official network "
-                f"({_brief(error)}); fetch the file again"
+                f"({brief(error)}); fetch the file again"
             ) from None
     if unpickler.foreign:
         names = sorted(ascii(name)[1:-1][:80] for name in unpickler.foreign)
@@ -378,46 +258,3 @@ def _parameter(tensor: Any, *_: Any) -> StoredTensor:
     if not isinstance(tensor, StoredTensor):
         raise pickle.UnpicklingError("a parameter that is no tensor")
     return tensor
-
-
-def _read_scalar(dtype: Any, raw: Any = b"") -> int | float | bool:
-    resolved = _resolve_dtype(dtype)
-    if len(raw) != resolved.itemsize:
-        raise pickle.UnpicklingError("a number of another size than its type")
-    number: int | float | bool = np.frombuffer(_raw(raw), resolved)[0].item()
-    return number
-
-
-def _resolve_dtype(dtype: Any) -> np.dtype[Any]:
-    if not isinstance(dtype, _DType) or dtype.byte_order not in ("<", ">", "=", "|"):
-        raise ValueError("no type, or no byte order")
-    if not isinstance(dtype.text, str) or not NUMPY_DTYPE.fullmatch(dtype.text):
-        raise ValueError("a type other than a number's")
-    resolved = np.dtype(dtype.text)
-    return resolved if dtype.byte_order in "=|" else resolved.newbyteorder(dtype.byte_order)
-
-
-def _raw(content: Any) -> Any:
-    """Bytes, which Python 2 and protocol 2 write as a latin-1 string."""
-    if not isinstance(content, str | bytes | bytearray):
-        raise ValueError("no bytes")
-    return content.encode("latin1") if isinstance(content, str) else content
-
-
-def _extents(numbers: Any) -> tuple[int, ...]:
-    if not isinstance(numbers, list | tuple) or len(numbers) > MAX_DIMS:
-        raise ValueError("no shape")
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError("a shape of other things than counts")
-    return tuple(numbers)
-
-
-def _unsound(path: Path, kind: str, reason: str) -> UserError:
-    return UserError(
-        f"{path}: a {kind} is damaged or not of numbers ({reason}); use the official file"
-    )
-
-
-def _brief(error: object) -> str:
-    """One printable line; the text of an error may hold what a file wants printed."""
-    return ascii(str(error) or type(error).__name__)[1:-1][:120]

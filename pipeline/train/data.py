@@ -18,13 +18,12 @@ from pipeline.backbone import Normalise
 from pipeline.config import TrainConfig
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
+from pipeline.teacher.description import W_FEATURE
 from pipeline.train.augment import ViewParameters, draw_views, make_views
 from pipeline.train.methods import Batch
 from shards.errors import UserError
 from shards.reader import ShardReader
 from shards.schema import FeatureBlock
-
-W = "w"
 
 
 @dataclass(frozen=True)
@@ -45,22 +44,24 @@ class TrainingShards:
         """Features of the synthetic samples `rows` [n], end to end, [n, Σ C_l] float16."""
         if self.features == "all":
             return self.synthetic.gather("features", rows)
-        stored = self.synthetic.gather("features", rows)
-        latents = self.synthetic.gather("w", rows) if W in self.features else None
-        parts = []
-        for block in self._selected():
-            if block.name == W and block.offset < 0:
-                assert latents is not None
-                parts.append(latents)
-            else:
-                parts.append(stored[:, block.offset : block.offset + block.num_channels])
+        selected = self._selected()
+        columns = {
+            column: self.synthetic.gather(column, rows)
+            for column in {_column(block) for block in selected}
+        }
+        parts = [
+            columns[_column(block)][:, max(block.offset, 0) :][:, : block.num_channels]
+            for block in selected
+        ]
         return np.concatenate(parts, 1)
 
     def _selected(self) -> list[FeatureBlock]:
         schema = self.synthetic.schema
         if self.features == "all":
             return list(schema.features)
-        known = {W: FeatureBlock(W, schema.column(W).shape[0], -1)}  # a column of its own
+        known = {
+            W_FEATURE: FeatureBlock(W_FEATURE, schema.column(W_FEATURE).shape[0], -1)
+        }  # a column of its own
         known |= {block.name: block for block in schema.features}
         if len(set(self.features)) < len(self.features):
             raise UserError("train.features: a name is there twice")
@@ -70,6 +71,11 @@ class TrainingShards:
                     f"train.features: the pool has no {name!r}; it has {', '.join(known)}"
                 )
         return [known[name] for name in self.features]
+
+
+def _column(block: FeatureBlock) -> str:
+    """Where a selected feature lies: `w` has a column of its own."""
+    return W_FEATURE if block.offset < 0 else "features"
 
 
 class BatchStream:
