@@ -17,14 +17,10 @@ import pytest
 from pipeline.teacher.importing import import_teacher
 from pipeline.teacher.inspection import inspect_latents
 from tests.nvlabs_pickle import read_network
-from tests.official_files import (
-    REFERRED,
-    OfficialSpec,
-    State,
-    read_tensorflow_state,
-    write_pytorch_pickle,
-    write_tensorflow_pickle,
-)
+from tests.official_files.pickling import REFERRED
+from tests.official_files.pytorch import write_pytorch_pickle
+from tests.official_files.specification import OfficialSpec, State
+from tests.official_files.tensorflow import read_tensorflow_state, write_tensorflow_pickle
 from tests.reference_networks import Skips, reference_outputs
 
 Arrays = dict[str, np.ndarray]

@@ -1,0 +1,87 @@
+"""Rendering in half precision: close to float32, repeatable, another pool, finite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.generate.plan import make_recipe
+from pipeline.generate.render import DTYPES, render_batch
+from pipeline.teacher.stylegan2 import Generator
+from shards.errors import UserError
+from tests.tiny_teachers import CONFIG, TEACHERS, describe, fake_info, pool_key, render, stylegan2
+
+
+def half_generator(**changes: Any) -> Generator:
+    return stylegan2(num_half_blocks=2, conv_clamp=256.0, **changes)
+
+
+@pytest.mark.parametrize(("precision", "unit"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
+@pytest.mark.parametrize("skips", ["skip", "resnet"])
+def test_render_batch_in_half_precision_is_close_to_float32(
+    precision: str, unit: float, skips: str
+) -> None:
+    """`unit` is the rounding of one operation. About twenty of them follow each other in the two
+    half blocks (scale, filter, convolve, demodulate, noise, bias), errors add like random numbers:
+    √20 on average, and 6 of those at the far end of all values.
+    """
+    generator = half_generator(skips=skips)
+    recipe = make_recipe(CONFIG, fake_info(generator))
+    recipe = replace(recipe, features=("synthesis.b4", "synthesis.b16"))
+    exact = render_batch(generator, recipe, np.arange(6))
+    generator.set_precision(DTYPES[precision])
+    found = render_batch(generator, recipe, np.arange(6))
+    low, high = slice(0, 12), slice(12, 20)
+    np.testing.assert_array_equal(found["w"], exact["w"])
+    np.testing.assert_array_equal(found["features"][:, low], exact["features"][:, low])
+    tolerance = 6 * 20**0.5 * unit
+    wanted = exact["features"][:, high].astype(np.float32)
+    difference = np.abs(found["features"][:, high].astype(np.float32) - wanted).max()
+    assert 0 < difference <= tolerance * np.abs(wanted).max()
+    grey_levels = np.abs(found["image"].astype(int) - exact["image"].astype(int)).max()
+    assert grey_levels <= 1 + tolerance * 127.5 * 4  # pixels reach 4 in absolute value
+
+    generator.set_precision(torch.float32)
+    again = render_batch(generator, recipe, np.arange(6))
+    for column in exact:
+        np.testing.assert_array_equal(again[column], exact[column])
+
+
+def test_render_shard_in_half_precision_is_repeatable_and_another_pool(tmp_path: Path) -> None:
+    generator = half_generator()
+    generator.set_precision(torch.bfloat16)
+    plan, _ = render(generator, tmp_path / "first", precision="bfloat16")
+    other, _ = render(generator, tmp_path / "second", shards=[1], precision="bfloat16")
+    path = "shard-000001.tar"
+    assert (plan.folder / path).read_bytes() == (other.folder / path).read_bytes()
+    assert plan.recipe.key != pool_key(describe(generator, tmp_path / "third"))
+
+
+def test_set_precision_of_a_teacher_made_for_float32_is_refused() -> None:
+    for name in ("dcgan", "own", "residual"):
+        generator = TEACHERS[name]()
+        generator.set_precision(torch.float32)
+        for dtype in (torch.float16, torch.bfloat16):
+            with pytest.raises(UserError, match=r"generate\.precision"):
+                generator.set_precision(dtype)
+
+
+def test_render_batch_clamp_keeps_float16_finite(tmp_path: Path) -> None:
+    """A layer beyond float16's 65504: infinite without the clamp, at the clamp with it."""
+    clamped, free = half_generator(), stylegan2(num_half_blocks=2)
+    for generator in (clamped, free):
+        bias = generator.get_submodule("synthesis.b16.conv1").bias
+        assert isinstance(bias, torch.Tensor)
+        bias.fill_(1e6)
+        generator.set_precision(torch.float16)
+    config = CONFIG.model_copy(update={"features": ("synthesis.b16",), "precision": "float16"})
+    recipe = make_recipe(config, describe(clamped, tmp_path))
+    batch = render_batch(clamped, recipe, np.arange(4))
+    np.testing.assert_array_equal(batch["features"], np.full((4, 8), 256, np.float16))
+    with pytest.raises(ValueError, match="not finite in float16"):
+        render_batch(free, recipe, np.arange(4))

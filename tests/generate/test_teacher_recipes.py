@@ -1,0 +1,76 @@
+"""Planning for teachers of every kind: what is refused, and what makes it another pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import GenerateConfig
+from pipeline.generate.plan import make_plan, make_recipe
+from shards.errors import UserError
+from tests.tiny_shards import teacher_info
+from tests.tiny_teachers import CONFIG, TEACHERS, describe, own_module, pool_key, stylegan2
+
+
+def test_make_plan_feature_named_twice_is_refused(tmp_path: Path) -> None:
+    info = teacher_info()
+    with pytest.raises((UserError, ValueError), match=r"twice|duplicate|unique|more than once"):
+        make_plan(GenerateConfig(features=("synthesis.b8", "w", "synthesis.b8")), info, tmp_path)
+
+
+def test_make_recipe_truncation_of_a_teacher_without_a_mapping_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"truncation_psi": 0.7})
+    for name in ("dcgan", "own"):
+        info = describe(TEACHERS[name](), tmp_path / name)
+        with pytest.raises(UserError, match=r"generate\.truncation_psi") as raised:
+            make_recipe(config, info)
+        assert info.generator.family in str(raised.value)
+    assert make_recipe(config, describe(stylegan2(), tmp_path / "s")).truncation_psi == 0.7
+
+
+def test_make_recipe_half_precision_of_a_teacher_without_it_is_refused(tmp_path: Path) -> None:
+    """At planning, before anything is written or a cluster is asked for workers."""
+    for name in ("dcgan", "own", "residual"):
+        info = describe(TEACHERS[name](), tmp_path / name)
+        for precision in ("float16", "bfloat16"):
+            with pytest.raises(UserError, match=r"generate\.precision"):
+                make_recipe(CONFIG.model_copy(update={"precision": precision}), info)
+
+
+def test_make_recipe_key_changes_with_features_precision_and_cutoff(tmp_path: Path) -> None:
+    info = describe(stylegan2(num_half_blocks=2), tmp_path)
+    keys = [
+        pool_key(info),
+        pool_key(info, features=("synthesis.b8",)),
+        pool_key(info, features=("synthesis.b8", "w")),
+        pool_key(info, features=("w", "synthesis.b8")),
+        pool_key(info, precision="float16"),
+        pool_key(info, precision="bfloat16"),
+        pool_key(info, truncation_psi=0.7),
+        pool_key(info, truncation_psi=0.7, truncation_cutoff=2),
+        pool_key(info, truncation_psi=0.7, truncation_cutoff=3),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert pool_key(info, features=info.blocks) == pool_key(info), "the same pool by another name"
+
+
+def test_make_recipe_key_changes_with_the_source_of_ones_own_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = describe(own_module(), tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = tmp_path / "code_of_a_teacher.py"
+    code.write_text("def build(): ...\n")
+    first = pool_key(info, "code_of_a_teacher:build")
+    assert pool_key(info, "code_of_a_teacher:build") == first
+    code.write_text("def build(): return 3\n")
+    assert pool_key(info, "code_of_a_teacher:build") != first
+    code.write_text("def build(): ...\n")
+    assert pool_key(info, "code_of_a_teacher:build") == first
+
+
+@pytest.mark.parametrize("factory", ["nowhere:build", "os.nowhere:build", "sys:build"])
+def test_make_recipe_code_that_is_not_there_is_named(factory: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"teacher.factory={factory}.*PYTHONPATH"):
+        pool_key(describe(own_module(), tmp_path), factory)
