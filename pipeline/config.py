@@ -12,6 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shards.cache import Cache
+from shards.errors import UserError
+from shards.storage import Folder, check_location
+
 Positive = Annotated[int, Field(gt=0, le=10**12)]
 NonNegative = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -19,7 +23,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+ImageCodec = Literal["npy", "png", "webp", "jpg"]
 Rgb = tuple[Finite, Finite, Finite]
+
+
+def _check_store(location: str) -> str:
+    try:
+        return check_location(location)
+    except UserError as error:
+        raise ValueError(str(error)) from None
 
 
 class _Section(BaseModel):
@@ -29,8 +41,12 @@ class _Section(BaseModel):
 class PathsConfig(_Section):
     """Where files go. Not part of any fingerprint."""
 
-    store: UserPath = Path("store")
-    """Content-addressed shards, shared by every run."""
+    store: Annotated[str, AfterValidator(_check_store)] = "store"
+    """Content-addressed shards, shared by every run: a folder, `s3://bucket/…` or `gs://bucket/…`."""
+    cache: UserPath = Path("~/.cache/squeeze-and-span").expanduser()
+    """Local copies of a remote store's shards."""
+    cache_gb: PositiveFloat = 50.0
+    """Room for them, in GB of 10⁹ bytes; the least recently used go first."""
     runs: UserPath = Path("runs")
     """One folder per run: teacher, student, results, report."""
 
@@ -65,6 +81,10 @@ class RealConfig(_Section):
     """Side of the square images in pixels, a power of two from 8."""
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Images in one tar."""
+    image_codec: ImageCodec = "npy"
+    """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 90
+    """Of `webp` and `jpg`."""
 
     @model_validator(mode="after")
     def _check(self) -> RealConfig:
@@ -188,6 +208,12 @@ class GenerateConfig(_Section):
     """Samples in one tar."""
     render_batch: Positive = 100
     """Samples per forward pass; batches never straddle shards."""
+    image_codec: ImageCodec = "npy"
+    """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 90
+    """Of `webp` and `jpg`."""
+    feature_dtype: Literal["float16", "float32"] = "float16"
+    """Type of the stored features."""
 
 
 class StudentConfig(_Section):
@@ -275,6 +301,8 @@ class TrainConfig(_Section):
     """Backbone and projector."""
     augment: AugmentConfig = AugmentConfig()
     """Random views of both domains."""
+    shuffle_samples: Positive = 262_144
+    """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
     checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
     """Seconds between checkpoints. Not in the fingerprint."""
 
@@ -360,6 +388,16 @@ class Config(_Section):
         if teacher.get("recipe") != "auto" or resolution < 1:
             return data
         return {**data, "teacher": {**auto_recipe(resolution), **teacher}}
+
+    @property
+    def store(self) -> Folder:
+        """Root of the store."""
+        return Folder.at(self.paths.store)
+
+    @property
+    def cache(self) -> Cache:
+        """Local copies of a remote store's shards."""
+        return Cache(self.paths.cache, int(self.paths.cache_gb * 1e9))
 
     @property
     def run_dir(self) -> Path:

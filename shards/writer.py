@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 
 os.environ.setdefault("WDS_SECURE", "1")  # before the import: no `pipe:` URLs, no pickled members
 import webdataset
 
-from shards.atomic import atomic_path
-from shards.manifest import ShardInfo
-from shards.schema import Schema
+from shards.codecs import encode_image
+from shards.manifest import ShardInfo, now
+from shards.schema import MAX_SAMPLE_BLOCKS, TAR_BLOCK_BYTES, Schema, padded_bytes
+from shards.storage import Folder
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -24,35 +26,96 @@ def shard_name(shard_index: int) -> str:
     return f"shard-{shard_index:06d}.tar"
 
 
-def write_shard(
-    path: Path, schema: Schema, start_index: int, batches: Iterable[Arrays]
-) -> ShardInfo:
-    """Write samples `start_index`, `start_index + 1`, … to `path` and return what the manifest says
-    of it.
+class ShardWriter:
+    """The tar that is being written; `writing_shard` makes one."""
 
-    Args:
-        path: complete or absent, never partial.
-        schema: columns; every batch must have exactly these.
-        start_index: index of the first sample.
-        batches: arrays [n, *column.shape] of the column's dtype, one per column, n free to vary.
+    def __init__(self, name: str, schema: Schema, start_index: int, file: BinaryIO) -> None:
+        self._name = name
+        self._schema = schema
+        self._start = self._next = start_index
+        self._file = _Hashed(file)
+        self._blocks: list[int] = []
+        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0, user="", group="")
 
-    Raises:
-        ValueError: if an array's shape or dtype is not its column's.
+    def write(self, batch: Arrays) -> None:
+        """Add samples: arrays [n, *column.shape] of the column's dtype, n free to vary.
+
+        Raises:
+            ValueError: if an array's shape or dtype is not its column's, or a sample is too large.
+        """
+        for members in _encode(batch, self._schema):
+            self._tar.write({"__key__": f"{self._next:09d}", **members})
+            self._next += 1
+            blocks = sum(map(padded_bytes, map(len, members.values()))) // TAR_BLOCK_BYTES
+            if blocks > MAX_SAMPLE_BLOCKS:
+                raise ValueError(f"a sample takes more than {MAX_SAMPLE_BLOCKS} tar blocks")
+            self._blocks.append(blocks)
+
+    def finish(self) -> ShardInfo:
+        """End the tar; returns what the manifest says of it."""
+        self._tar.close()
+        sizes = None if self._schema.is_fixed else np.array(self._blocks, dtype="<u2").tobytes()
+        return ShardInfo(
+            self._name,
+            self._start,
+            self._next - self._start,
+            self._file.num_bytes,
+            self._file.digest,
+            sizes,
+            now(),
+        )
+
+
+class _Hashed:
+    """A file that knows size and SHA-256 of what went through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.num_bytes = 0
+
+    def write(self, content: bytes) -> int:
+        self._hash.update(content)
+        self.num_bytes += len(content)
+        return self._file.write(content)
+
+    def close(self) -> None:
+        self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+class PendingShard:
+    """What `writing_shard` yields: `writer` to write with; `info` once the block has ended well."""
+
+    writer: ShardWriter
+    info: ShardInfo
+
+
+@contextmanager
+def writing_shard(
+    folder: Folder, name: str, schema: Schema, start_index: int
+) -> Iterator[PendingShard]:
+    """Write samples `start_index`, `start_index + 1`, … to the shard `name` of `folder`, which is
+    complete there when the block has ended well, and untouched if not.
     """
-    index = start_index
-    with atomic_path(path) as temporary:
-        with (
-            temporary.open("wb") as file,
-            webdataset.TarWriter(file, encoder=False, mtime=0, user="", group="") as tar,
-        ):
-            for batch in batches:
-                for members in _encode(batch, schema):
-                    tar.write({"__key__": f"{index:09d}", **members})
-                    index += 1
-        with temporary.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        num_bytes = temporary.stat().st_size
-    return ShardInfo(path.name, start_index, index - start_index, num_bytes, digest)
+    pending = PendingShard()
+    with folder.writing(name) as path, path.open("wb", buffering=1 << 20) as file:
+        pending.writer = ShardWriter(name, schema, start_index, file)
+        yield pending
+        pending.info = pending.writer.finish()
+
+
+def write_shard(
+    folder: Folder, name: str, schema: Schema, start_index: int, batches: Iterable[Arrays]
+) -> ShardInfo:
+    """Write all of `batches` to one shard, as `writing_shard` and `ShardWriter.write` do."""
+    with writing_shard(folder, name, schema, start_index) as pending:
+        for batch in batches:
+            pending.writer.write(batch)
+    return pending.info
 
 
 def _encode(batch: Arrays, schema: Schema) -> Iterable[dict[str, bytes]]:
@@ -68,6 +131,13 @@ def _encode(batch: Arrays, schema: Schema) -> Iterable[dict[str, bytes]]:
             raise ValueError(
                 f"{column.name}: {array.dtype}{array.shape[1:]} is not {column.dtype}{column.shape}"
             )
-    members = [(column.member_name, column.header, batch[column.name]) for column in schema.columns]
+    parts: list[tuple[str, Any]] = []
+    for column in schema.columns:
+        array = batch[column.name]
+        if column.is_encoded:
+            parts.append((column.member_name, [encode_image(image, column) for image in array]))
+        else:
+            header = column.header
+            parts.append((column.member_name, [header + row.tobytes() for row in array]))
     for row in range(counts.pop()):
-        yield {name: header + array[row].tobytes() for name, header, array in members}
+        yield {name: contents[row] for name, contents in parts}

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,11 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
 from shards.errors import NotApplicable, UserError
 from shards.reader import ShardReader
-from shards.verify import open_verified
+from shards.verify import verified
 
 RESULTS_FILE = "results.json"
 NEIGHBOURS_FILE = "neighbours.json"
@@ -89,9 +89,7 @@ def _recipe(config: Config) -> Recipe:
 
 
 def _reader(config: Config, split: str) -> ShardReader:
-    real = require_record(config.run_dir / "real", "real", config.real)
-    remedy = "delete it and run `make real` again"
-    return open_verified(Path(real.outputs["folder"]) / split, remedy=remedy)
+    return verified(real_shards(config, split).open())
 
 
 def _representations(config: Config) -> Iterator[Any]:
@@ -124,13 +122,7 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     from pipeline.eval.extract import extract
     from pipeline.eval.knn import nearest
 
-    pool = require_record(config.run_dir / "generate", "generate", config.generate)
-    size = min(pool.outputs["num_samples"], _MAX_SYNTHETIC)
-    reader = open_verified(
-        Path(pool.outputs["folder"]),
-        remedy="delete it and run `make generate` again",
-        num_samples=size,
-    )
+    reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
     backbone = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
     synthetic = extract(backbone, reader, config.train, choose_device(config.ray.device))
     queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)

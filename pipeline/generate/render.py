@@ -1,15 +1,17 @@
-"""One shard spec -> one shard: draws latents and noise, runs the generator, pools, writes the tar.
+"""One shard spec -> one shard of the images, and of every set of features that lacks it: draws
+latents and noise, runs the generator, pools, writes the tars.
 
 Knows no Ray: `stage.py` calls `render_shard` in Ray tasks or in this process, with the same bytes
-as result.
+as result. A thread writes while the next batch is rendered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,44 +24,91 @@ from pipeline.teacher.features import captured, pool_features, select
 from pipeline.teacher.interface import Noise, NoiseMode, TeacherGenerator
 from shards.manifest import ShardInfo
 from shards.schema import Schema, encode_meta
-from shards.writer import shard_name, write_shard
+from shards.storage import Folder
+from shards.writer import shard_name, writing_shard
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Torch's names of the recipe's precisions."""
+_MAX_PENDING = 2  # batches that wait to be written
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RenderedShard:
+    """What `render_shard` wrote: one manifest row for each set, and where the time went."""
+
+    index: int
+    shards: dict[str, ShardInfo]
+    seconds: float
+    waiting_s: float
+    """Of these, spent waiting for the writer."""
 
 
 def render_shard(
-    generator: TeacherGenerator, recipe: PoolRecipe, schema: Schema, folder: Path, shard_index: int
-) -> ShardInfo:
-    """Render samples `shard_index * n` … and write them to `folder`.
+    generator: TeacherGenerator,
+    recipe: PoolRecipe,
+    folder: Folder,
+    schemas: Mapping[str, Schema],
+    shard_index: int,
+) -> RenderedShard:
+    """Render samples `shard_index * n` … and write the sets `schemas` (name -> columns) of them to
+    the pool in `folder`.
 
     Raises:
-        ValueError: if a feature is not finite in float16.
+        ValueError: if a feature is not finite in its type.
     """
-    if recipe.features != tuple(block.name for block in schema.features):
-        raise ValueError("the schema's features are not the recipe's")
     start = shard_index * recipe.samples_per_shard
     stop = start + recipe.samples_per_shard
-    batches = (
-        render_batch(generator, recipe, np.arange(first, min(first + recipe.render_batch, stop)))
-        for first in range(start, stop, recipe.render_batch)
-    )
-    with _repeatable_arithmetic():
-        return write_shard(folder / shard_name(shard_index), schema, start, batches)
+    began_at, waiting_s = time.perf_counter(), 0.0
+    with (
+        _repeatable_arithmetic(),
+        ExitStack() as stack,
+        ThreadPoolExecutor(1, "writer") as writer,  # ended first: no write outlives its file
+    ):
+        name = shard_name(shard_index)
+        pending = {
+            set_name: stack.enter_context(writing_shard(folder / set_name, name, schema, start))
+            for set_name, schema in schemas.items()
+        }
+
+        def write(rendered: dict[str, Columns]) -> None:
+            for set_name, columns in rendered.items():
+                pending[set_name].writer.write(columns)
+
+        def wait_for(writes: list[Future[None]]) -> None:
+            nonlocal waiting_s
+            since = time.perf_counter()
+            for future in writes:
+                future.result()
+            waiting_s += time.perf_counter() - since
+
+        writes: list[Future[None]] = []
+        for first in range(start, stop, recipe.render_batch):
+            indices = np.arange(first, min(first + recipe.render_batch, stop))
+            rendered = render_batch(generator, recipe, schemas, indices)
+            wait_for(writes[:-_MAX_PENDING])
+            writes = [*writes[-_MAX_PENDING:], writer.submit(write, rendered)]
+        wait_for(writes)
+    infos = {set_name: shard.info for set_name, shard in pending.items()}
+    return RenderedShard(shard_index, infos, time.perf_counter() - began_at, waiting_s)
 
 
 @torch.inference_mode()
 def render_batch(
-    generator: TeacherGenerator, recipe: PoolRecipe, indices: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Columns of the samples `indices` [n]: image uint8 [n, 3, R, R], features and w float16,
-    meta.
+    generator: TeacherGenerator,
+    recipe: PoolRecipe,
+    schemas: Mapping[str, Schema],
+    indices: np.ndarray,
+) -> dict[str, Columns]:
+    """Columns of the samples `indices` [n] for every set of `schemas`: image uint8 [n, 3, R, R], w
+    float16 and meta, or features.
     """
     device = next(generator.parameters()).device
     inputs = draw_inputs(generator, recipe, indices)
     noise, labels = inputs.noise, inputs.one_hot(generator.arch.num_classes)
-    modules = [name for name in recipe.features if name != W_FEATURE]
-    with captured(generator.feature_root, modules) as found:
+    names = {block.name for schema in schemas.values() for block in schema.features}
+    with captured(generator.feature_root, sorted(names - {W_FEATURE})) as found:
         output = generator(
             inputs.z.to(device),
             noise if isinstance(noise, str) else [map_.to(device) for map_ in noise],
@@ -67,25 +116,44 @@ def render_batch(
             truncation_psi=recipe.truncation_psi,
             truncation_cutoff=recipe.truncation_cutoff,
         )
-    features = pool_features(select(found, output.ws, recipe.features)).half()
-    if not features.isfinite().all():
-        raise ValueError(
-            f"features of samples {indices[0]}-{indices[-1]} are not finite in float16"
-        )
-    image = (output.image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    if image.shape[1] == 1:  # shards hold RGB
-        image = image.expand(-1, 3, -1, -1)
+
+    def columns(schema: Schema) -> Columns:
+        if not schema.features:
+            meta = _describe_samples(recipe, inputs, indices)
+            return {"image": _to_pixels(output.image), "w": _half(output.ws[:, 0]), "meta": meta}
+        wanted = [block.name for block in schema.features]
+        pooled = pool_features(select(found, output.ws, wanted)).cpu().numpy()
+        features = pooled.astype(schema.column("features").dtype)
+        if not np.isfinite(features).all():
+            raise ValueError(
+                f"features of samples {indices[0]}-{indices[-1]} are not finite in {features.dtype}"
+            )
+        return {"features": features}
+
+    with np.errstate(over="ignore"):  # an overflow is reported above
+        return {name: columns(schema) for name, schema in schemas.items()}
+
+
+def _to_pixels(image: Tensor) -> np.ndarray:
+    pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    if pixels.shape[1] == 1:  # shards hold RGB
+        pixels = pixels.expand(-1, 3, -1, -1)
+    result: np.ndarray = pixels.cpu().numpy()
+    return result
+
+
+def _half(values: Tensor) -> np.ndarray:
+    result: np.ndarray = values.half().cpu().numpy()
+    return result
+
+
+def _describe_samples(recipe: PoolRecipe, inputs: Inputs, indices: np.ndarray) -> np.ndarray:
     classes = inputs.classes
-    return {
-        "image": image.cpu().numpy(),
-        "features": features.cpu().numpy(),
-        "w": output.ws[:, 0].half().cpu().numpy(),
-        "meta": encode_meta(
-            {"index": int(index), "seed": recipe.seed}
-            | ({} if classes is None else {"label": int(classes[row])})
-            for row, index in enumerate(indices)
-        ),
-    }
+    return encode_meta(
+        {"index": int(index), "seed": recipe.seed}
+        | ({} if classes is None else {"label": int(classes[row])})
+        for row, index in enumerate(indices)
+    )
 
 
 @dataclass(frozen=True)

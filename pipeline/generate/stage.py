@@ -1,41 +1,57 @@
 """`python -m pipeline generate CONFIG`: renders the shards that the pool lacks, on Ray.
 
-The driver keeps a bounded number of shards in flight, reads every result and is the only writer of
-the manifest. Ray retries a shard whose worker died or whose write failed; any other failure stops
-the run, naming the shard.
+The driver keeps a bounded number of shards in flight, reads every result and writes the manifest.
+Ray retries a shard whose worker died or whose write failed; any other failure stops the run, naming
+the shard. Several runs may work on one pool: `claims.py` keeps them out of each other's way.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from pipeline import cluster
-from pipeline.config import Config
-from pipeline.generate.plan import Plan, make_plan, write_recipe
+from pipeline.config import Config, RayConfig
+from pipeline.generate.claims import Claims
+from pipeline.generate.plan import (
+    TEACHER_POOLS,
+    Origin,
+    Plan,
+    PoolRecipe,
+    make_plan,
+    write_origin,
+)
+from pipeline.generate.work import Work
 from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
 from shards.atomic import remove_stale
 from shards.errors import UserError
-from shards.manifest import Manifest, ShardInfo, write_manifest
-from shards.reader import ShardReader
+from shards.pool import PoolReader
+from shards.schema import Schema
+from shards.storage import Folder
 
-_MANIFEST_INTERVAL_S = 2.0
+if TYPE_CHECKING:
+    from pipeline.generate.render import RenderedShard
+
 _MAX_RETRIES = 4
+_POLL_S = 1.0
+_STALE_S = 3600.0
+REMEDY = "run `make generate` again"
 
 
 def find(config: Config) -> Record | None:
     """Record of this request if the pool has all of its shards."""
-    info, plan = _plan(config)
     record = read_record(config.run_dir / "generate")
+    info, plan = _plan(config)
     if (
         record is None
         or plan.missing
@@ -48,41 +64,100 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Render what is missing and leave the manifest and this run's record."""
     info, plan = _plan(config)
-    started_at = time.time()
-    shards = dict(plan.existing)
-    write_recipe(plan)
-    with progress_bar("samples") as bar:
-        per_shard = plan.recipe.samples_per_shard
-        total = (len(shards) + len(plan.missing)) * per_shard
-        task = bar.add_task("generate", total=total, completed=len(shards) * per_shard, note="")
-        written_at = time.monotonic()
-        try:
-            for index, shard in _render(config, plan):
-                shards[index] = shard
-                bar.advance(task, shard.num_samples)
-                if time.monotonic() - written_at > _MANIFEST_INTERVAL_S:
-                    write_manifest(plan.folder, Manifest(plan.schema, tuple(shards.values())))
-                    written_at = time.monotonic()
-        finally:
-            write_manifest(plan.folder, Manifest(plan.schema, tuple(shards.values())))
-    remove_stale(plan.folder, started_at)
-    reader = ShardReader(
-        plan.folder, remedy="run `make generate` again", num_samples=config.generate.num_samples
+    teacher = Teacher(config.teacher_folder, config.teacher.factory)
+    write_origin(plan.folder, teacher.origin_of(plan.recipe))
+    waiting_share = fill(plan, teacher, config.ray)
+    remove_leftovers(plan)
+    num_samples = config.generate.num_samples
+    pool = PoolReader(
+        plan.folder, plan.feature_sets, remedy=REMEDY, num_samples=num_samples, cache=config.cache
     )
     outputs = {
-        "folder": str(plan.folder),
+        "folder": f"{config.paths.store}/{TEACHER_POOLS}/{plan.recipe.key}",
         "key": plan.recipe.key,
-        "num_samples": config.generate.num_samples,
+        "num_samples": num_samples,
+        "features": list(plan.features),
+        "feature_sets": plan.feature_sets,
         "resolution": info.generator.resolution,
-        "digest": reader.digest,
+        "digest": pool.digest,
         "teacher": str(config.teacher_folder),
+        "waiting_for_writer": waiting_share,
     }
     write_record(config.run_dir / "generate", _recipe(config, info, plan), outputs)
 
 
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    return f"{record.outputs['folder']}, {record.outputs['num_samples']:,} samples"
+    share = record.outputs["waiting_for_writer"]
+    waited = "" if share is None else f", {100 * share:.1f} % of the time waiting for the writer"
+    return f"{record.outputs['folder']}, {record.outputs['num_samples']:,} samples{waited}"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Where the generator comes from: its folder, and the code of a module of one's own."""
+
+    folder: Path
+    factory: str | None
+
+    def origin_of(self, recipe: PoolRecipe) -> Origin:
+        """`recipe.json` of a pool that this teacher renders."""
+        return Origin(recipe, str(self.folder.absolute()), self.factory)
+
+
+def fill(
+    plan: Plan,
+    teacher: Teacher,
+    ray_config: RayConfig,
+    missing: dict[int, tuple[str, ...]] | None = None,
+) -> float | None:
+    """Render what the pool lacks, beside other runs that do the same; returns when all of it is in
+    the manifest.
+
+    Args:
+        plan: the request.
+        teacher: of the plan's recipe.
+        ray_config: where to render.
+        missing: shard index -> sets, a part of the plan's missing ones; all of them by default.
+
+    Returns:
+        Share of the rendering time spent waiting for the writer; None if nothing was rendered.
+    """
+    missing = plan.missing if missing is None else missing
+    if not missing:
+        return None
+    per_shard = plan.recipe.samples_per_shard
+    total = max(plan.num_shards, len(missing))
+    seconds = waiting_s = 0.0
+    with Claims(plan.folder) as claims, progress_bar("samples") as bar:
+        work = Work(plan, claims, missing)
+        done = total - len(work)
+        task = bar.add_task(
+            "generate", total=total * per_shard, completed=done * per_shard, note=""
+        )
+
+        def watch(in_hand: int) -> None:
+            is_idle = len(work) > 0 and not in_hand
+            completed = (total - len(work) - in_hand) * per_shard
+            note = "waiting for another run on this pool" if is_idle else ""
+            bar.update(task, completed=completed, note=note)
+
+        try:
+            render = _render_here if ray_config.render_workers == 0 else _render_on_ray
+            for rendered in render(plan, teacher, ray_config, work, watch):
+                work.finish(rendered.index, rendered.shards)
+                seconds += rendered.seconds
+                waiting_s += rendered.waiting_s
+        finally:
+            work.flush()
+    return waiting_s / seconds if seconds else None
+
+
+def remove_leftovers(plan: Plan) -> None:
+    """Delete temporary files that killed runs left in a local pool long enough ago."""
+    if plan.folder.is_local:
+        for shards in plan.sets:
+            remove_stale(plan.folder.path / shards.name, time.time() - _STALE_S)
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
@@ -101,7 +176,7 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
                f"{config.teacher_folder} is one's own module; name its code as "
                "teacher.factory=package.module:callable")
         )  # fmt: skip
-    return info, make_plan(config.generate, info, config.paths.store, factory)
+    return info, make_plan(config.generate, info, config.store, factory)
 
 
 def _recipe(config: Config, info: TeacherInfo, plan: Plan) -> Recipe:
@@ -112,73 +187,82 @@ def _recipe(config: Config, info: TeacherInfo, plan: Plan) -> Recipe:
     )
 
 
-def _render(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
-    """Render the missing shards in any order; yields (shard index, its manifest row)."""
-    if not plan.missing:
-        return
-    if config.ray.render_workers == 0:
-        yield from _render_here(config, plan)
-    else:
-        yield from _render_on_ray(config, plan)
+Watch = Callable[[int], None]
 
 
-def _render_here(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
+def _render_here(
+    plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
+) -> Iterator[RenderedShard]:
     from pipeline.device import choose_device
     from pipeline.generate.render import DTYPES, render_shard
     from pipeline.teacher.checkpoint import load_generator
 
-    generator = load_generator(config.teacher_folder, config.teacher.factory)
-    generator.to(choose_device(config.ray.device))
+    generator = load_generator(teacher.folder, teacher.factory)
+    generator.to(choose_device(ray_config.device))
     generator.set_precision(DTYPES[plan.recipe.precision])
-    for index in plan.missing:
-        yield index, render_shard(generator, plan.recipe, plan.schema, plan.folder, index)
+    while len(work):
+        item = work.next()
+        watch(int(item is not None))
+        if item is None:
+            time.sleep(_POLL_S)
+            continue
+        index, names = item
+        schemas = _schemas(plan, names)
+        yield render_shard(generator, plan.recipe, plan.folder, schemas, index)
+    watch(0)
 
 
-def _render_on_ray(config: Config, plan: Plan) -> Iterator[tuple[int, ShardInfo]]:
-    cluster.connect(config.ray)
+def _render_on_ray(
+    plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
+) -> Iterator[RenderedShard]:
+    cluster.connect(ray_config)
     import ray
     from safetensors.numpy import load_file
 
-    weights = ray.put(load_file(config.teacher_folder / GENERATOR_FILE))
+    weights = ray.put(load_file(teacher.folder / GENERATOR_FILE))
     task = ray.remote(_render_task).options(
         num_cpus=1,
-        num_gpus=config.ray.gpus_per_worker,
+        num_gpus=ray_config.gpus_per_worker,
         max_retries=_MAX_RETRIES,
         retry_exceptions=[OSError],
     )
-    folder = plan.folder.resolve()
-    waiting = iter(plan.missing)
     in_flight: dict[Any, int] = {}
-
-    def submit() -> None:
-        for index in waiting:
-            reference = task.remote(
-                [weights], plan, str(folder), index, config.ray.device, config.teacher.factory
-            )
-            in_flight[reference] = index
-            return
-
     try:
-        for _ in range(2 * config.ray.render_workers):
-            submit()
-        while in_flight:
-            finished, _ = ray.wait(list(in_flight), num_returns=1, timeout=1)  # lets signals in
-            if not finished:
+        while len(work) or in_flight:
+            while len(in_flight) < 2 * ray_config.render_workers and (item := work.next()):
+                index, names = item
+                reference = task.remote(
+                    [weights],
+                    plan.recipe,
+                    plan.folder,
+                    _schemas(plan, names),
+                    index,
+                    ray_config.device,
+                    teacher.factory,
+                )
+                in_flight[reference] = index
+            watch(len(in_flight))
+            if not in_flight:
+                time.sleep(_POLL_S)
                 continue
-            (done,) = finished
-            index = in_flight.pop(done)
-            yield index, _result(done, plan, index)
-            submit()
+            finished, _ = ray.wait(list(in_flight), num_returns=1, timeout=1)  # lets signals in
+            for reference in finished:
+                yield _result(reference, plan, in_flight.pop(reference))
+                watch(len(in_flight))
     finally:
         for reference in in_flight:
             ray.cancel(reference)
 
 
-def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
+def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:
+    return {shards.name: shards.schema for shards in plan.sets if shards.name in names}
+
+
+def _result(reference: Any, plan: Plan, index: int) -> RenderedShard:
     import ray
 
     try:
-        result: ShardInfo = ray.get(reference)
+        result: RenderedShard = ray.get(reference)
         return result
     except UserError as error:
         raise UserError(str(getattr(error, "cause", error))) from None
@@ -198,17 +282,22 @@ def _result(reference: Any, plan: Plan, index: int) -> ShardInfo:
 
 
 def _render_task(
-    weights: list[Any], plan: Plan, folder: str, index: int, device: str, factory: str | None
-) -> ShardInfo:
+    weights: list[Any],
+    recipe: PoolRecipe,
+    folder: Folder,
+    schemas: Mapping[str, Schema],
+    index: int,
+    device: str,
+    factory: str | None,
+) -> RenderedShard:
     """Runs in a Ray worker; the reference travels in a list so that Ray does not fetch the weights
     every time.
     """
     from pipeline.generate.render import render_shard
 
-    recipe = plan.recipe
     architecture = json.dumps(recipe.architecture)
     generator = _load_generator(weights[0], architecture, device, recipe.precision, factory)
-    return render_shard(generator, recipe, plan.schema, Path(folder), index)
+    return render_shard(generator, recipe, folder, schemas, index)
 
 
 @lru_cache(maxsize=1)

@@ -4,9 +4,10 @@ once per content.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -14,11 +15,14 @@ from pipeline.config import Config
 from pipeline.progress import progress_bar
 from pipeline.real.sources import SPLITS, Source, folder_digest, open_source
 from pipeline.record import Recipe, Record, read_record, write_record
-from shards.manifest import Manifest, ShardInfo, read_manifest, write_manifest
-from shards.reader import ShardReader
-from shards.schema import encode_meta, real_schema
+from pipeline.stores import RealShards, real_shards
+from shards.errors import UserError
+from shards.manifest import Manifest, ShardInfo, write_manifest
+from shards.schema import SCHEMA_VERSION, Schema, encode_meta, real_schema
+from shards.storage import Folder
 
-_REMEDY = "run `make real` again"
+REAL_SHARDS = "real"
+RECIPE_FILE = "recipe.json"
 
 
 def find(config: Config) -> Record | None:
@@ -26,12 +30,12 @@ def find(config: Config) -> Record | None:
     record = read_record(config.run_dir / "real")
     if record is None or record.fingerprint != _recipe(config).fingerprint:
         return None
-    folder = Path(record.outputs["folder"])
     for split in SPLITS:
-        manifest = read_manifest(folder / split)
-        if manifest is None or any(not s.has_right_size(folder / split) for s in manifest.shards):
+        try:
+            reader = real_shards(config, split, record).open()
+        except UserError:
             return None
-        if ShardReader(folder / split, remedy=_REMEDY).digest != record.outputs["digests"][split]:
+        if reader.digest != record.outputs["digests"][split]:
             return None
     return record
 
@@ -39,23 +43,26 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Pack what is missing of both splits into shards."""
     recipe = _recipe(config)
-    folder = config.paths.store / "real" / recipe.fingerprint[:16]
+    place = f"{REAL_SHARDS}/{recipe.fingerprint[:16]}"
+    folder = config.store / place
+    folder.write(RECIPE_FILE, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
+    schema = _schema(config)
     sources = {split: open_source(config.real, split) for split in SPLITS}
     with progress_bar("images") as bar:
         for split, source in sources.items():
             task = bar.add_task(f"real {split}", total=source.num_images, note="")
             shards = []
-            for shard in _pack(source, config, folder / split):
+            for shard in _pack(source, schema, config.real.samples_per_shard, folder / split):
                 shards.append(shard)
                 bar.advance(task, shard.num_samples)
-            write_manifest(
-                folder / split, Manifest(real_schema(config.real.resolution), tuple(shards))
-            )
+            write_manifest(folder / split, Manifest(schema, tuple(shards)))
     outputs = {
-        "folder": str(folder),
+        "folder": f"{config.paths.store}/{place}",
         "num_samples": {split: source.num_images for split, source in sources.items()},
         "class_names": sources["train"].class_names,
-        "digests": {split: ShardReader(folder / split, remedy=_REMEDY).digest for split in SPLITS},
+        "digests": {
+            split: RealShards(folder / split, config.cache).open().digest for split in SPLITS
+        },
     }
     write_record(config.run_dir / "real", recipe, outputs)
 
@@ -69,23 +76,29 @@ def describe(config: Config, record: Record) -> str:
 
 
 def _recipe(config: Config) -> Recipe:
-    inputs = {}
+    inputs = {"schema": str(SCHEMA_VERSION)}
     if config.real.path is not None:
-        inputs = {split: folder_digest(config.real.path, split) for split in SPLITS}
+        inputs |= {split: folder_digest(config.real.path, split) for split in SPLITS}
     return Recipe.of("real", config.real, inputs)
 
 
-def _pack(source: Source, config: Config, folder: Path) -> Iterator[ShardInfo]:
+def _schema(config: Config) -> Schema:
+    real = config.real
+    return real_schema(real.resolution, real.image_codec, real.image_quality)
+
+
+def _pack(
+    source: Source, schema: Schema, samples_per_shard: int, folder: Folder
+) -> Iterator[ShardInfo]:
     from shards.writer import shard_name, write_shard
 
-    schema = real_schema(config.real.resolution)
     start = 0
-    chunks = iter(lambda: list(islice(source.images, config.real.samples_per_shard)), [])
+    chunks = iter(lambda: list(islice(source.images, samples_per_shard)), [])
     for shard_index, samples in enumerate(chunks):
         images, labels = zip(*samples, strict=True)
         meta = encode_meta(
             {"index": start + row, "label": label} for row, label in enumerate(labels)
         )
         batch = {"image": np.stack(images), "label": np.array(labels, dtype=np.int64), "meta": meta}
-        yield write_shard(folder / shard_name(shard_index), schema, start, [batch])
+        yield write_shard(folder, shard_name(shard_index), schema, start, [batch])
         start += len(samples)

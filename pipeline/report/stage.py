@@ -19,6 +19,7 @@ from pipeline.config import Config
 from pipeline.metrics import read_metrics
 from pipeline.progress import console
 from pipeline.record import Recipe, Record, read_record, require_record, write_record
+from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.reader import ShardReader
@@ -140,13 +141,10 @@ def _render(config: Config) -> str:
     records = _records(config)
     rows = _results(config)
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
-    real_folder = Path(records["real"].outputs["folder"])
     readers = {
-        "real": ShardReader(real_folder / "train", remedy="run `make real` again"),
-        "test": ShardReader(real_folder / "test", remedy="run `make real` again"),
-        "synthetic": ShardReader(
-            Path(records["generate"].outputs["folder"]), remedy="run `make generate` again"
-        ),
+        "real": real_shards(config, "train").open(),
+        "test": real_shards(config, "test").open(),
+        "synthetic": pool_shards(config).open().images,
     }
     few_rows = [row for row in rows if row["labels"] != "all"]
     template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.stores import real_shards
 from pipeline.teacher.description import read_teacher_info
 from pipeline.workers import (
     Report,
@@ -27,8 +28,6 @@ from pipeline.workers import (
     run_training,
     workers_ready,
 )
-
-_REMEDY = "delete it and run `make real` again"
 
 
 def find(config: Config) -> Record | None:
@@ -46,12 +45,11 @@ def run(config: Config) -> None:
     if config.teacher.path_length_weight:
         parts["path-length "] = config.teacher.global_batch // 2
     check_share(config.ray, "teacher.global_batch", parts)
-    real = Path(require_record(config.run_dir / "real", "real", config.real).outputs["folder"])
     settings = {
         "config": config.teacher.model_dump_json(),
         "resolution": config.real.resolution,
         "folder": str(folder.resolve()),
-        "real": str((real / "train").resolve()),
+        "real": real_shards(config, "train"),
         "fingerprint": recipe.fingerprint,
         "origin": {
             "kind": "training",
@@ -123,10 +121,10 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
     """One worker: `train_loop.train_teacher` on its own reader."""
     from pipeline.teacher.train import TeacherTrainer
     from pipeline.teacher.train_loop import train_teacher
-    from shards.verify import open_verified
+    from shards.verify import verified
 
     config = TeacherConfig.model_validate_json(settings["config"])
-    reader = open_verified(Path(settings["real"]), remedy=_REMEDY)
+    reader = verified(settings["real"].open())
     train_teacher(
         TeacherTrainer(config, settings["resolution"], device),
         lambda rows: reader.gather("image", rows),

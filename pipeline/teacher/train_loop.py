@@ -76,7 +76,7 @@ def train_teacher(
         trainer.load_state_dict(state)
     is_first = worker_rank() == 0
     keeper = _Keeper(trainer, gather, num_real, folder, fingerprint, origin) if is_first else None
-    order, part = Order(num_real, config.seed, "teacher"), worker_part(config.global_batch)
+    order, part = Order([num_real], config.seed, "teacher"), worker_part(config.global_batch)
     with deferred_interrupts() as is_interrupted:
         while trainer.images_seen < config.num_images:
             rows = order.indices(trainer.images_seen, config.global_batch)[part]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -97,7 +98,7 @@ def train(
     wrapped.train()
     if samples_seen and rank == 0:
         console.print(f"train     resumed at {samples_seen:,} samples")
-    with deferred_interrupts() as is_interrupted:
+    with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
             rate = learning_rate(config, step // epoch_steps)
             output = wrapped(stream.batch(step))
@@ -116,6 +117,7 @@ def train(
                 report(samples_seen, metrics)
             is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
             if rank == 0 and (is_last or is_due or is_interrupted()):
+                shards.check_unchanged()
                 _save(method, optimizer, samples_seen, folder, fingerprint)
                 saved_at = time.monotonic()
             if is_interrupted():

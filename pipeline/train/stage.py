@@ -16,6 +16,7 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.stores import pool_shards, real_shards
 from pipeline.workers import (
     Report,
     Training,
@@ -25,11 +26,7 @@ from pipeline.workers import (
     workers_ready,
 )
 from shards.errors import UserError
-from shards.reader import ShardReader
-from shards.verify import verify_shards
-
-_REAL_REMEDY = "run `make real` again"
-_POOL_REMEDY = "run `make generate` again"
+from shards.verify import verify_digests
 
 
 def find(config: Config) -> Record | None:
@@ -82,16 +79,16 @@ def _pool_size(config: Config) -> int:
 def _open_shards(config: Config) -> Any:
     from pipeline.train.data import TrainingShards
 
-    real = require_record(config.run_dir / "real", "real", config.real)
+    features = _features(config)
+    return TrainingShards(real_shards(config, "train").open(), pool_shards(config).open(), features)
+
+
+def _features(config: Config) -> tuple[str, ...]:
+    """Names of the features to distil."""
+    if config.train.features != "all":
+        return config.train.features
     pool = require_record(config.run_dir / "generate", "generate", config.generate)
-    return TrainingShards(
-        real=ShardReader(Path(real.outputs["folder"]) / "train", remedy=_REAL_REMEDY),
-        synthetic=ShardReader(
-            Path(pool.outputs["folder"]),
-            remedy=_POOL_REMEDY,
-            num_samples=pool.outputs["num_samples"],
-        ),
-    )
+    return tuple(pool.outputs["features"])
 
 
 def _check_shards(config: Config) -> None:
@@ -99,12 +96,11 @@ def _check_shards(config: Config) -> None:
     the student.
     """
     shards = _open_shards(config)
+    readers = [shards.real, *shards.synthetic.readers]
     with progress_bar("shards") as bar:
-        task = bar.add_task(
-            "verify", total=len(shards.real.shards) + len(shards.synthetic.shards), note=""
-        )
-        for reader, remedy in ((shards.real, _REAL_REMEDY), (shards.synthetic, _POOL_REMEDY)):
-            for _ in verify_shards(reader.directory, reader.shards, f"delete it and {remedy}"):
+        task = bar.add_task("verify", total=sum(len(reader.shards) for reader in readers), note="")
+        for reader in readers:
+            for _ in verify_digests(reader):
                 bar.advance(task)
 
 
@@ -118,9 +114,9 @@ def _training(config: Config, recipe: Recipe) -> Training:
         "config": config.train.model_dump_json(),
         "checkpoint_interval_s": config.train.checkpoint_interval_s,
         "folder": str(folder),
-        "real": str(shards.real.directory.resolve()),
-        "pool": str(shards.synthetic.directory.resolve()),
-        "pool_size": len(shards.synthetic),
+        "real": real_shards(config, "train"),
+        "pool": pool_shards(config),
+        "features": _features(config),
         "fingerprint": recipe.fingerprint,
     }
     return Training(
@@ -155,10 +151,6 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
     config = TrainConfig.model_validate_json(settings["config"])
     config = config.model_copy(update={"checkpoint_interval_s": settings["checkpoint_interval_s"]})
     shards = TrainingShards(
-        real=ShardReader(Path(settings["real"]), remedy=_REAL_REMEDY),
-        synthetic=ShardReader(
-            Path(settings["pool"]), remedy=_POOL_REMEDY, num_samples=settings["pool_size"]
-        ),
-        features=config.features,
+        settings["real"].open(), settings["pool"].open(), tuple(settings["features"])
     )
     train(config, shards, Path(settings["folder"]), device, settings["fingerprint"], report)

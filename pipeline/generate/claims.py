@@ -1,0 +1,140 @@
+"""Which shards the runs at work on one pool are rendering, so that none is rendered twice.
+
+Every run keeps a file of its own in the pool's `claims/` and reads the others'; nothing is locked,
+so this works on any storage. Claims save work, they do not guard anything: a shard is a pure
+function of recipe and index, and two runs that both render it write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from shards.storage import Folder
+
+CLAIMS_FOLDER = "claims"
+BEAT_S = 3.0
+SILENT_S = 20.0
+
+
+class Claims:
+    """The claims of this run, a context manager; its file says that the run is alive.
+
+    A run on this machine is dead when its process is gone, one on another when its file has not
+    changed for `SILENT_S`, by this machine's clock.
+    """
+
+    def __init__(self, pool: Folder) -> None:
+        self._folder = pool / CLAIMS_FOLDER
+        self._name = f"{uuid.uuid4().hex[:12]}.json"
+        self._mine: set[int] = set()
+        self._beat = 0
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._lock = Lock()
+        self._stop = Event()
+        self._thread = Thread(target=self._keep_beating, name="claims", daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._publish()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._folder.remove(self._name)
+
+    def take(self, index: int) -> bool:
+        """Claim a shard; False if another live run has it."""
+        if index in self.of_others():
+            return False
+        with self._lock:
+            self._mine.add(index)
+        self._publish()
+        rivals = [name for name, claimed in self._read_others().items() if index in claimed]
+        if rivals and min(rivals) < self._name:  # both claimed it in the same moment
+            self.release([index])
+            return False
+        return True
+
+    def release(self, indices: list[int]) -> None:
+        """Give up claims, after the manifest lists what was rendered."""
+        with self._lock:
+            self._mine.difference_update(indices)
+        self._publish()
+
+    def of_others(self) -> set[int]:
+        """Shards that other live runs are rendering."""
+        return {index for claimed in self._read_others().values() for index in claimed}
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(BEAT_S):
+            try:
+                self._publish()
+            except OSError:
+                continue  # a claim not renewed costs work, no more
+
+    def _publish(self) -> None:
+        with self._lock:
+            self._beat += 1
+            claim = {"process": _this_process(), "beat": self._beat, "shards": sorted(self._mine)}
+            self._folder.write(self._name, json.dumps(claim).encode())
+
+    def _read_others(self) -> dict[str, list[int]]:
+        claims = {}
+        for name in self._folder.list_files():
+            if name == self._name or not name.endswith(".json"):
+                continue
+            try:
+                claim = json.loads(self._folder.read(name))
+                shards = [int(index) for index in claim["shards"]]
+                is_alive = self._is_alive(name, claim)
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                is_alive = False  # not written by a run
+            if is_alive:
+                claims[name] = shards
+            else:
+                self._folder.remove(name)
+        return claims
+
+    def _is_alive(self, name: str, claim: dict[str, Any]) -> bool:
+        process, here = claim["process"], _this_process()
+        if process["machine"] == here["machine"]:
+            return _is_running(process["pid"])
+        beat, since = self._seen.get(name, (-1, 0.0))
+        if claim["beat"] != beat:
+            beat, since = claim["beat"], time.monotonic()
+            self._seen[name] = beat, since
+        return time.monotonic() - since < SILENT_S
+
+
+def other_runs(pool: Folder) -> bool:
+    """Whether a run has claims on a pool; a dead one counts while its file lies there."""
+    return any(name.endswith(".json") for name in (pool / CLAIMS_FOLDER).list_files())
+
+
+def _this_process() -> dict[str, Any]:
+    """Process id, and where it means something: a boot of a machine, and a space of process ids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        machine = f"{uuid.getnode():x}"
+    return {"machine": machine, "pid": os.getpid()}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,78 @@
+"""Which shard to render next, beside whatever other runs render of the same pool; and the manifest
+rows of those that are done.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.generate.claims import Claims
+from pipeline.generate.plan import Plan
+from shards.manifest import ManifestWriter, ShardInfo
+
+_MANIFEST_INTERVAL_S = 2.0
+
+
+class Work:
+    """The shards that a plan lacks. `next` hands out one at a time, `finish` takes it back done.
+
+    Args:
+        plan: the request.
+        claims: of this run.
+        missing: index -> sets to render, a part of the plan's; all of it by default.
+    """
+
+    def __init__(
+        self, plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | None = None
+    ) -> None:
+        self._plan = plan
+        self._claims = claims
+        self._todo = plan.missing if missing is None else dict(missing)
+        self._had_others = False
+        self._manifests = {
+            shards.name: ManifestWriter(plan.folder / shards.name, shards.schema)
+            for shards in plan.sets
+        }
+        self._unlisted: list[int] = []
+        self._listed_at = time.monotonic()
+
+    def __len__(self) -> int:
+        """Shards not handed out yet."""
+        return len(self._todo)
+
+    def next(self) -> tuple[int, tuple[str, ...]] | None:
+        """A shard to render and the sets that lack it; None if there is none that no other run is
+        rendering.
+        """
+        others = self._claims.of_others()
+        if others or self._had_others:  # what they have finished is in the manifest by now
+            self._drop_finished()
+        self._had_others = bool(others)
+        for index in list(self._todo):
+            if index not in others and self._claims.take(index):
+                return index, self._todo.pop(index)
+        return None
+
+    def finish(self, index: int, shards: dict[str, ShardInfo]) -> None:
+        """Remember rows of the manifest; they are written every few seconds."""
+        for name, shard in shards.items():
+            self._manifests[name].add(shard)
+        self._unlisted.append(index)
+        if time.monotonic() - self._listed_at > _MANIFEST_INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows so far, then give up the claims of their shards."""
+        for manifest in self._manifests.values():
+            manifest.flush()
+        self._claims.release(self._unlisted)
+        self._unlisted = []
+        self._listed_at = time.monotonic()
+
+    def _drop_finished(self) -> None:
+        there = {shards.name: shards.existing for shards in self._plan.refreshed().sets}
+        lacking = {
+            index: tuple(name for name in names if index not in there[name])
+            for index, names in self._todo.items()
+        }
+        self._todo = {index: names for index, names in lacking.items() if names}

@@ -1,0 +1,40 @@
+"""Images as PNG, WebP or JPEG, by Pillow."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from shards.schema import Column
+
+_FORMATS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+
+
+def encode_image(image: np.ndarray, column: Column) -> bytes:
+    """uint8 [3, height, width] as a file of the column's codec and quality."""
+    options: dict[str, object] = {}
+    if column.codec == "webp":
+        options = {"lossless": column.quality == 100, "quality": column.quality, "method": 4}
+    elif column.codec == "jpg":
+        options = {"quality": column.quality, "subsampling": 0 if (column.quality or 0) > 90 else 2}
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, _FORMATS[column.codec], **options)
+    return buffer.getvalue()
+
+
+def decode_image(content: bytes | memoryview, column: Column) -> np.ndarray:
+    """The image of a file as uint8 of the column's shape.
+
+    Raises:
+        ValueError: if it is another format or shape, or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=[_FORMATS[column.codec]]) as file:
+            pixels = np.asarray(file.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{column.name}: no {column.codec} image ({error})") from None
+    if pixels.shape != column.shape:
+        raise ValueError(f"{column.name}: {pixels.shape} is not {column.shape}")
+    return pixels
