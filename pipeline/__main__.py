@@ -26,6 +26,7 @@ from pipeline.config_file import load_config
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
 from pipeline.record import current_commit
+from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from shards.atomic import exclusive
 from shards.errors import NotApplicable, UserError
@@ -39,6 +40,8 @@ STAGES = {
     "report": "Write the results as one HTML page.",
 }
 
+SHARED_STAGES = ("real", "generate")
+"""Several of the same may be at work at once: they write the same content to the same names."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -75,7 +78,8 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
             current_commit()
-            with exclusive(config.run_dir / name) if is_first_process() else nullcontext():
+            alone = name not in SHARED_STAGES and is_first_process()
+            with exclusive(config.run_dir / name) if alone else nullcontext():
                 stage.run(config)
             console.print(
                 f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True
@@ -97,6 +101,7 @@ for _name, _help in STAGES.items():
     _add_command(_name, _help)
 
 
+app.add_typer(shards_app, name="shards")
 app.command("import-teacher")(import_command)
 app.command("inspect-teacher")(inspect_command)
 

@@ -56,7 +56,7 @@ class Claims:
         with self._lock:
             self._mine.add(index)
         self._publish()
-        rivals = [name for name, claimed in self._read_others().items() if index in claimed]
+        rivals = [name for name, claimed in self.list_others().items() if index in claimed]
         if rivals and min(rivals) < self._name:  # both claimed it in the same moment
             self.release([index])
             return False
@@ -70,7 +70,7 @@ class Claims:
 
     def of_others(self) -> set[int]:
         """Shards that other live runs are rendering."""
-        return {index for claimed in self._read_others().values() for index in claimed}
+        return {index for claimed in self.list_others().values() for index in claimed}
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_S):
@@ -85,7 +85,8 @@ class Claims:
             claim = {"process": _this_process(), "beat": self._beat, "shards": sorted(self._mine)}
             self._folder.write(self._name, json.dumps(claim).encode())
 
-    def _read_others(self) -> dict[str, list[int]]:
+    def list_others(self) -> dict[str, list[int]]:
+        """File of each other live run -> shards that it has claimed."""
         claims = {}
         for name in self._folder.list_files():
             if name == self._name or not name.endswith(".json"):
@@ -115,9 +116,11 @@ class Claims:
         return time.monotonic() - since < SILENT_S
 
 
-def other_runs(pool: Folder) -> bool:
-    """Whether a run has claims on a pool; a dead one counts while its file lies there."""
-    return any(name.endswith(".json") for name in (pool / CLAIMS_FOLDER).list_files())
+def is_in_use(pool: Folder) -> bool:
+    """Whether a run has claims on a pool; one that died elsewhere counts while its file lies
+    there.
+    """
+    return bool(Claims(pool).list_others())
 
 
 def _this_process() -> dict[str, Any]:

@@ -28,7 +28,7 @@ RECIPE_FILE = "recipe.json"
 def find(config: Config) -> Record | None:
     """Record of these shards if they are packed and whole."""
     record = read_record(config.run_dir / "real")
-    if record is None or record.fingerprint != _recipe(config).fingerprint:
+    if record is None or record.fingerprint != recipe_of(config).fingerprint:
         return None
     for split in SPLITS:
         try:
@@ -42,7 +42,7 @@ def find(config: Config) -> Record | None:
 
 def run(config: Config) -> None:
     """Pack what is missing of both splits into shards."""
-    recipe = _recipe(config)
+    recipe = recipe_of(config)
     place = f"{REAL_SHARDS}/{recipe.fingerprint[:16]}"
     folder = config.store / place
     folder.write(RECIPE_FILE, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
@@ -75,7 +75,8 @@ def describe(config: Config, record: Record) -> str:
     return f"{record.outputs['folder']}, {counts} images of {config.real.resolution} px"
 
 
-def _recipe(config: Config) -> Recipe:
+def recipe_of(config: Config) -> Recipe:
+    """What determines the bytes of the real shards."""
     inputs = {"schema": str(SCHEMA_VERSION)}
     if config.real.path is not None:
         inputs |= {split: folder_digest(config.real.path, split) for split in SPLITS}

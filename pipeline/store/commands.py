@@ -1,0 +1,304 @@
+"""`python -m pipeline shards list | show | diff | verify | gc`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import PathsConfig, RayConfig
+from pipeline.config_file import load_config
+from pipeline.generate.plan import TEACHER_POOLS, make_plan
+from pipeline.progress import progress_bar
+from pipeline.real.stage import recipe_of
+from pipeline.record import Recipe, describe_difference
+from pipeline.store import inventory, repair
+from pipeline.store.inventory import Entry
+from pipeline.teacher.description import read_teacher_info
+from shards.cache import Cache
+from shards.errors import UserError
+from shards.storage import Folder
+
+app = typer.Typer(
+    no_args_is_help=True, help="Look at the store of shards, check and mend it, make room."
+)
+Store = Annotated[str, typer.Option(help="Root of the store: a folder, s3://… or gs://…")]
+Runs = Annotated[list[Path], typer.Option(help="Folders of runs; may be given several times.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of one.")]
+_STORE = PathsConfig().store
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+"""Standard output: what these commands find is meant to be piped."""
+_RUNS = [PathsConfig().runs]
+
+
+@app.command("list", help="Every recipe in the store, and which runs use it.")
+def list_command(store: Store = _STORE, runs: Runs = _RUNS) -> None:
+    """Print one row per recipe."""
+    references = inventory.find_references(runs)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("key", "kind", "samples", "size", "age", "from", "used by"):
+        is_text = heading in ("from", "used by")
+        table.add_column(
+            heading,
+            justify="right" if heading in ("samples", "size", "age") else "left",
+            no_wrap=not is_text,
+            overflow="fold",
+        )
+    entries = list(inventory.list_entries(Folder.at(store)))
+    for entry in entries:
+        users = references.get((entry.place, entry.key), [])
+        table.add_row(
+            entry.key,
+            entry.kind,
+            f"{entry.num_samples:,}",
+            _size(entry.num_bytes),
+            _age(entry.written_at),
+            _short(entry.source),
+            ", ".join(Path(user).name for user in users) or "no run",
+        )
+    if not entries:
+        out.print(f"{Folder.at(store)}: nothing here yet; `make real` and `make generate` fill")
+        return
+    out.print(table)
+    for entry in entries:
+        for problem in entry.problems:
+            out.print(f"note: {problem}", soft_wrap=True)
+
+
+@app.command("show", help="The record of one recipe: what it was made of, and its sets.")
+def show_command(key: Key, store: Store = _STORE) -> None:
+    """Print sets as a table and the recipe as JSON on standard output."""
+    entry = inventory.find_entry(Folder.at(store), key)
+    out.print(f"{entry.folder} ({entry.kind})", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("set", "samples", "shards", "size", "columns", "age"):
+        table.add_column(heading)
+    for name, manifest in entry.sets.items():
+        columns = [f"{c.name} {c.codec} {list(c.shape)} {c.dtype}" for c in manifest.schema.columns]
+        columns += [f"  {block.name} {block.num_channels}" for block in manifest.schema.features]
+        table.add_row(
+            name,
+            f"{manifest.num_samples:,}",
+            f"{len(manifest.shards):,}",
+            _size(sum(shard.num_bytes for shard in manifest.shards)),
+            "\n".join(columns),
+            _age(max((shard.written_at for shard in manifest.shards), default=None)),
+        )
+    out.print(table)
+    for problem in entry.problems:
+        out.print(f"note: {problem}", soft_wrap=True)
+    print(json.dumps(entry.recipe, indent=2))
+
+
+@app.command("diff", help="What a config asks for that KEY is not: the fields that differ.")
+def diff_command(
+    key: Key,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[section.field=value …]")
+    ] = None,
+    store: Store = _STORE,
+) -> None:
+    """Print a line for each difference; exit with 1 if there is one."""
+    entry = inventory.find_entry(Folder.at(store), key)
+    wanted = load_config(config, overrides or [])
+    if entry.recipe is None:
+        raise UserError(f"{entry.folder}: its recipe.json cannot be read")
+    lines: list[str] = []
+    if entry.place == TEACHER_POOLS:
+        info = read_teacher_info(wanted.teacher_folder)
+        plan = make_plan(wanted.generate, info, Folder.at(store), wanted.teacher.factory)
+        recipe = json.loads(json.dumps(plan.recipe.__dict__))
+        found = Recipe("generate", entry.recipe.get("recipe", {}), {})
+        lines = _lines(found, Recipe("generate", recipe, {}))
+        if not lines:
+            lines = [
+                f"{shards.name}: {plan.num_shards - have:,} of {plan.num_shards:,} shards are "
+                "still to be rendered"
+                for shards in plan.sets
+                if (have := len(shards.existing.keys() & set(range(plan.num_shards))))
+                < plan.num_shards
+            ]
+    else:
+        found = Recipe("real", entry.recipe.get("config", {}), entry.recipe.get("inputs", {}))
+        lines = _lines(found, recipe_of(wanted))
+    for line in lines:
+        out.print(line, soft_wrap=True)
+    if lines:
+        raise typer.Exit(1)
+    out.print(f"{entry.key}: just what {config} asks for")
+
+
+@app.command("verify", help="Check every shard of KEY, render damaged ones again, or audit some.")
+def verify_command(
+    key: Key,
+    store: Store = _STORE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Render damaged shards again, and no other.")
+    ] = False,
+    audit: Annotated[
+        int, typer.Option(min=0, help="Render so many random samples and compare.")
+    ] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's folder, if it has moved.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Shards rendered at once, on Ray; 0: in this process.")
+    ] = 0,
+    cache: Annotated[
+        Path, typer.Option(help="Copies of a remote store's shards.")
+    ] = PathsConfig().cache,
+) -> None:
+    """Print what is wrong; exit with 1 if anything stays wrong."""
+    entry = inventory.find_entry(Folder.at(store), key)
+    problems = [*entry.problems, *repair.find_gaps(entry)]
+    total = sum(len(manifest.shards) for manifest in entry.sets.values())
+    damages = []
+    with progress_bar("shards") as bar:
+        task = bar.add_task("verify", total=total, note="")
+        for found in repair.check(entry):
+            if found is not None:
+                damages.append(found)
+                out.print(str(found), soft_wrap=True)
+            bar.advance(task)
+    for problem in problems:
+        out.print(problem, soft_wrap=True)
+    if mend and damages:
+        _mend(entry, damages, teacher, workers)
+        damages = []
+    elif not damages and not problems:
+        out.print(f"{entry.key}: {total:,} shards, all as the manifest says")
+    if audit and not damages:
+        problems += _audit(entry, audit, teacher, cache)
+    if damages:
+        out.print(
+            f"{len(damages):,} of {total:,} shards are damaged; "
+            f"`python -m pipeline shards verify {entry.key} --repair` makes them again",
+            soft_wrap=True,
+        )
+    if damages or problems:
+        raise typer.Exit(1)
+
+
+@app.command("gc", help="List what no run refers to; --delete makes room.")
+def gc_command(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY …]", help="Only these; all by default.")
+    ] = None,
+    store: Store = _STORE,
+    runs: Runs = _RUNS,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete them, after a question.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """List unreferenced recipes, and delete them on request."""
+    root = Folder.at(store)
+    for folder in runs:
+        if not folder.is_dir():
+            raise UserError(f"--runs={folder}: no such folder; what its runs use is not known")
+    references = inventory.find_references(runs)
+    entries = [inventory.find_entry(root, key) for key in keys or []] or list(
+        inventory.list_entries(root)
+    )
+    used = [entry for entry in entries if (entry.place, entry.key) in references]
+    if keys and used:
+        user = references[used[0].place, used[0].key][0]
+        raise UserError(f"{used[0].key}: {user} refers to it; delete that run first")
+    unused = [entry for entry in entries if entry not in used]
+    for entry in unused:
+        out.print(
+            f"{entry.key}  {entry.kind:<9}  {entry.num_samples:>12,} samples  "
+            f"{_size(entry.num_bytes):>9}  {_age(entry.written_at)}  {entry.source}",
+            soft_wrap=True,
+        )
+    total = _size(sum(entry.num_bytes for entry in unused))
+    where = ", ".join(map(str, runs))
+    out.print(f"{len(unused)} recipes, {total}, that no run in {where} refers to")
+    if not unused or not delete:
+        return
+    if not yes:
+        typer.confirm("Delete them?", abort=True)
+    for entry in unused:
+        inventory.delete(entry)
+        out.print(f"deleted {entry.folder}", soft_wrap=True)
+
+
+def _mend(entry: Entry, damages: list[repair.Damage], teacher: Path | None, workers: int) -> None:
+    if entry.place != TEACHER_POOLS:
+        for damage in damages:
+            (entry.folder / damage.set_name).remove(damage.shard.name)
+        out.print(
+            f"{len(damages):,} damaged shards removed; `make real` with their config packs them "
+            "again",
+        )
+        return
+    origin, found = repair.open_origin(entry, teacher)
+    ray = RayConfig(render_workers=workers)
+    done = repair.repair(entry, damages, origin, found, ray)
+    outcome = "to the very same bytes"
+    if done.changed:
+        outcome = (
+            "to other bytes than before (another kind of machine, or other versions): "
+            + ", ".join(done.changed)
+        )
+    out.print(f"{done.num_shards:,} damaged shards rendered again, {outcome}", soft_wrap=True)
+
+
+def _audit(entry: Entry, num_samples: int, teacher: Path | None, cache: Path) -> list[str]:
+    if entry.place != TEACHER_POOLS:
+        raise UserError(f"{entry.key}: real images have no teacher to be audited against")
+    origin, found = repair.open_origin(entry, teacher)
+    copies = Cache(cache, int(PathsConfig().cache_gb * 1e9))
+    problems = []
+    for column in repair.audit(entry, origin, found, num_samples, copies, "auto"):
+        verdict = "agree" if not column.failed else f"{len(column.failed):,} DIFFER"
+        line = (
+            f"audit {column.column}: {column.num_samples:,} samples {verdict}; largest difference "
+            f"{column.difference:.2g}, tolerance {column.tolerance:.2g} {column.unit}"
+        )
+        out.print(line, soft_wrap=True)
+        if column.failed:
+            shown = ", ".join(map(str, column.failed[:10]))
+            problems.append(f"{column.column}: samples {shown} are not the teacher's")
+            out.print(problems[-1], soft_wrap=True)
+    return problems
+
+
+def _lines(found: Recipe, wanted: Recipe) -> list[str]:
+    text = describe_difference(found, wanted)
+    return text.split(", ") if text else []
+
+
+def _short(source: str) -> str:
+    """A path, relative where that is shorter."""
+    if not source.startswith("/"):
+        return source
+    relative = os.path.relpath(source)
+    return min(source, relative, key=len)
+
+
+def _size(num_bytes: int) -> str:
+    value: Any = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _age(written_at: float | None) -> str:
+    if written_at is None:
+        return "–"
+    seconds = max(0.0, time.time() - written_at)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

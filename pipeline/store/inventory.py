@@ -1,0 +1,155 @@
+"""What is in a store: pools of synthetic samples, real images, and which runs use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.generate.claims import is_in_use
+from pipeline.generate.plan import RECIPE_FILE, TEACHER_POOLS
+from pipeline.real.stage import REAL_SHARDS
+from pipeline.record import RECORD_FILE, read_record
+from shards.errors import UserError
+from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest
+from shards.storage import Folder
+
+KINDS = {TEACHER_POOLS: "synthetic", REAL_SHARDS: "real"}
+_STAGES = {TEACHER_POOLS: "generate", REAL_SHARDS: "real"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recipe of the store: a pool with its images and sets of features, or real images with
+    their splits.
+    """
+
+    place: str
+    """`teacher` or `real`: the folder it lies in."""
+    key: str
+    folder: Folder
+    recipe: dict[str, Any] | None
+    """Content of `recipe.json`; None if that is missing or damaged."""
+    sets: dict[str, Manifest]
+    problems: tuple[str, ...]
+    """Why a set cannot be read, one line each."""
+
+    @property
+    def kind(self) -> str:
+        """`synthetic` or `real`."""
+        return KINDS[self.place]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples with images: of a pool its length, of real images all splits together."""
+        if self.place == TEACHER_POOLS:
+            return max((manifest.num_samples for manifest in self.sets.values()), default=0)
+        return sum(manifest.num_samples for manifest in self.sets.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all listed shards."""
+        return sum(shard.num_bytes for shards in self.sets.values() for shard in shards.shards)
+
+    @property
+    def written_at(self) -> float | None:
+        """Seconds since the epoch of the newest shard."""
+        times = [shard.written_at for shards in self.sets.values() for shard in shards.shards]
+        return max(times, default=None)
+
+    @property
+    def source(self) -> str:
+        """Where its images come from, for readers: the teacher's folder, or the real source."""
+        recipe = self.recipe or {}
+        if self.place == TEACHER_POOLS:
+            return str(recipe.get("teacher", "?"))
+        config = recipe.get("config") or {}
+        return str(config.get("path") or config.get("source") or "?")
+
+
+def list_entries(store: Folder) -> Iterator[Entry]:
+    """Everything in `store`, pools first."""
+    for place in KINDS:
+        for key in (store / place).list_folders():
+            yield _read_entry(store / place / key, place)
+
+
+def find_entry(store: Folder, key: str) -> Entry:
+    """The entry whose key begins with `key`.
+
+    Raises:
+        UserError: if there is none, or more than one.
+    """
+    found = [
+        (place, name)
+        for place in KINDS
+        for name in (store / place).list_folders()
+        if name.startswith(key)
+    ]
+    if len(found) != 1:
+        many = f"fits {', '.join(name for _, name in found)}" if found else "is none of its keys"
+        raise UserError(f"{store}: {key} {many}; see `python -m pipeline shards list`")
+    place, name = found[0]
+    return _read_entry(store / place / name, place)
+
+
+def find_references(runs: Iterable[Path]) -> dict[tuple[str, str], list[str]]:
+    """(place, key) -> folders of the runs whose records refer to it.
+
+    Raises:
+        UserError: for a damaged record: what it refers to is not known, so nothing can be
+            collected.
+    """
+    references: dict[tuple[str, str], list[str]] = {}
+    for folder in runs:
+        for place, stage in _STAGES.items():
+            for path in sorted(folder.glob(f"*/{stage}/{RECORD_FILE}")):
+                record = read_record(path.parent)
+                if record is not None:
+                    key = str(record.outputs.get("folder", "")).rstrip("/").rpartition("/")[2]
+                    references.setdefault((place, key), []).append(str(path.parent.parent))
+    return references
+
+
+def delete(entry: Entry) -> None:
+    """Delete an entry: first its manifests, so that what is left of it, if this is cut short, is
+    not taken for shards.
+
+    Raises:
+        UserError: if a run is rendering it.
+    """
+    if is_in_use(entry.folder):
+        raise UserError(f"{entry.folder}: a run is rendering it; wait for it, or stop it")
+    for name in entry.folder.list_folders():
+        manifest = entry.folder / name / MANIFEST_FOLDER
+        if manifest.list_files():
+            manifest.remove_all()
+    entry.folder.remove_all()
+
+
+def _read_entry(folder: Folder, place: str) -> Entry:
+    sets: dict[str, Manifest] = {}
+    problems = []
+    try:
+        recipe = json.loads(folder.read(RECIPE_FILE))
+        if not isinstance(recipe, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError:
+        recipe = None
+        problems.append(f"{folder}/{RECIPE_FILE}: is missing")
+    except ValueError as error:
+        recipe = None
+        problems.append(f"{folder}/{RECIPE_FILE}: damaged ({error})")
+    for name in folder.list_folders():
+        try:
+            manifest = read_manifest(folder / name)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if manifest is not None:
+            sets[name] = manifest
+    if not sets and not problems:
+        problems.append(f"{folder}: holds no shards that this version reads")
+    return Entry(place, folder.name, folder, recipe, sets, tuple(problems))
