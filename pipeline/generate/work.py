@@ -10,7 +10,9 @@ from pipeline.generate.claims import Claims
 from pipeline.generate.plan import Plan
 from shards.manifest import ManifestWriter, ShardInfo
 
-_MANIFEST_INTERVAL_S = 2.0
+_LISTING_SHARE = 0.05
+"""At most this share of the time goes into writing manifests: what a killed run has rendered since
+the last one is rendered again."""
 
 
 class Work:
@@ -28,13 +30,14 @@ class Work:
         self._plan = plan
         self._claims = claims
         self._todo = plan.missing if missing is None else dict(missing)
-        self._had_others = False
+        self._may_be_stale = True
         self._manifests = {
             shards.name: ManifestWriter(plan.folder / shards.name, shards.schema)
             for shards in plan.sets
         }
         self._unlisted: list[int] = []
         self._listed_at = time.monotonic()
+        self._listing_s = 0.0
 
     def __len__(self) -> int:
         """Shards not handed out yet."""
@@ -44,30 +47,36 @@ class Work:
         """A shard to render and the sets that lack it; None if there is none that no other run is
         rendering.
         """
-        others = self._claims.of_others()
-        if others or self._had_others:  # what they have finished is in the manifest by now
+        runs = self._claims.list_others()
+        if runs or self._may_be_stale:  # what others have finished is in the manifest by now
             self._drop_finished()
-        self._had_others = bool(others)
+        self._may_be_stale = bool(runs)
+        others = {index for claimed in runs.values() for index in claimed}
         for index in list(self._todo):
             if index not in others and self._claims.take(index):
                 return index, self._todo.pop(index)
+        self.flush()  # others may wait for what is claimed here and done
         return None
 
     def finish(self, index: int, shards: dict[str, ShardInfo]) -> None:
-        """Remember rows of the manifest; they are written every few seconds."""
+        """Take rows for the manifest; they are written at once where that costs little time."""
         for name, shard in shards.items():
             self._manifests[name].add(shard)
         self._unlisted.append(index)
-        if time.monotonic() - self._listed_at > _MANIFEST_INTERVAL_S:
+        if time.monotonic() - self._listed_at > self._listing_s / _LISTING_SHARE:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows so far, then give up the claims of their shards."""
+        if not self._unlisted:
+            return
+        began_at = time.monotonic()
         for manifest in self._manifests.values():
             manifest.flush()
         self._claims.release(self._unlisted)
         self._unlisted = []
         self._listed_at = time.monotonic()
+        self._listing_s = self._listed_at - began_at
 
     def _drop_finished(self) -> None:
         there = {shards.name: shards.existing for shards in self._plan.refreshed().sets}
