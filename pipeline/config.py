@@ -29,9 +29,10 @@ Rgb = tuple[Finite, Finite, Finite]
 
 def _check_store(location: str) -> str:
     try:
-        return check_location(location)
+        check_location(location)
     except UserError as error:
         raise ValueError(str(error)) from None
+    return location.rstrip("/") if "://" in location else location
 
 
 class _Section(BaseModel):

@@ -90,6 +90,7 @@ class PoolReader:
         parts = []
         for name in names:
             if name not in self._blocks:
+                self.num_channels(name)  # raises for any other than `w`
                 parts.append(self.images.gather(W, rows))
                 continue
             reader, block = self._blocks[name]

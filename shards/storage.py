@@ -143,6 +143,10 @@ class Folder:
         try:
             with self._speaking() as files:
                 entries: list[dict[str, Any]] = files.ls(self._root, detail=True)
+                for entry in entries:
+                    if entry.get("islink"):  # fsspec does not look where links in a folder lead
+                        is_folder = Path(entry["name"]).is_dir()
+                        entry["type"] = "directory" if is_folder else "file"
                 return entries
         except (FileNotFoundError, NotADirectoryError):
             return []

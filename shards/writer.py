@@ -51,9 +51,13 @@ class ShardWriter:
                 raise ValueError(f"a sample takes more than {MAX_SAMPLE_BLOCKS} tar blocks")
             self._blocks.append(blocks)
 
+    def close(self) -> None:
+        """End the tar; once is enough."""
+        self._tar.close()
+
     def finish(self) -> ShardInfo:
         """End the tar; returns what the manifest says of it."""
-        self._tar.close()
+        self.close()
         sizes = None if self._schema.is_fixed else np.array(self._blocks, dtype="<u2").tobytes()
         return ShardInfo(
             self._name,
@@ -104,8 +108,11 @@ def writing_shard(
     pending = PendingShard()
     with folder.writing(name) as path, path.open("wb", buffering=1 << 20) as file:
         pending.writer = ShardWriter(name, schema, start_index, file)
-        yield pending
-        pending.info = pending.writer.finish()
+        try:
+            yield pending
+            pending.info = pending.writer.finish()
+        finally:
+            pending.writer.close()  # else the tar ends itself later, on a file that is closed
 
 
 def write_shard(

@@ -11,8 +11,9 @@ from pipeline.generate.plan import Plan
 from shards.manifest import ManifestWriter, ShardInfo
 
 _LISTING_SHARE = 0.05
-"""At most this share of the time goes into writing manifests: what a killed run has rendered since
-the last one is rendered again."""
+_MAX_UNLISTED_S = 1.0
+"""Manifests take this share of the time, but wait no longer: what a killed run has not listed is
+rendered again."""
 
 
 class Work:
@@ -63,7 +64,8 @@ class Work:
         for name, shard in shards.items():
             self._manifests[name].add(shard)
         self._unlisted.append(index)
-        if time.monotonic() - self._listed_at > self._listing_s / _LISTING_SHARE:
+        pause = min(self._listing_s / _LISTING_SHARE, _MAX_UNLISTED_S)
+        if time.monotonic() - self._listed_at > pause:
             self.flush()
 
     def flush(self) -> None:

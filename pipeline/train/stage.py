@@ -69,6 +69,8 @@ def _recipe(config: Config) -> Recipe:
             f"{config.real.resolution}; run `make generate` with a teacher of that resolution"
         )
     inputs = {"real": real.outputs["digests"]["train"], "pool": pool.outputs["digest"]}
+    if config.train.features == "all":  # the shards may hold more than was asked for
+        inputs["features"] = ", ".join(pool.outputs["features"])
     return Recipe.of("train", config.train, inputs)
 
 
