@@ -9,7 +9,12 @@ import torch
 
 from pipeline.train.data import TrainingShards
 from shards.reader import ShardReader
-from tests.tiny_shards import open_training_shards, write_real_shards, write_teacher_shards
+from tests.tiny_shards import (
+    open_reader,
+    open_training_shards,
+    write_pool,
+    write_real_shards,
+)
 
 
 @pytest.fixture
@@ -21,15 +26,15 @@ def real_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real_reader(real_folder: Path) -> ShardReader:
-    return ShardReader(real_folder, remedy="write them")
+    return open_reader(real_folder)
 
 
 @pytest.fixture(scope="session")
 def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`real/` with 40 images and `pool/` with 40 teacher samples; read only."""
+    """`real/` with 40 images and `pool/` with 40 samples of a teacher; read only."""
     folder = tmp_path_factory.mktemp("training")
     write_real_shards(folder / "real")
-    write_teacher_shards(folder / "pool")
+    write_pool(folder / "pool")
     return folder
 
 

@@ -53,7 +53,7 @@ def top_package(name: str) -> str:
 
 
 def layer(name: str) -> str:
-    """`shards`, `trunk`, a stage's name, or `main`."""
+    """`shards`, `trunk`, the name of a package of the pipeline, or `main`."""
     parts = name.split(".")
     if parts[0] == "shards":
         return "shards"
@@ -71,7 +71,8 @@ MAY_IMPORT = {
         name: {"shards", "trunk", "teacher", name}
         for name in ("real", "generate", "train", "eval", "report")
     },
-    "main": {"shards", "trunk", "teacher"},
+    "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
+    "main": {"shards", "trunk", "teacher", "store"},
 }
 
 
@@ -113,6 +114,7 @@ PLANNING = {
     *("stage.py", "plan.py", "architecture.py", "__main__.py"),
     *("config.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
     *("description.py", "commands.py", "workers.py"),
+    *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py"),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,27 @@ import torch
 
 from pipeline.config import StudentConfig, TrainConfig
 from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import render_shard
+from pipeline.generate.render import RenderedShard, render_shard
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.features import list_features
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, ShardInfo, write_manifest
+from shards.pool import IMAGES, PoolReader
 from shards.reader import ShardReader
-from shards.schema import encode_meta, real_schema, teacher_schema
+from shards.schema import (
+    Schema,
+    encode_meta,
+    feature_schema,
+    feature_set_name,
+    real_schema,
+    synthetic_schema,
+)
+from shards.storage import Folder
 from shards.writer import shard_name, write_shard
 
+REMEDY = "run `make it` again"
 RESOLUTION = 16
 NUM_CLASSES = 4
 ARCHITECTURE = StyleGAN2Architecture(
@@ -33,7 +44,12 @@ ARCHITECTURE = StyleGAN2Architecture(
 )
 DISCRIMINATOR = DiscriminatorArchitecture(RESOLUTION, 128, 12, mbstd_group_size=4)
 BLOCKS = [(f"synthesis.b{r}", ARCHITECTURE.num_channels(r)) for r in ARCHITECTURE.block_resolutions]
-SCHEMA = teacher_schema(RESOLUTION, BLOCKS, ARCHITECTURE.w_dim)
+FEATURES = tuple(name for name, _ in BLOCKS)
+FEATURE_SET = feature_set_name(FEATURES, "float16")
+SCHEMAS = {
+    IMAGES: synthetic_schema(RESOLUTION, ARCHITECTURE.w_dim),
+    FEATURE_SET: feature_schema(BLOCKS),
+}
 TRAIN_CONFIG = TrainConfig(
     seed=3,
     epochs=4,
@@ -72,7 +88,6 @@ def pool_recipe(
         truncation_psi=1.0,
         truncation_cutoff=None,
         noise=noise,
-        features=tuple(name for name, _ in BLOCKS),
         samples_per_shard=samples_per_shard,
         render_batch=render_batch,
     )
@@ -93,11 +108,12 @@ def real_arrays(num_samples: int, seed: int = 0) -> dict[str, np.ndarray]:
 def write_real_shards(
     folder: Path, num_samples: int = 40, samples_per_shard: int = 16, seed: int = 0
 ) -> Manifest:
-    schema = real_schema(RESOLUTION)
+    schema, place = real_schema(RESOLUTION), Folder.at(folder)
     arrays = real_arrays(num_samples, seed)
     shards = [
         write_shard(
-            folder / shard_name(index),
+            place,
+            shard_name(index),
             schema,
             start,
             [{name: array[start : start + samples_per_shard] for name, array in arrays.items()}],
@@ -105,24 +121,46 @@ def write_real_shards(
         for index, start in enumerate(range(0, num_samples, samples_per_shard))
     ]
     manifest = Manifest(schema, tuple(shards))
-    write_manifest(folder, manifest)
+    write_manifest(place, manifest)
     return manifest
 
 
-def write_teacher_shards(folder: Path, num_shards: int = 5, seed: int = 0) -> Manifest:
-    """`num_shards` shards of 8 samples each."""
-    generator = random_generator(seed)
-    shards = [
-        render_shard(generator, pool_recipe(), SCHEMA, folder, index) for index in range(num_shards)
+def write_pool(folder: Path, num_shards: int = 5, seed: int = 0) -> None:
+    """`num_shards` shards of 8 samples each, of the images and of their block features."""
+    generator, place = random_generator(seed), Folder.at(folder)
+    rendered = [
+        render_shard(generator, pool_recipe(), place, SCHEMAS, index) for index in range(num_shards)
     ]
-    manifest = Manifest(SCHEMA, tuple(shards))
-    write_manifest(folder, manifest)
-    return manifest
+    list_rendered(place, SCHEMAS, rendered)
+
+
+def list_rendered(
+    folder: Folder, schemas: Mapping[str, Schema], rendered: Iterable[RenderedShard]
+) -> None:
+    """Make `rendered` all that the manifests of these sets of a pool list."""
+    rendered = list(rendered)
+    for name, schema in schemas.items():
+        shards = tuple(shard.shards[name] for shard in rendered)
+        write_manifest(folder / name, Manifest(schema, shards))
+
+
+def undated(shard: ShardInfo) -> ShardInfo:
+    """A row of the manifest but for the time: what must be the same every time."""
+    return replace(shard, written_at=0)
+
+
+def open_reader(folder: Path, num_samples: int | None = None) -> ShardReader:
+    return ShardReader(folder, remedy=REMEDY, num_samples=num_samples)
+
+
+def open_pool(folder: Path) -> PoolReader:
+    return PoolReader(folder, [FEATURE_SET], remedy=REMEDY)
 
 
 def open_training_shards(folder: Path) -> TrainingShards:
     """Readers of what the fixture `training_folder` wrote."""
     return TrainingShards(
-        real=ShardReader(folder / "real", remedy="write them"),
-        synthetic=ShardReader(folder / "pool", remedy="write them"),
+        real=open_reader(folder / "real"),
+        synthetic=open_pool(folder / "pool"),
+        features=FEATURES,
     )

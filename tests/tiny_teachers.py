@@ -19,10 +19,10 @@ from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.module import wrap_module
 from pipeline.teacher.stylegan2 import Generator
-from shards.manifest import Manifest, write_manifest
-from shards.reader import ShardReader
+from shards.pool import PoolReader
+from shards.storage import Folder
 from tests import own_generator
-from tests.tiny_shards import ARCHITECTURE, teacher_info
+from tests.tiny_shards import ARCHITECTURE, list_rendered, teacher_info
 
 CONFIG = GenerateConfig(num_samples=12, samples_per_shard=6, render_batch=4, seed=5)
 NUM_CLASSES = 5
@@ -76,13 +76,14 @@ def describe(generator: TeacherGenerator, folder: Path) -> TeacherInfo:
 
 def render(
     generator: TeacherGenerator, folder: Path, shards: Sequence[int] = (0, 1), **changes: Any
-) -> tuple[Plan, ShardReader]:
+) -> tuple[Plan, PoolReader]:
     """The pool that the config with `changes` asks for, and what was written."""
     config = CONFIG.model_copy(update=changes)
-    plan = make_plan(config, describe(generator, folder), folder / "store")
-    written = [render_shard(generator, plan.recipe, plan.schema, plan.folder, k) for k in shards]
-    write_manifest(plan.folder, Manifest(plan.schema, tuple(written)))
-    return plan, ShardReader(plan.folder, remedy="render")
+    plan = make_plan(config, describe(generator, folder), Folder.at(folder / "store"))
+    schemas = {wanted.name: wanted.schema for wanted in plan.sets}
+    rendered = [render_shard(generator, plan.recipe, plan.folder, schemas, k) for k in shards]
+    list_rendered(plan.folder, schemas, rendered)
+    return plan, PoolReader(plan.folder, plan.feature_sets, remedy="render")
 
 
 def fake_info(generator: TeacherGenerator) -> TeacherInfo:

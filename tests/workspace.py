@@ -48,6 +48,11 @@ class Workspace:
         return {str(p.relative_to(self.folder)): p.read_bytes() for p in self.folder.glob(pattern)}
 
 
+def tars(store: Path) -> dict[str, bytes]:
+    """Every shard under `store`, by its place there."""
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*.tar")}
+
+
 def environment() -> dict[str, str]:
     hidden = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}

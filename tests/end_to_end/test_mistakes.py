@@ -103,11 +103,15 @@ def test_output_that_cannot_be_written_is_named(cli: Cli, workspace: Workspace) 
     assert_mistake(cli("generate", f"paths.store={workspace.folder / 'taken'}"), "taken")
 
 
+@pytest.mark.parametrize("shards", ["images", "features-*"])
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
-def test_train_on_a_damaged_shard_names_it(cli: Cli, workspace: Workspace, damage: str) -> None:
+def test_train_on_a_damaged_shard_names_it(
+    cli: Cli, workspace: Workspace, damage: str, shards: str
+) -> None:
     assert cli("real")[0] == 0
     assert cli("generate")[0] == 0
-    shard = sorted((workspace.folder / "store" / "teacher").rglob("shard-*.tar"))[1]
+    pools = workspace.folder / "store" / "teacher"
+    (shard,) = pools.glob(f"*/{shards}/shard-000001.tar")
     content = bytearray(shard.read_bytes())
     if damage == "truncated":
         shard.write_bytes(content[: len(content) // 2])
@@ -116,7 +120,7 @@ def test_train_on_a_damaged_shard_names_it(cli: Cli, workspace: Workspace, damag
         shard.write_bytes(content)
     else:
         shard.unlink()
-    assert_mistake(cli("train"), shard.name, "make generate")
+    assert_mistake(cli("train"), str(shard), "make generate")
     assert not (workspace.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
 
 
@@ -125,6 +129,19 @@ def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli
     assert cli("generate")[0] == 0
     assert cli("train", "train.epochs=1")[0] == 0
     assert_mistake(cli("train", "train.epochs=2"), "train.epochs=1 (now 2)", "name=")
+
+
+@pytest.mark.parametrize("features", ["[synthesis.b8]", "[synthesis.b16, synthesis.b8]"])
+def test_train_on_other_features_of_the_pool_in_the_same_run_names_the_difference(
+    cli: Cli, features: str
+) -> None:
+    """They may be rendered already, in the very shards that were distilled."""
+    assert cli("real")[0] == 0
+    assert cli("generate")[0] == 0
+    assert cli("train", "train.epochs=1")[0] == 0
+    others = f"generate.features={features}"
+    assert cli("generate", others)[0] == 0
+    assert_mistake(cli("train", "train.epochs=1", others), "features", "synthesis.b4", "name=")
 
 
 def test_workers_that_do_not_divide_the_batch_are_refused(cli: Cli) -> None:

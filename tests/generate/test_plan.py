@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.config import GenerateConfig
-from pipeline.generate.plan import Plan, PoolRecipe, make_plan, make_recipe, write_recipe
+from pipeline.generate.plan import (
+    Origin,
+    Plan,
+    PoolRecipe,
+    make_plan,
+    make_recipe,
+    read_origin,
+    write_origin,
+)
 from pipeline.generate.render import render_shard
-from shards.manifest import Manifest, write_manifest
-from shards.schema import SCHEMA_VERSION
+from shards.manifest import ManifestWriter
+from shards.pool import IMAGES
+from shards.schema import SCHEMA_VERSION, feature_set_name
+from shards.storage import Folder
 from tests.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
+    FEATURE_SET,
+    FEATURES,
     pool_recipe,
     random_generator,
     teacher_info,
@@ -26,17 +38,22 @@ HALF_INFO = replace(INFO, generator=replace(ARCHITECTURE, num_half_blocks=2))
 CONFIG = GenerateConfig(num_samples=20, samples_per_shard=8, render_batch=3, seed=5)
 
 
-def plan(store: Path, num_samples: int = 20) -> Plan:
-    return make_plan(CONFIG.model_copy(update={"num_samples": num_samples}), INFO, store)
+def plan(store: Path, num_samples: int = 20, **changes: Any) -> Plan:
+    config = CONFIG.model_copy(update={"num_samples": num_samples, **changes})
+    return make_plan(config, INFO, Folder.at(store))
 
 
 def render(wanted: Plan, *indices: int) -> None:
     """Make `indices` of a plan exist, beside those that do."""
     generator = random_generator()
-    shards = dict(wanted.existing)
+    schemas = {shards.name: shards.schema for shards in wanted.sets}
+    manifests = {name: ManifestWriter(wanted.folder / name, schemas[name]) for name in schemas}
     for index in indices:
-        shards[index] = render_shard(generator, wanted.recipe, wanted.schema, wanted.folder, index)
-    write_manifest(wanted.folder, Manifest(wanted.schema, tuple(shards.values())))
+        rendered = render_shard(generator, wanted.recipe, wanted.folder, schemas, index)
+        for name, shard in rendered.shards.items():
+            manifests[name].add(shard)
+    for manifest in manifests.values():
+        manifest.flush()
 
 
 @pytest.mark.parametrize(("num_samples", "count"), [(1, 1), (8, 1), (9, 2), (16, 2), (20, 3)])
@@ -44,53 +61,88 @@ def test_make_plan_empty_store_misses_every_whole_shard_of_the_request(
     tmp_path: Path, num_samples: int, count: int
 ) -> None:
     wanted = plan(tmp_path, num_samples)
-    assert wanted.missing == list(range(count))
-    assert wanted.existing == {}
+    assert wanted.missing == dict.fromkeys(range(count), (IMAGES, FEATURE_SET))
+    assert [shards.existing for shards in wanted.sets] == [{}, {}]
 
 
 def test_make_plan_existing_shards_are_not_made_again(tmp_path: Path) -> None:
     render(plan(tmp_path), 0, 2)
-    assert plan(tmp_path).missing == [1]
+    assert list(plan(tmp_path).missing) == [1]
     render(plan(tmp_path), 1)
-    assert plan(tmp_path).missing == []
+    assert plan(tmp_path).missing == {}
 
 
 def test_make_plan_larger_request_extends_and_smaller_one_is_served(tmp_path: Path) -> None:
     render(plan(tmp_path), 0, 1, 2)
-    assert plan(tmp_path, 5).missing == []
+    assert plan(tmp_path, 5).missing == {}
     extended = plan(tmp_path, 33)
-    assert extended.missing == [3, 4]
-    assert sorted(extended.existing) == [0, 1, 2]
+    assert list(extended.missing) == [3, 4]
+    assert [sorted(shards.existing) for shards in extended.sets] == [[0, 1, 2]] * 2
     assert extended.folder == plan(tmp_path).folder
 
 
 def test_make_plan_shard_outside_the_manifest_counts_as_missing(tmp_path: Path) -> None:
     wanted = plan(tmp_path)
     render(wanted, 0, 1)
-    render_shard(random_generator(), wanted.recipe, wanted.schema, wanted.folder, 2)
-    assert plan(tmp_path).missing == [2]
+    schemas = {shards.name: shards.schema for shards in wanted.sets}
+    render_shard(random_generator(), wanted.recipe, wanted.folder, schemas, 2)
+    assert plan(tmp_path).missing == {2: (IMAGES, FEATURE_SET)}
 
 
+@pytest.mark.parametrize("name", [IMAGES, FEATURE_SET])
 @pytest.mark.parametrize("damage", ["gone", "short", "long"])
 def test_make_plan_shard_gone_or_of_the_wrong_size_counts_as_missing(
-    tmp_path: Path, damage: str
+    tmp_path: Path, damage: str, name: str
 ) -> None:
     wanted = plan(tmp_path)
     render(wanted, 0, 1, 2)
-    path = wanted.folder / "shard-000001.tar"
+    path = wanted.folder.path / name / "shard-000001.tar"
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(content[:-512] if damage == "short" else content + bytes(512))
-    assert plan(tmp_path).missing == [1]
+    assert plan(tmp_path).missing == {1: (name,)}
 
 
-def test_make_plan_schema_is_the_teachers(tmp_path: Path) -> None:
-    schema = plan(tmp_path).schema
-    assert [(block.name, block.num_channels) for block in schema.features] == BLOCKS
-    assert schema.column("image").shape == (3, 16, 16)
-    assert schema.column("w").shape == (ARCHITECTURE.w_dim,)
+def test_make_plan_schemas_are_the_teachers(tmp_path: Path) -> None:
+    images, features = plan(tmp_path).sets
+    assert (images.name, features.name) == (IMAGES, FEATURE_SET)
+    laid_out = [(block.name, block.num_channels) for block in features.schema.features]
+    assert laid_out == BLOCKS
+    assert images.schema.column("image").shape == (3, 16, 16)
+    assert images.schema.column("w").shape == (ARCHITECTURE.w_dim,)
+
+
+def test_make_plan_other_features_are_rendered_beside_the_same_images(tmp_path: Path) -> None:
+    render(plan(tmp_path), 0, 1, 2)
+    others = ("synthesis.b8.conv0", "w")
+    wanted = plan(tmp_path, features=others)
+    assert wanted.folder == plan(tmp_path).folder
+    assert wanted.missing == dict.fromkeys(range(3), (feature_set_name(others, "float16"),))
+    render(wanted, 0, 1, 2)
+    assert plan(tmp_path, features=others).missing == {}
+    assert plan(tmp_path).missing == {}, "what was there stays"
+
+
+def test_make_plan_features_that_are_stored_are_not_rendered_again(tmp_path: Path) -> None:
+    render(plan(tmp_path), 0, 1, 2)
+    served = plan(tmp_path, features=("synthesis.b16", "synthesis.b4"))
+    assert served.missing == {}
+    assert served.feature_sets == [FEATURE_SET]
+    assert served.features == ("synthesis.b16", "synthesis.b4")
+    wanted = plan(tmp_path, features=("synthesis.b8", "w"))
+    lacking = feature_set_name(("w",), "float16")
+    assert wanted.feature_sets == [FEATURE_SET, lacking]
+    assert wanted.missing == dict.fromkeys(range(3), (lacking,))
+
+
+def test_make_plan_features_of_another_type_are_rendered_beside(tmp_path: Path) -> None:
+    render(plan(tmp_path), 0, 1, 2)
+    wanted = plan(tmp_path, feature_dtype="float32")
+    exact = feature_set_name(FEATURES, "float32")
+    assert exact != FEATURE_SET
+    assert wanted.missing == dict.fromkeys(range(3), (exact,))
 
 
 CHANGES = {
@@ -99,13 +151,12 @@ CHANGES = {
     "seed": 6,
     "truncation_psi": 0.5,
     "truncation_cutoff": 2,
-    "features": ("synthesis.b16", "synthesis.b16.conv0", "w"),
     "noise": "const",
     "samples_per_shard": 16,
     "render_batch": 4,
     "precision": "float16",
-    "feature_dtype": "float32",
     "image_codec": "png",
+    "image_quality": 80,
     "schema_version": SCHEMA_VERSION + 1,
     "code_sha256": "2" * 64,
 }
@@ -122,12 +173,28 @@ def test_pool_recipe_key_is_a_function_of_its_fields() -> None:
     assert len(pool_recipe().key) == 16
 
 
-@pytest.mark.parametrize("name", sorted(set(GenerateConfig.model_fields) - {"num_samples"}))
-def test_make_recipe_key_changes_with_every_config_field_but_the_pool_size(name: str) -> None:
-    changed = CONFIG.model_copy(update={name: CHANGES[name]})
-    assert make_recipe(changed, HALF_INFO).key != make_recipe(CONFIG, HALF_INFO).key
-    larger = CONFIG.model_copy(update={"num_samples": 10**6})
-    assert make_recipe(larger, INFO).key == make_recipe(CONFIG, INFO).key
+BESIDE = {"num_samples": 10**6, "features": ("w",), "feature_dtype": "float32"}
+"""Fields that say how much of a pool is wanted, and which features of it."""
+
+
+@pytest.mark.parametrize("name", sorted(GenerateConfig.model_fields.keys() - BESIDE))
+def test_make_recipe_key_changes_with_every_config_field_that_shapes_a_sample(name: str) -> None:
+    config = CONFIG.model_copy(update={"image_codec": "webp"})
+    changed = config.model_copy(update={name: CHANGES[name]})
+    assert make_recipe(changed, HALF_INFO).key != make_recipe(config, HALF_INFO).key
+
+
+@pytest.mark.parametrize(("name", "value"), BESIDE.items())
+def test_make_recipe_key_does_not_change_with_pool_size_and_features(name: str, value: Any) -> None:
+    changed = CONFIG.model_copy(update={name: value})
+    assert make_recipe(changed, INFO).key == make_recipe(CONFIG, INFO).key
+
+
+@pytest.mark.parametrize("codec", ["npy", "png"])
+def test_make_recipe_key_does_not_change_with_a_quality_that_does_nothing(codec: str) -> None:
+    config = CONFIG.model_copy(update={"image_codec": codec})
+    changed = config.model_copy(update={"image_quality": 80})
+    assert make_recipe(changed, INFO).key == make_recipe(config, INFO).key
 
 
 def test_make_recipe_key_changes_with_the_teachers_weights_not_its_history() -> None:
@@ -138,8 +205,10 @@ def test_make_recipe_key_changes_with_the_teachers_weights_not_its_history() -> 
     assert make_recipe(CONFIG, retold).key == key
 
 
-def test_write_recipe_leaves_the_recipe_for_readers(tmp_path: Path) -> None:
+def test_write_origin_leaves_recipe_and_teacher_for_readers(tmp_path: Path) -> None:
     wanted = plan(tmp_path)
-    write_recipe(wanted)
-    content = json.loads((wanted.folder / "recipe.json").read_text())
-    assert PoolRecipe(**{**content, "features": tuple(content["features"])}) == wanted.recipe
+    assert read_origin(wanted.folder) is None
+    for teacher in ("/teachers/a", "/teachers/b"):
+        origin = Origin(wanted.recipe, teacher, "package.module:build")
+        write_origin(wanted.folder, origin)
+        assert read_origin(wanted.folder) == origin

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.generate.plan import make_recipe
+from pipeline.generate.plan import PoolRecipe, make_recipe
 from pipeline.generate.render import DTYPES, render_batch
 from pipeline.teacher.stylegan2 import Generator
 from shards.errors import UserError
+from shards.pool import IMAGES
+from shards.schema import feature_schema, synthetic_schema
 from tests.tiny_teachers import CONFIG, TEACHERS, describe, fake_info, pool_key, render, stylegan2
 
 
 def half_generator(**changes: Any) -> Generator:
     return stylegan2(num_half_blocks=2, conv_clamp=256.0, **changes)
+
+
+def render_columns(generator: Generator, recipe: PoolRecipe) -> dict[str, np.ndarray]:
+    """Image, latent, and features of the lowest block and the highest, of the first samples."""
+    schemas = {
+        "images": synthetic_schema(16, generator.arch.w_dim),
+        "features": feature_schema([("synthesis.b4", 12), ("synthesis.b16", 8)]),
+    }
+    batch = render_batch(generator, recipe, schemas, np.arange(6))
+    return batch["images"] | batch["features"]
 
 
 @pytest.mark.parametrize(("precision", "unit"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
@@ -32,10 +43,9 @@ def test_render_batch_in_half_precision_is_close_to_float32(
     """
     generator = half_generator(skips=skips)
     recipe = make_recipe(CONFIG, fake_info(generator))
-    recipe = replace(recipe, features=("synthesis.b4", "synthesis.b16"))
-    exact = render_batch(generator, recipe, np.arange(6))
+    exact = render_columns(generator, recipe)
     generator.set_precision(DTYPES[precision])
-    found = render_batch(generator, recipe, np.arange(6))
+    found = render_columns(generator, recipe)
     low, high = slice(0, 12), slice(12, 20)
     np.testing.assert_array_equal(found["w"], exact["w"])
     np.testing.assert_array_equal(found["features"][:, low], exact["features"][:, low])
@@ -47,7 +57,7 @@ def test_render_batch_in_half_precision_is_close_to_float32(
     assert grey_levels <= 1 + tolerance * 127.5 * 4  # pixels reach 4 in absolute value
 
     generator.set_precision(torch.float32)
-    again = render_batch(generator, recipe, np.arange(6))
+    again = render_columns(generator, recipe)
     for column in exact:
         np.testing.assert_array_equal(again[column], exact[column])
 
@@ -57,8 +67,9 @@ def test_render_shard_in_half_precision_is_repeatable_and_another_pool(tmp_path:
     generator.set_precision(torch.bfloat16)
     plan, _ = render(generator, tmp_path / "first", precision="bfloat16")
     other, _ = render(generator, tmp_path / "second", shards=[1], precision="bfloat16")
-    path = "shard-000001.tar"
-    assert (plan.folder / path).read_bytes() == (other.folder / path).read_bytes()
+    for name in (IMAGES, *plan.feature_sets):
+        path = f"{name}/shard-000001.tar"
+        assert (plan.folder.path / path).read_bytes() == (other.folder.path / path).read_bytes()
     assert plan.recipe.key != pool_key(describe(generator, tmp_path / "third"))
 
 
@@ -79,9 +90,10 @@ def test_render_batch_clamp_keeps_float16_finite(tmp_path: Path) -> None:
         assert isinstance(bias, torch.Tensor)
         bias.fill_(1e6)
         generator.set_precision(torch.float16)
-    config = CONFIG.model_copy(update={"features": ("synthesis.b16",), "precision": "float16"})
+    config = CONFIG.model_copy(update={"precision": "float16"})
     recipe = make_recipe(config, describe(clamped, tmp_path))
-    batch = render_batch(clamped, recipe, np.arange(4))
-    np.testing.assert_array_equal(batch["features"], np.full((4, 8), 256, np.float16))
+    schemas = {"features": feature_schema([("synthesis.b16", 8)])}
+    features = render_batch(clamped, recipe, schemas, np.arange(4))["features"]["features"]
+    np.testing.assert_array_equal(features, np.full((4, 8), 256, np.float16))
     with pytest.raises(ValueError, match="not finite in float16"):
-        render_batch(free, recipe, np.arange(4))
+        render_batch(free, recipe, schemas, np.arange(4))

@@ -9,6 +9,7 @@ import pytest
 from pipeline.config import GenerateConfig
 from pipeline.generate.plan import make_plan, make_recipe
 from shards.errors import UserError
+from shards.storage import Folder
 from tests.tiny_shards import teacher_info
 from tests.tiny_teachers import CONFIG, TEACHERS, describe, own_module, pool_key, stylegan2
 
@@ -16,7 +17,11 @@ from tests.tiny_teachers import CONFIG, TEACHERS, describe, own_module, pool_key
 def test_make_plan_feature_named_twice_is_refused(tmp_path: Path) -> None:
     info = teacher_info()
     with pytest.raises((UserError, ValueError), match=r"twice|duplicate|unique|more than once"):
-        make_plan(GenerateConfig(features=("synthesis.b8", "w", "synthesis.b8")), info, tmp_path)
+        make_plan(
+            GenerateConfig(features=("synthesis.b8", "w", "synthesis.b8")),
+            info,
+            Folder.at(tmp_path),
+        )
 
 
 def test_make_recipe_truncation_of_a_teacher_without_a_mapping_is_refused(tmp_path: Path) -> None:
@@ -38,13 +43,12 @@ def test_make_recipe_half_precision_of_a_teacher_without_it_is_refused(tmp_path:
                 make_recipe(CONFIG.model_copy(update={"precision": precision}), info)
 
 
-def test_make_recipe_key_changes_with_features_precision_and_cutoff(tmp_path: Path) -> None:
+def test_make_recipe_key_changes_with_precision_and_cutoff_not_with_features(
+    tmp_path: Path,
+) -> None:
     info = describe(stylegan2(num_half_blocks=2), tmp_path)
     keys = [
         pool_key(info),
-        pool_key(info, features=("synthesis.b8",)),
-        pool_key(info, features=("synthesis.b8", "w")),
-        pool_key(info, features=("w", "synthesis.b8")),
         pool_key(info, precision="float16"),
         pool_key(info, precision="bfloat16"),
         pool_key(info, truncation_psi=0.7),
@@ -52,7 +56,8 @@ def test_make_recipe_key_changes_with_features_precision_and_cutoff(tmp_path: Pa
         pool_key(info, truncation_psi=0.7, truncation_cutoff=3),
     ]
     assert len(set(keys)) == len(keys)
-    assert pool_key(info, features=info.blocks) == pool_key(info), "the same pool by another name"
+    for features in (info.blocks, ("synthesis.b8",), ("w", "synthesis.b8")):
+        assert pool_key(info, features=features) == pool_key(info), "the same images"
 
 
 def test_make_recipe_key_changes_with_the_source_of_ones_own_module(

@@ -77,7 +77,7 @@ def test_load_config_unknown_key_is_named_with_a_suggestion(
 def test_load_config_unknown_key_without_a_near_miss_lists_what_there_is(tmp_path: Path) -> None:
     message = load_error(write(tmp_path, {"name": "x", "paths": {"qqqq": 1}}))
     assert "paths.qqqq" in message
-    assert "store, runs" in message
+    assert "store, cache, cache_gb, runs" in message
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.order import Order
+from pipeline.stream import StepRows
 
 
 def order(num_samples: int = 10, seed: int = 0, purpose: str = "real") -> Order:
-    return Order(num_samples, seed, purpose)
+    return Order([num_samples], seed, purpose)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 7, 100])
@@ -54,16 +55,14 @@ def test_indices_depend_on_seed_and_purpose() -> None:
 
 
 def test_indices_parts_of_the_workers_cover_a_pass_exactly_once() -> None:
-    """As the trainer splits each batch of 12 over 3 workers."""
-    stream = order(36)
-    seen: list[int] = []
-    for step in range(3):
-        batch = stream.indices(step * 12, 12)
-        for rank in range(3):
-            seen += batch[rank * 4 : (rank + 1) * 4].tolist()
-    assert sorted(seen) == list(range(36))
+    """A batch of 12 over 3 workers."""
+    workers = [StepRows(order(36), 12, rank, 3) for rank in range(3)]
+    batches = [np.concatenate([worker.rows(step) for worker in workers]) for step in range(3)]
+    np.testing.assert_array_equal(np.concatenate(batches), order(36).indices(0, 36))
+    assert sorted(np.concatenate(batches)) == list(range(36))
 
 
-def test_order_of_no_samples_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_samples"):
-        order(0)
+@pytest.mark.parametrize("shard_sizes", [[], [0], [3, 0]])
+def test_order_of_no_samples_is_refused(shard_sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match="none of them empty"):
+        Order(shard_sizes, 0, "real")

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -21,7 +22,7 @@ from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import build_method
 from pipeline.train.methods import Batch
-from tests.tiny_shards import TRAIN_CONFIG, open_training_shards
+from tests.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shards
 
 CPU = torch.device("cpu")
 NUM_STEPS = 2
@@ -166,8 +167,9 @@ def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
     )
     batch = BatchStream(training_shards, config, CPU, rank=0, num_workers=1).batch(1)
     pool = training_shards.synthetic
-    features = torch.from_numpy(pool.gather("features", range(len(pool)))).float()
-    images = torch.from_numpy(pool.gather("image", range(len(pool)))).float() / 255
+    rows = np.arange(len(pool))
+    features = torch.from_numpy(pool.gather_features(FEATURES, rows)).float()
+    images = torch.from_numpy(pool.images.gather("image", rows)).float() / 255
     for image, pooled in zip(batch.synthetic, batch.pooled, strict=True):
         row = int((features == pooled).all(1).nonzero())
         torch.testing.assert_close(image, images[row], rtol=0, atol=1e-4)
@@ -180,7 +182,7 @@ def test_batch_stream_one_pass_of_steps_shows_every_pool_sample_once(
     pool = training_shards.synthetic
     steps = len(pool) // TRAIN_CONFIG.num_synthetic
     shown = torch.cat([stream.batch(step).pooled for step in range(steps)])
-    features = torch.from_numpy(pool.gather("features", range(len(pool)))).float()
+    features = torch.from_numpy(pool.gather_features(FEATURES, np.arange(len(pool)))).float()
     assert sorted(shown.tolist()) == sorted(features.tolist())
 
 

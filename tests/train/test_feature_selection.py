@@ -13,14 +13,18 @@ from pipeline.generate.render import render_shard
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import train
 from shards.errors import UserError
-from shards.manifest import Manifest, write_manifest
-from shards.reader import ShardReader
-from shards.schema import teacher_schema
+from shards.pool import IMAGES, PoolReader
+from shards.schema import feature_schema
+from shards.storage import Folder
 from tests.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
-    RESOLUTION,
+    FEATURES,
+    REMEDY,
+    SCHEMAS,
     TRAIN_CONFIG,
+    list_rendered,
+    open_reader,
     pool_recipe,
     random_generator,
 )
@@ -40,11 +44,20 @@ SELECTIONS = [
 ]
 
 
+def stored_features(shards: TrainingShards, rows: np.ndarray = ROWS) -> np.ndarray:
+    """The whole column, straight from the shards."""
+    (features,) = shards.synthetic.feature_sets
+    return features.gather("features", rows)
+
+
+def gather(shards: TrainingShards, rows: np.ndarray = ROWS) -> np.ndarray:
+    return shards.synthetic.gather_features(shards.features, rows)
+
+
 def test_training_shards_all_features_are_the_whole_column(training_shards: TrainingShards) -> None:
-    assert training_shards.features == "all"
+    assert training_shards.features == FEATURES
     assert training_shards.block_channels == [channels for _, channels in BLOCKS]
-    stored = training_shards.synthetic.gather("features", ROWS)
-    np.testing.assert_array_equal(training_shards.gather_features(ROWS), stored)
+    np.testing.assert_array_equal(gather(training_shards), stored_features(training_shards))
 
 
 @pytest.mark.parametrize("names", SELECTIONS, ids="-".join)
@@ -52,13 +65,18 @@ def test_training_shards_chosen_features_are_the_stored_columns_in_that_order(
     names: tuple[str, ...], training_shards: TrainingShards
 ) -> None:
     chosen = replace(training_shards, features=names)
-    stored = training_shards.synthetic.gather("features", ROWS)
-    latents = training_shards.synthetic.gather("w", ROWS)
+    stored = stored_features(training_shards)
+    latents = training_shards.synthetic.images.gather("w", ROWS)
     parts = [latents if name == "w" else stored[:, COLUMNS[name]] for name in names]
-    gathered = chosen.gather_features(ROWS)
+    gathered = gather(chosen)
     np.testing.assert_array_equal(gathered, np.concatenate(parts, 1))
     assert gathered.dtype == np.float16
     assert chosen.block_channels == [part.shape[1] for part in parts]
+
+
+def test_training_shards_feature_named_twice_is_refused(training_shards: TrainingShards) -> None:
+    with pytest.raises(UserError, match=r"train\.features.*twice"):
+        replace(training_shards, features=("w", "synthesis.b8", "w"))
 
 
 @pytest.mark.parametrize("name", ["synthesis.b32", "b8", "synthesis.b8.conv0", "W"])
@@ -66,7 +84,7 @@ def test_training_shards_unknown_feature_lists_what_there_is(
     name: str, training_shards: TrainingShards
 ) -> None:
     chosen = replace(training_shards, features=("synthesis.b8", name))
-    for use in (lambda: chosen.block_channels, lambda: chosen.gather_features(ROWS)):
+    for use in (lambda: chosen.block_channels, lambda: gather(chosen)):
         with pytest.raises(UserError) as raised:
             use()
         message = str(raised.value)
@@ -80,25 +98,24 @@ def test_training_shards_pool_of_chosen_layers_offers_them_and_w(
     tmp_path: Path, training_folder: Path
 ) -> None:
     """A pool with `w` among its features has it twice; both are the same numbers."""
-    names = ("synthesis.b8.conv0", "w")
-    schema = teacher_schema(
-        RESOLUTION, [("synthesis.b8.conv0", 12), ("w", ARCHITECTURE.w_dim)], ARCHITECTURE.w_dim
+    names, folder = ("synthesis.b8.conv0", "w"), Folder.at(tmp_path)
+    schema = feature_schema([("synthesis.b8.conv0", 12), ("w", ARCHITECTURE.w_dim)])
+    schemas = {IMAGES: SCHEMAS[IMAGES], "features-chosen": schema}
+    list_rendered(
+        folder, schemas, [render_shard(random_generator(), pool_recipe(), folder, schemas, 0)]
     )
-    recipe = replace(pool_recipe(), features=names)
-    shard = render_shard(random_generator(), recipe, schema, tmp_path, 0)
-    write_manifest(tmp_path, Manifest(schema, (shard,)))
-    pool = ShardReader(tmp_path, remedy="render")
-    real = ShardReader(training_folder / "real", remedy="write them")
+    pool = PoolReader(folder, ["features-chosen"], remedy=REMEDY)
+    real = open_reader(training_folder / "real")
     rows = np.arange(8)
-    stored = pool.gather("features", rows)
-    everything = TrainingShards(real, pool)
+    everything = TrainingShards(real, pool, names)
+    stored = stored_features(everything, rows)
     assert everything.block_channels == [12, ARCHITECTURE.w_dim]
-    np.testing.assert_array_equal(everything.gather_features(rows), stored)
-    latents = TrainingShards(real, pool, features=("w",))
+    np.testing.assert_array_equal(gather(everything, rows), stored)
+    latents = TrainingShards(real, pool, ("w",))
     assert latents.block_channels == [ARCHITECTURE.w_dim]
-    np.testing.assert_array_equal(latents.gather_features(rows), pool.gather("w", rows))
-    layer = TrainingShards(real, pool, features=("synthesis.b8.conv0",))
-    np.testing.assert_array_equal(layer.gather_features(rows), stored[:, :12])
+    np.testing.assert_array_equal(gather(latents, rows), pool.images.gather("w", rows))
+    layer = TrainingShards(real, pool, ("synthesis.b8.conv0",))
+    np.testing.assert_array_equal(gather(layer, rows), stored[:, :12])
 
 
 def test_batch_stream_carries_the_chosen_features(training_shards: TrainingShards) -> None:
@@ -128,7 +145,7 @@ def test_train_on_chosen_features_gives_a_student_of_its_own(
     training_shards: TrainingShards, tmp_path: Path
 ) -> None:
     config = TRAIN_CONFIG.model_copy(update={"epochs": 1})
-    for name, features in (("all", "all"), ("some", ("synthesis.b8", "w"))):
+    for name, features in (("all", FEATURES), ("some", ("synthesis.b8", "w"))):
         shards = replace(training_shards, features=features)
         train(config, shards, tmp_path / name, torch.device("cpu"), "0" * 64, lambda *_: None)
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("all", "some")]

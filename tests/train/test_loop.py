@@ -19,10 +19,17 @@ from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import learning_rate, steps_per_epoch, train
 from shards.errors import UserError
 from shards.manifest import Manifest, write_manifest
-from shards.reader import ShardReader
+from shards.pool import IMAGES, PoolReader
 from shards.schema import encode_meta
+from shards.storage import Folder
 from shards.writer import shard_name, write_shard
-from tests.tiny_shards import SCHEMA, TRAIN_CONFIG, open_training_shards
+from tests.tiny_shards import (
+    FEATURE_SET,
+    SCHEMAS,
+    TRAIN_CONFIG,
+    open_pool,
+    open_training_shards,
+)
 
 CPU = torch.device("cpu")
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
@@ -146,20 +153,23 @@ def test_train_exports_the_backbone_under_torchvisions_names(uninterrupted: Path
     assert load_backbone(CONFIG.student, path).representation_dim == 64
 
 
-def write_pool(folder: Path, features: np.ndarray) -> ShardReader:
-    count = len(features)
+def write_pool_of(features: np.ndarray, folder: Path) -> PoolReader:
+    count, schema = len(features), SCHEMAS[IMAGES]
     generator = np.random.default_rng(0)
-    batch = {
-        "features": features,
-        "image": generator.integers(0, 256, (count, *SCHEMA.column("image").shape)).astype(
-            np.uint8
-        ),
-        "meta": encode_meta({"index": index} for index in range(count)),
-        "w": np.zeros((count, *SCHEMA.column("w").shape), dtype=np.float16),
+    images = generator.integers(0, 256, (count, *schema.column("image").shape))
+    batches = {
+        IMAGES: {
+            "image": images.astype(np.uint8),
+            "meta": encode_meta({"index": index} for index in range(count)),
+            "w": np.zeros((count, *schema.column("w").shape), dtype=np.float16),
+        },
+        FEATURE_SET: {"features": features},
     }
-    shard = write_shard(folder / shard_name(0), SCHEMA, 0, [batch])
-    write_manifest(folder, Manifest(SCHEMA, (shard,)))
-    return ShardReader(folder, remedy="write them")
+    for name, batch in batches.items():
+        place = Folder.at(folder / name)
+        shard = write_shard(place, shard_name(0), SCHEMAS[name], 0, [batch])
+        write_manifest(place, Manifest(SCHEMAS[name], (shard,)))
+    return open_pool(folder)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -167,14 +177,14 @@ def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_che
     training_shards: TrainingShards, tmp_path: Path, value: float
 ) -> None:
     features = np.random.default_rng(1).standard_normal(
-        (96, *SCHEMA.column("features").shape)
+        (96, *SCHEMAS[FEATURE_SET].column("features").shape)
     ).astype(np.float16)  # fmt: skip
-    clean = replace(training_shards, synthetic=write_pool(tmp_path / "clean", features))
+    clean = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "clean"))
     step = STEPS_PER_REPORT - 1
     stream = BatchStream(clean, CONFIG, CPU, rank=0, num_workers=1)
     poisoned_row = features.tolist().index(stream.batch(step).pooled[3].tolist())
     features[poisoned_row, 0] = value
-    poisoned = replace(training_shards, synthetic=write_pool(tmp_path / "poisoned", features))
+    poisoned = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "poisoned"))
 
     with pytest.raises(UserError, match=f"step {step}"):
         run(poisoned, tmp_path / "run")

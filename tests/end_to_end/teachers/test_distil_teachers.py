@@ -13,10 +13,11 @@ import yaml
 
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.module import wrap_module
-from shards.reader import ShardReader
+from shards.pool import PoolReader, read_feature_sets
+from shards.storage import Folder
 from tests import own_generator
 from tests.command_line import Cli, assert_mistake, pipeline
-from tests.workspace import Workspace, make_teacher
+from tests.workspace import Workspace, make_teacher, tars
 
 FACTORY = "own_package.generators:build"
 
@@ -55,15 +56,18 @@ def test_imported_teacher_is_distilled_from_chosen_features(
     assert cli("real", golden_run.config)[0] == 0
     for stage in ("generate", "train"):
         assert "finished" in golden_run.succeed(stage)
-    (manifest,) = (golden_run.folder / "store" / "teacher").rglob("manifest.parquet")
-    pool = ShardReader(manifest.parent, remedy="render", num_samples=60)
-    assert [(block.name, block.num_channels) for block in pool.schema.features] == [
+    (folder,) = (golden_run.folder / "store" / "teacher").iterdir()
+    names = [name for name, _ in read_feature_sets(Folder.at(folder))]
+    pool = PoolReader(folder, names, remedy="render", num_samples=60)
+    (features,) = pool.feature_sets
+    assert [(block.name, block.num_channels) for block in features.schema.features] == [
         ("synthesis.b8", 20),
         ("synthesis.b16.conv0", 20),
         ("w", 24),
     ]
     rows = np.arange(60)
-    np.testing.assert_array_equal(pool.gather("features", rows)[:, 40:], pool.gather("w", rows))
+    latents = pool.images.gather("w", rows)
+    np.testing.assert_array_equal(features.gather("features", rows)[:, 40:], latents)
     assert (golden_run.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
 
 
@@ -133,10 +137,6 @@ def own_run(workspace: Workspace) -> Iterator[Workspace]:
         del sys.modules[name]
 
 
-def tars(store: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in store.rglob("shard-*.tar")}
-
-
 @pytest.mark.slow
 @pytest.mark.ray
 def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(
@@ -150,7 +150,7 @@ def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(
     monkeypatch.syspath_prepend(code)
     assert cli("generate", own_run.config, f"paths.store={stores[0]}")[0] == 0
     here, on_ray = map(tars, stores)
-    assert len(here) == 3
+    assert len(here) == 2 * 3, "images and features"
     assert here == on_ray
 
 
