@@ -1,6 +1,6 @@
 """How a training runs on one or many workers: in this process, under `torchrun`, or on Ray Train.
 
-Both trainers hand in a top-level function and JSON-able settings; it is called with this worker's
+Both trainers hand in a top-level function and plain settings; it is called with this worker's
 device and a function to report progress with, after `torch.distributed` has been set up where there
 are several. Imports neither torch nor Ray before it is asked to run something.
 """
