@@ -2,7 +2,7 @@
 
 A turn is what rendering computes for one batch: latents -> image and block features -> pooled
 features, both forms on the same weights and first shown to give equal results in full float32. The
-other two parts of `make generate` – drawing latents and noise, writing the tar – are timed alone,
+other two parts of `make generate` – drawing latents and noise, writing the tars – are timed alone,
 to say which of the three binds, and the turn itself is taken apart: what share of it the
 convolutions take, and how their rate compares with a matrix product's.
 """
@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from benchmarks.measure import (
     synchronise,
     uses_tf32,
 )
+from benchmarks.random_shards import feature_set, random_columns
 from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import DTYPES, draw_inputs
@@ -42,8 +42,10 @@ from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.stylegan2 import Generator
-from shards.schema import encode_meta, teacher_schema
-from shards.writer import write_shard
+from shards.pool import IMAGES
+from shards.schema import feature_schema, synthetic_schema
+from shards.storage import Folder
+from shards.writer import shard_name, write_shard
 
 TOLERANCE = 1e-4
 Renderer = Callable[[], tuple[Tensor, Tensor]]
@@ -161,22 +163,24 @@ def measure_matrix_product(repeats: int, device: torch.device) -> float:
 
 
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
-    """Median seconds of drawing latents and noise, and of writing the tar, for `batch` samples."""
+    """Median seconds of drawing latents and noise, and of writing the tars, for `batch` samples."""
     arch = generator.arch
     blocks = [(f"synthesis.b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
-    schema = teacher_schema(arch.resolution, blocks, arch.w_dim)
-    columns = {
-        column.name: np.zeros((batch, *column.shape), column.dtype)
-        for column in schema.columns
-        if column.name != "meta"
+    schemas = {
+        IMAGES: synthetic_schema(arch.resolution, arch.w_dim),
+        feature_set(blocks): feature_schema(blocks),
     }
-    columns["meta"] = encode_meta({"index": index, "seed": 0} for index in range(batch))
+    columns = {name: random_columns(schema, range(batch)) for name, schema in schemas.items()}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shard.tar"
+
+        def write() -> None:
+            for name, schema in schemas.items():
+                write_shard(Folder.at(folder) / name, shard_name(0), schema, 0, [columns[name]])
+
         return interleave(
             {
                 "draw": lambda: draw_inputs(generator, _recipe(batch), np.arange(batch)),
-                "write": lambda: write_shard(path, schema, 0, [columns]),
+                "write": write,
             },
             repeats,
             torch.device("cpu"),
@@ -216,7 +220,7 @@ def benchmark(
         ),
         *(Figure(f"share of time: {kind}", 100 * part, "%") for kind, part in shares.items()),
         Figure("draw latents and noise (CPU)", rate["draw"], "images/s"),
-        Figure("write the tar (CPU, disk)", rate["write"], "images/s"),
+        Figure("write the tars (CPU, disk)", rate["write"], "images/s"),
     ]
     details = {
         "size": f"{arch.resolution} px, channel base {arch.channel_base}, max {arch.channel_max}",
@@ -275,7 +279,6 @@ def _recipe(batch: int) -> PoolRecipe:
         truncation_psi=1.0,
         truncation_cutoff=None,
         noise="random",
-        features=(),
         samples_per_shard=batch,
         render_batch=batch,
     )

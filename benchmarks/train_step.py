@@ -1,9 +1,9 @@
-"""`python -m benchmarks.train_step`: one squeeze-and-span step and its parts, with two rivals.
+"""`python -m benchmarks.train_step`: one squeeze-and-span step and its parts.
 
 The whole step is what `pipeline/train/loop.py` does between two log lines: `BatchStream.batch`
-(reading and augmentation), forward, backward, SGD. Two of its parts meet a named rival on the same
-data: augmentation torchvision's transforms applied image by image, reading `webdataset` on the same
-tars. Shards of random images and features are written to a temporary directory first.
+(waiting for rows that threads read ahead, and augmentation), forward, backward, SGD. Augmentation
+meets a rival on the same images, torchvision's transforms; reading meets its own in `stream.py`.
+Shards of random images and features are written to a temporary folder first.
 """
 
 from __future__ import annotations
@@ -26,27 +26,15 @@ from benchmarks.measure import (
     publish,
     synchronise,
 )
-from benchmarks.random_shards import write_random_shards
-from benchmarks.usual_tools import compare_augmentation, compare_reading
+from benchmarks.random_shards import feature_set, write_random_shards
+from benchmarks.torchvision_views import compare_augmentation
 from pipeline.config import Config, TrainConfig
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import build_method, learning_rate
+from shards.pool import PoolReader
 from shards.reader import ShardReader
 
-PARTS = ("reading", "augmentation", "forward", "backward", "optimiser")
-
-
-class TimedReader(ShardReader):
-    """A reader that adds up the seconds spent in `gather`."""
-
-    seconds = 0.0
-
-    def gather(self, column: str, indices: np.ndarray) -> np.ndarray:
-        """As `ShardReader.gather`."""
-        start = time.perf_counter()
-        result = super().gather(column, indices)
-        self.seconds += time.perf_counter() - start
-        return result
+PARTS = ("batch", "forward", "backward", "optimiser")
 
 
 @dataclass
@@ -87,8 +75,6 @@ class TrainingStep:
 
     def run_parts(self) -> dict[str, float]:
         """One step, waiting for the GPU after every part; returns the seconds of `PARTS`."""
-        readers = [self.shards.real, self.shards.synthetic]
-        read_before = sum(reader.seconds for reader in readers if isinstance(reader, TimedReader))
         marks = [self._now()]
         batch = self.stream.batch(self.index)
         marks.append(self._now())
@@ -100,11 +86,7 @@ class TrainingStep:
         self.optimizer.step()
         marks.append(self._now())
         self.index += 1
-        reading = -read_before + sum(
-            reader.seconds for reader in readers if isinstance(reader, TimedReader)
-        )
-        whole, *rest = np.diff(marks).tolist()
-        return dict(zip(PARTS, [reading, whole - reading, *rest], strict=True))
+        return dict(zip(PARTS, np.diff(marks).tolist(), strict=True))
 
     def _now(self) -> float:
         synchronise(self.device)
@@ -122,27 +104,45 @@ def time_step(step: TrainingStep, repeats: int) -> tuple[float, dict[str, float]
     return seconds["whole"], {name: value / total for name, value in medians.items()}
 
 
+def time_reading(shards: TrainingShards, config: TrainConfig, repeats: int) -> float:
+    """Median seconds in which one thread gathers the rows of a step, as `BatchStream` does."""
+    real, synthetic = (
+        np.random.default_rng(0).integers(num_samples, size=num_rows)
+        for num_samples, num_rows in (
+            (len(shards.real), config.num_real),
+            (len(shards.synthetic), config.num_synthetic),
+        )
+    )
+
+    def read() -> None:
+        shards.synthetic.images.gather("image", synthetic)
+        shards.synthetic.gather_features(shards.features, synthetic)
+        shards.real.gather("image", real)
+
+    return interleave({"read": read}, repeats, torch.device("cpu"))["read"]
+
+
 def benchmark(
     config: Config, num_samples: int, repeats: int, device: torch.device, folder: Path
 ) -> BenchmarkRun:
     """Write `num_samples` random samples of each domain under `folder`, then time everything."""
-    write_random_shards(config, num_samples, folder)
+    blocks = write_random_shards(config, num_samples, folder)
     shards = TrainingShards(
-        real=TimedReader(folder / "real", remedy=""),
-        synthetic=TimedReader(folder / "synthetic", remedy=""),
+        real=ShardReader(folder / "real", remedy=""),
+        synthetic=PoolReader(folder / "synthetic", [feature_set(blocks)], remedy=""),
+        features=tuple(name for name, _ in blocks),
     )
     step = TrainingStep(config.train, shards, device)
     seconds, shares = time_step(step, repeats)
     rows = np.arange(min(256, num_samples))
     images = torch.from_numpy(shards.real.gather("image", rows))
     views = compare_augmentation(images, config.train, device, repeats)
-    samples = compare_reading(shards.synthetic, repeats)
+    read = time_reading(shards, config.train, repeats)
     figures = [
         Figure("whole step", step.num_views / seconds, "views/s"),
         Figure("augmentation", views["ours"], "views/s", "torchvision v2 per image, CPU",
                views["torchvision"]),
-        Figure("reading, shuffled", samples["ours"], "samples/s", "webdataset decode, in order",
-               samples["webdataset"]),
+        Figure("reading, in one thread", config.train.global_batch / read, "samples/s"),
     ]  # fmt: skip
     details = {
         "size": f"{config.real.resolution} px, ResNet-18 width {config.train.student.width}, "
@@ -159,7 +159,7 @@ def benchmark(
 def main(argv: list[str] | None = None) -> BenchmarkRun:
     """Run the command line; `argv` defaults to the process's."""
     started = time.perf_counter()
-    parser = common_parser("A squeeze-and-span step, its parts, and the usual tools beside it.")
+    parser = common_parser("A squeeze-and-span step and its parts, torchvision beside it.")
     parser.add_argument("--num-samples", type=int, default=2048, help="random samples per domain")
     arguments = parser.parse_args(argv)
     config, device = prepare(arguments)

@@ -87,6 +87,14 @@ class Folder:
             Path(entry["name"]).name for entry in self._list() if entry["type"] == "directory"
         )
 
+    def total_bytes(self) -> int:
+        """Bytes of everything in the folder and below it; 0 for none."""
+        try:
+            with self._speaking() as files:
+                return int(files.du(self._root, total=True))
+        except FileNotFoundError:
+            return 0
+
     def read(self, name: str) -> bytes:
         """Content of a file; raises FileNotFoundError."""
         with self._speaking(name) as files:

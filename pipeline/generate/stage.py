@@ -7,6 +7,7 @@ the shard. Several runs may work on one pool: `claims.py` keeps them out of each
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 
 from pipeline import cluster
 from pipeline.config import Config, RayConfig
-from pipeline.generate.claims import Claims
+from pipeline.generate.claims import Claims, is_in_use
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from pipeline.generate.render import RenderedShard
 
 _MAX_RETRIES = 4
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
-_STALE_S = 3600.0
+_STALE_S = 60.0  # more than the clocks of two machines differ
 REMEDY = "run `make generate` again"
 
 
@@ -154,10 +156,11 @@ def fill(
 
 
 def remove_leftovers(plan: Plan) -> None:
-    """Delete temporary files that killed runs left in a local pool long enough ago."""
-    if plan.folder.is_local:
+    """Delete temporary files that killed runs left in a local pool, unless a run is at work."""
+    written_before = time.time() - _STALE_S
+    if plan.folder.is_local and not is_in_use(plan.folder):
         for shards in plan.sets:
-            remove_stale(plan.folder.path / shards.name, time.time() - _STALE_S)
+            remove_stale(plan.folder.path / shards.name, written_before)
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
@@ -267,11 +270,7 @@ def _result(reference: Any, plan: Plan, index: int) -> RenderedShard:
     except UserError as error:
         raise UserError(str(getattr(error, "cause", error))) from None
     except OSError as error:
-        cause = getattr(error, "cause", error)
-        raise UserError(
-            f"{plan.folder}: shard {index} cannot be written ({cause}); make room or mend the "
-            "rights"
-        ) from None
+        raise _unwritable(plan.folder, index, getattr(error, "cause", error)) from None
     except ray.exceptions.WorkerCrashedError:
         raise RuntimeError(
             f"shard {index} of {plan.folder}: its renderer died {_MAX_RETRIES + 1} times"
@@ -279,6 +278,12 @@ def _result(reference: Any, plan: Plan, index: int) -> RenderedShard:
     except Exception as error:
         error.add_note(f"while rendering shard {index} of {plan.folder}")
         raise
+
+
+def _unwritable(folder: Folder, index: int, reason: object) -> UserError:
+    return UserError(
+        f"{folder}: shard {index} cannot be written ({reason}); make room or mend the rights"
+    )
 
 
 def _render_task(
@@ -297,7 +302,12 @@ def _render_task(
 
     architecture = json.dumps(recipe.architecture)
     generator = _load_generator(weights[0], architecture, device, recipe.precision, factory)
-    return render_shard(generator, recipe, folder, schemas, index)
+    try:
+        return render_shard(generator, recipe, folder, schemas, index)
+    except OSError as error:
+        if error.errno in _HOPELESS:  # Ray would try it again
+            raise _unwritable(folder, index, error) from None
+        raise
 
 
 @lru_cache(maxsize=1)

@@ -50,7 +50,9 @@ class Entry:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all listed shards."""
+        """Bytes of all listed shards; of an entry that lists none, of what else is there."""
+        if not self.sets:
+            return self.folder.total_bytes()
         return sum(shard.num_bytes for shards in self.sets.values() for shard in shards.shards)
 
     @property
@@ -151,5 +153,5 @@ def _read_entry(folder: Folder, place: str) -> Entry:
         if manifest is not None:
             sets[name] = manifest
     if not sets and not problems:
-        problems.append(f"{folder}: holds no shards that this version reads")
+        problems.append(f"{folder}: lists no shards: just begun, or of an older version")
     return Entry(place, folder.name, folder, recipe, sets, tuple(problems))

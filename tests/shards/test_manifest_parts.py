@@ -1,0 +1,285 @@
+"""Many writers list their shards in one folder, none of them in another's way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shards.errors import UserError
+from shards.manifest import (
+    MANIFEST_FOLDER,
+    MAX_PART_ROWS,
+    Manifest,
+    ManifestWriter,
+    ShardInfo,
+    encode_part,
+    read_manifest,
+    write_manifest,
+)
+from shards.schema import SCHEMA_VERSION, Column, Schema, image_column
+from shards.storage import Folder
+from shards.writer import shard_name
+from tests.shard_sets import INDEX_SCHEMA
+
+PER_SHARD = 4
+
+
+def row(index: int, written_at: float = 1.0, sha256: str = "a" * 64) -> ShardInfo:
+    """What a manifest says of the shard `index` of four samples."""
+    num_bytes = PER_SHARD * INDEX_SCHEMA.stride_bytes + 1024
+    name = shard_name(index)
+    return ShardInfo(name, index * PER_SHARD, PER_SHARD, num_bytes, sha256, None, written_at)
+
+
+def list_shards(folder: Folder) -> list[ShardInfo]:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.schema == INDEX_SCHEMA
+    return list(manifest.shards)
+
+
+def write_part(folder: Folder, name: str, *rows: ShardInfo) -> None:
+    (folder / MANIFEST_FOLDER).write(name, encode_part(INDEX_SCHEMA, rows))
+
+
+# One writer
+
+
+def test_manifest_of_a_folder_without_one_is_none(folder: Folder) -> None:
+    assert read_manifest(folder) is None
+
+
+def test_manifest_row_is_listed_once_flushed(folder: Folder) -> None:
+    writer = ManifestWriter(folder, INDEX_SCHEMA)
+    writer.flush()
+    assert read_manifest(folder) is None
+    writer.add(row(1))
+    assert read_manifest(folder) is None
+    writer.flush()
+    assert list_shards(folder) == [row(1)]
+    writer.add(row(0))
+    writer.flush()
+    assert list_shards(folder) == [row(0), row(1)]
+
+
+def test_manifest_keeps_sizes_of_samples(folder: Folder) -> None:
+    schema = Schema((image_column(8, "png"),))
+    shard = ShardInfo("shard-000000.tar", 0, 2, 4096, "b" * 64, b"\x02\x00\x03\x00", 2.5)
+    writer = ManifestWriter(folder, schema)
+    writer.add(shard)
+    writer.flush()
+    assert read_manifest(folder) == Manifest(schema, (shard,))
+
+
+def test_manifest_writer_of_many_rows_begins_a_new_part(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    writer = ManifestWriter(folder, INDEX_SCHEMA)
+    num_rows = 2 * MAX_PART_ROWS + 300
+    for index in range(num_rows):
+        writer.add(row(index))
+        if index % 500 == 499:
+            writer.flush()
+    writer.flush()
+    parts = folder / MANIFEST_FOLDER
+    rows = [pq.read_metadata(parts.path / name).num_rows for name in sorted(parts.list_files())]
+    assert rows == [MAX_PART_ROWS, MAX_PART_ROWS, 300]
+    assert list_shards(folder) == [row(index) for index in range(num_rows)]
+
+
+def test_manifest_full_parts_are_not_written_again(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    writer = ManifestWriter(folder, INDEX_SCHEMA)
+    for index in range(MAX_PART_ROWS):
+        writer.add(row(index))
+    writer.flush()
+    (full,) = (folder / MANIFEST_FOLDER).path.iterdir()
+    before = full.stat().st_ino, full.stat().st_mtime_ns
+    writer.add(row(MAX_PART_ROWS))
+    writer.flush()
+    assert (full.stat().st_ino, full.stat().st_mtime_ns) == before
+
+
+# Several writers
+
+
+def test_manifest_of_writers_in_turns_is_the_union(folder: Folder) -> None:
+    writers = [ManifestWriter(folder, INDEX_SCHEMA) for _ in range(3)]
+    for index in range(9):
+        writers[index % 3].add(row(index))
+        writers[index % 3].flush()
+    assert list_shards(folder) == [row(index) for index in range(9)]
+
+
+def test_manifest_of_threads_that_write_at_once_is_the_union(folder: Folder) -> None:
+    def write(worker: int) -> None:
+        writer = ManifestWriter(folder, INDEX_SCHEMA)
+        for index in range(worker, 20, 4):
+            writer.add(row(index))
+            writer.flush()
+            assert row(index) in list_shards(folder)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    assert list_shards(folder) == [row(index) for index in range(20)]
+
+
+WRITE = """
+import sys
+from shards.manifest import ManifestWriter, ShardInfo
+from shards.schema import Column, Schema
+from shards.storage import Folder
+writer = ManifestWriter(Folder.at(sys.argv[1]), Schema((Column("index", "<i8", ()),)))
+print("ready", flush=True)
+sys.stdin.readline()
+for index in range(int(sys.argv[2]), 12, 3):
+    writer.add(ShardInfo(f"shard-{index:06d}.tar", index * 4, 4, 10000, "a" * 64, None, 1.0))
+    writer.flush()
+"""
+
+
+def test_manifest_of_processes_that_write_at_once_is_the_union(folder: Folder) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, folder.url, str(worker)],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for worker in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [shard.start_index // PER_SHARD for shard in list_shards(folder)] == list(range(12))
+
+
+@pytest.mark.parametrize("newest_part", ["a.parquet", "b.parquet", "c.parquet"])
+def test_manifest_of_parts_that_list_one_shard_takes_the_newest_row(
+    folder: Folder, newest_part: str
+) -> None:
+    newest = row(0, written_at=9.0, sha256="9" * 64)
+    for number, name in enumerate(("a.parquet", "b.parquet", "c.parquet")):
+        old = row(0, written_at=float(number), sha256=str(number) * 64)
+        write_part(folder, name, newest if name == newest_part else old, row(number + 1))
+    assert list_shards(folder) == [newest, row(1), row(2), row(3)]
+
+
+def test_manifest_shard_made_again_by_the_same_writer_has_its_newest_row(folder: Folder) -> None:
+    writer = ManifestWriter(folder, INDEX_SCHEMA)
+    writer.add(row(0, written_at=1.0))
+    writer.flush()
+    writer.add(row(0, written_at=2.0, sha256="b" * 64))
+    writer.flush()
+    assert list_shards(folder) == [row(0, written_at=2.0, sha256="b" * 64)]
+
+
+def test_manifest_written_whole_replaces_all_parts(folder: Folder) -> None:
+    for name in ("a.parquet", "b.parquet"):
+        write_part(folder, name, row(5))
+    write_manifest(folder, Manifest(INDEX_SCHEMA, (row(0),)))
+    assert list_shards(folder) == [row(0)]
+
+
+def test_manifest_num_samples_counts_up_to_the_first_gap(folder: Folder) -> None:
+    write_part(folder, "a.parquet", row(0), row(1), row(3))
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.num_samples == 2 * PER_SHARD
+
+
+# Refused
+
+
+@pytest.mark.parametrize("version", ["0", "1", str(SCHEMA_VERSION + 1), None])
+def test_manifest_of_another_schema_version_is_refused_with_the_commands(
+    folder: Folder, version: str | None
+) -> None:
+    write_part(folder, "new.parquet", row(0))
+    table = pq.read_table(pa.BufferReader((folder / MANIFEST_FOLDER).read("new.parquet")))
+    metadata = {**table.schema.metadata, b"schema_version": version}
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
+    (folder / MANIFEST_FOLDER).write("old.parquet", buffer.getvalue().to_pybytes())
+    with pytest.raises(UserError, match=rf"old\.parquet: shards of schema {version},") as raised:
+        read_manifest(folder)
+    assert "`make real` and `make generate`" in str(raised.value)
+    assert "python -m pipeline shards gc" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all", b"half"])
+def test_manifest_damaged_part_is_named_with_the_remedy(folder: Folder, content: bytes) -> None:
+    for name in ("a.parquet", "b.parquet", "c.parquet"):
+        write_part(folder, name, row(0))
+    sound = (folder / MANIFEST_FOLDER).read("b.parquet")
+    if content == b"half":
+        content = sound[: len(sound) // 2]
+    (folder / MANIFEST_FOLDER).write("b.parquet", content)
+    with pytest.raises(UserError, match=r"manifest/b\.parquet: damaged .*delete this") as raised:
+        read_manifest(folder)
+    assert "\n" not in str(raised.value)
+    (folder / MANIFEST_FOLDER).remove("b.parquet")
+    assert list_shards(folder) == [row(0)]
+
+
+def test_manifest_with_a_flipped_byte_is_read_or_refused_but_never_crashes(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    write_part(folder, "a.parquet", row(0), row(1))
+    sound = (folder / MANIFEST_FOLDER).read("a.parquet")
+    for position in range(0, len(sound), 37):
+        content = bytearray(sound)
+        content[position] ^= 0xFF
+        (folder / MANIFEST_FOLDER).write("a.parquet", bytes(content))
+        with suppress(UserError):  # some bytes say nothing that is read
+            read_manifest(folder)
+
+
+def test_manifest_of_two_schemas_names_the_part_that_differs(folder: Folder) -> None:
+    write_part(folder, "a.parquet", row(0))
+    other = Schema((Column("number", "<i8", ()),))
+    (folder / MANIFEST_FOLDER).write("b.parquet", encode_part(other, [row(1)]))
+    with pytest.raises(UserError, match=r"b\.parquet: damaged \(another schema"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(row(0), name="../shard.tar"),
+        replace(row(0), num_samples=0),
+        replace(row(0), start_index=-1),
+        replace(row(0), num_bytes=100),
+        replace(row(0), sample_blocks=b"\x01\x00" * PER_SHARD),
+    ],
+)
+def test_manifest_row_that_cannot_be_right_is_refused(folder: Folder, wrong: ShardInfo) -> None:
+    write_part(folder, "a.parquet", row(1), wrong)
+    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
+        read_manifest(folder)
+
+
+def test_manifest_other_and_unfinished_files_beside_the_parts_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    folder = Folder.at(tmp_path)
+    write_part(folder, "a.parquet", row(0))
+    (folder / MANIFEST_FOLDER).write("notes.txt", b"x")
+    (tmp_path / MANIFEST_FOLDER / ".b.parquet.0123.tmp").write_bytes(b"half")
+    assert list_shards(folder) == [row(0)]
