@@ -14,6 +14,7 @@ os.environ.setdefault("WDS_SECURE", "1")  # before the import: no `pipe:` URLs, 
 import webdataset
 
 from shards.codecs import encode_image
+from shards.fixed_tar import MODE, encode_samples, end_of_tar
 from shards.manifest import ShardInfo, now
 from shards.schema import MAX_SAMPLE_BLOCKS, TAR_BLOCK_BYTES, Schema, padded_bytes
 from shards.storage import Folder
@@ -35,7 +36,11 @@ class ShardWriter:
         self._start = self._next = start_index
         self._file = _Hashed(file)
         self._blocks: list[int] = []
-        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0, user="", group="")
+        self._tar: Any = None
+        if not schema.is_fixed:
+            self._tar = webdataset.TarWriter(
+                self._file, encoder=False, mode=MODE, mtime=0, user="", group=""
+            )
 
     def write(self, batch: Arrays) -> None:
         """Add samples: arrays [n, *column.shape] of the column's dtype, n free to vary.
@@ -43,6 +48,12 @@ class ShardWriter:
         Raises:
             ValueError: if an array's shape or dtype is not its column's, or a sample is too large.
         """
+        num_samples = _check(batch, self._schema)
+        if self._tar is None:
+            for samples in encode_samples(self._schema, self._next, batch):
+                self._file.write(samples.reshape(-1).data)
+            self._next += num_samples
+            return
         for members in _encode(batch, self._schema):
             self._tar.write({"__key__": f"{self._next:09d}", **members})
             self._next += 1
@@ -52,11 +63,14 @@ class ShardWriter:
             self._blocks.append(blocks)
 
     def close(self) -> None:
-        """End the tar; once is enough."""
-        self._tar.close()
+        """Let go of the tar, finished or not."""
+        if self._tar is not None:
+            self._tar.close()
 
     def finish(self) -> ShardInfo:
         """End the tar; returns what the manifest says of it."""
+        if self._tar is None:
+            self._file.write(end_of_tar(self._file.num_bytes))
         self.close()
         sizes = None if self._schema.is_fixed else np.array(self._blocks, dtype="<u2").tobytes()
         return ShardInfo(
@@ -78,7 +92,7 @@ class _Hashed:
         self._hash = hashlib.sha256()
         self.num_bytes = 0
 
-    def write(self, content: bytes) -> int:
+    def write(self, content: bytes | memoryview) -> int:
         self._hash.update(content)
         self.num_bytes += len(content)
         return self._file.write(content)
@@ -125,7 +139,8 @@ def write_shard(
     return pending.info
 
 
-def _encode(batch: Arrays, schema: Schema) -> Iterable[dict[str, bytes]]:
+def _check(batch: Arrays, schema: Schema) -> int:
+    """Number of samples of a batch that is the schema's."""
     names = {column.name for column in schema.columns}
     if set(batch) != names:
         raise ValueError(f"columns {sorted(batch)} are not the schema's {sorted(names)}")
@@ -138,13 +153,16 @@ def _encode(batch: Arrays, schema: Schema) -> Iterable[dict[str, bytes]]:
             raise ValueError(
                 f"{column.name}: {array.dtype}{array.shape[1:]} is not {column.dtype}{column.shape}"
             )
-    parts: list[tuple[str, Any]] = []
-    for column in schema.columns:
-        array = batch[column.name]
-        if column.is_encoded:
-            parts.append((column.member_name, [encode_image(image, column) for image in array]))
-        else:
-            header = column.header
-            parts.append((column.member_name, [header + row.tobytes() for row in array]))
-    for row in range(counts.pop()):
-        yield {name: contents[row] for name, contents in parts}
+    return counts.pop()
+
+
+def _encode(batch: Arrays, schema: Schema) -> Iterator[dict[str, bytes]]:
+    """Members of each sample, one column of which is encoded."""
+    columns = [(column, batch[column.name]) for column in schema.columns]
+    for row in range(len(columns[0][1])):
+        yield {
+            column.member_name: encode_image(array[row], column)
+            if column.is_encoded
+            else column.header + array[row].tobytes()
+            for column, array in columns
+        }

@@ -42,7 +42,7 @@ class RenderedShard:
     shards: dict[str, ShardInfo]
     seconds: float
     waiting_s: float
-    """Of these, spent waiting for the writer."""
+    """Of these, spent not rendering: waiting for the writer, or for the storage at the end."""
 
 
 def render_shard(
@@ -60,7 +60,7 @@ def render_shard(
     """
     start = shard_index * recipe.samples_per_shard
     stop = start + recipe.samples_per_shard
-    began_at, waiting_s = time.perf_counter(), 0.0
+    began_at, rendering_s = time.perf_counter(), 0.0
     with (
         _repeatable_arithmetic(),
         ExitStack() as stack,
@@ -76,22 +76,20 @@ def render_shard(
             for set_name, columns in rendered.items():
                 pending[set_name].writer.write(columns)
 
-        def wait_for(writes: list[Future[None]]) -> None:
-            nonlocal waiting_s
-            since = time.perf_counter()
-            for future in writes:
-                future.result()
-            waiting_s += time.perf_counter() - since
-
         writes: list[Future[None]] = []
         for first in range(start, stop, recipe.render_batch):
             indices = np.arange(first, min(first + recipe.render_batch, stop))
+            since = time.perf_counter()
             rendered = render_batch(generator, recipe, schemas, indices)
-            wait_for(writes[:-_MAX_PENDING])
+            rendering_s += time.perf_counter() - since
+            for earlier in writes[:-_MAX_PENDING]:
+                earlier.result()
             writes = [*writes[-_MAX_PENDING:], writer.submit(write, rendered)]
-        wait_for(writes)
+        for last in writes:
+            last.result()
     infos = {set_name: shard.info for set_name, shard in pending.items()}
-    return RenderedShard(shard_index, infos, time.perf_counter() - began_at, waiting_s)
+    seconds = time.perf_counter() - began_at
+    return RenderedShard(shard_index, infos, seconds, seconds - rendering_s)
 
 
 @torch.inference_mode()

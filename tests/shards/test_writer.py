@@ -12,7 +12,7 @@ import pytest
 import webdataset
 
 from shards.manifest import ShardInfo
-from shards.schema import real_schema
+from shards.schema import Schema, encode_meta, feature_schema, real_schema, synthetic_schema
 from shards.storage import Folder
 from shards.writer import shard_name, write_shard
 from tests.tiny_shards import (
@@ -141,3 +141,33 @@ def test_write_shard_batch_that_is_not_the_schemas_is_refused(
     with pytest.raises(ValueError, match=message):
         write(tmp_path, [arrays])
     assert list_everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("start_index", [0, 987_654_320])
+@pytest.mark.parametrize(
+    "schema",
+    [real_schema(8), synthetic_schema(8, 5), feature_schema([("a", 3), ("b", 700)], "float32")],
+    ids=["real", "images", "features"],
+)
+def test_write_shard_bytes_are_those_of_webdatasets_own_writer(
+    tmp_path: Path, schema: Schema, start_index: int
+) -> None:
+    generator = np.random.default_rng(0)
+    batch = {
+        column.name: (
+            encode_meta({"index": row} for row in range(23))
+            if column.name == "meta"
+            else generator.integers(0, 99, (23, *column.shape)).astype(column.dtype)
+        )
+        for column in schema.columns
+    }
+    write_shard(Folder.at(tmp_path), "ours.tar", schema, start_index, [batch])
+    theirs = tmp_path / "theirs.tar"
+    with webdataset.TarWriter(str(theirs), encoder=False, mtime=0, user="", group="") as tar:
+        for row in range(23):
+            members = {
+                column.member_name: column.header + batch[column.name][row].tobytes()
+                for column in schema.columns
+            }
+            tar.write({"__key__": f"{start_index + row:09d}", **members})
+    assert (tmp_path / "ours.tar").read_bytes() == theirs.read_bytes()
