@@ -73,5 +73,5 @@ bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.train_step $(ARGS)
 
 clean: ## Remove caches of tools; runs/ and store/ stay
-	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -10,15 +10,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.atomic import atomic_path
+from shards.atomic import atomic_path, remove_stale
 from shards.errors import UserError
 from shards.manifest import ShardInfo
 from shards.storage import Folder
+
+_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,10 @@ class Cache:
                 raise UserError(
                     f"{source}/{shard.name}: content differs from the manifest (sha256)"
                 )
+        self._make_room(0, keep=path)  # others may have arrived meanwhile
 
-    def _make_room(self, num_bytes: int) -> None:
+    def _make_room(self, num_bytes: int, keep: Path | None = None) -> None:
+        remove_stale(self.folder, time.time() - _STALE_S)
         copies = []
         for path in self.folder.glob("*.tar"):
             with suppress(FileNotFoundError):  # another process may be making room, too
@@ -74,8 +79,9 @@ class Cache:
         for _, size, path in sorted(copies):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
-            excess -= size
+            if path != keep:
+                path.unlink(missing_ok=True)
+                excess -= size
 
     @contextmanager
     def _lock(self, digest: str) -> Iterator[None]:

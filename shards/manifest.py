@@ -120,7 +120,7 @@ def encode_part(schema: Schema, shards: Iterable[ShardInfo]) -> bytes:
         [asdict(shard) for shard in shards], schema=_ARROW_SCHEMA.with_metadata(metadata)
     )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -166,12 +166,15 @@ def now() -> float:
 
 def _read_part(parts: Folder, name: str) -> Manifest:
     url = f"{parts}/{name}"
+    content = parts.read(name)
     try:
         # Without threads: Arrow's own may outlive the interpreter, and abort it.
-        file = pq.ParquetFile(pa.BufferReader(parts.read(name)), pre_buffer=False)
+        file = pq.ParquetFile(
+            pa.BufferReader(content), pre_buffer=False, page_checksum_verification=True
+        )
         table = file.read(use_threads=False)
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise _damaged(url, error) from None
     version = metadata.get("schema_version")
     if version != str(SCHEMA_VERSION):
@@ -182,7 +185,7 @@ def _read_part(parts: Folder, name: str) -> Manifest:
         )
     try:
         return _parse(table, metadata)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise _damaged(url, error) from None
 
 

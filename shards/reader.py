@@ -27,6 +27,7 @@ from shards.storage import Folder
 MAX_OPEN_SHARDS = 1024
 _TAR_SIZE = slice(124, 135)  # octal digits in a member's header
 _DECODERS = 4
+_MAX_FETCHES = 20
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class ShardReader:
                 return self._open[shard_index]
         shard = self.shards[shard_index]
         mapped = _Mapped(
-            np.memmap(self._local_path(shard_index), dtype=np.uint8, mode="r"),
+            self._map_file(shard_index),
             self.schema.sample_offsets(shard.num_samples, shard.sample_blocks),
         )
         with self._lock:
@@ -168,6 +169,15 @@ class ShardReader:
             while len(self._open) > MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)
         return mapped
+
+    def _map_file(self, shard_index: int) -> np.memmap:
+        for _ in range(_MAX_FETCHES):
+            try:
+                return np.memmap(self._local_path(shard_index), dtype=np.uint8, mode="r")
+            except FileNotFoundError:  # dropped from the cache before it could be mapped
+                if self.folder.is_local:
+                    raise
+        raise UserError(f"{self.folder}: the cache is too small for what is read; raise cache_gb")
 
     def _take(self, shard_index: int, spec: Column, local: np.ndarray) -> np.ndarray:
         """Rows `local` of a fixed-size column of a shard."""

@@ -7,6 +7,7 @@ there. Neighbours: `manifest.py` and `writer.py` write through this, `cache.py` 
 from __future__ import annotations
 
 import errno
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
+# s3fs tries everything five times itself; with botocore's own five a silent server takes 7 minutes
+_OPTIONS: dict[str, Any] = {"s3": {"config_kwargs": {"retries": {"max_attempts": 1}}}}
 
 
 class StorageError(OSError):
@@ -106,7 +109,7 @@ class Folder:
         if self.is_local:
             write_atomic(self.path / name, content)
             return
-        with self._speaking(name) as files:
+        with self._speaking(name, is_write=True) as files:
             files.pipe_file(f"{self._root}/{name}", content)
 
     @contextmanager
@@ -119,7 +122,7 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix="squeeze-and-span-") as folder:
             path = Path(folder) / name
             yield path
-            with self._speaking(name) as files:
+            with self._speaking(name, is_write=True) as files:
                 files.put_file(str(path), f"{self._root}/{name}")
 
     def download(self, name: str, target: Path) -> None:
@@ -141,7 +144,7 @@ class Folder:
             shutil.rmtree(self.path)
             return
         with self._speaking() as files:
-            files.rm(self._root, recursive=True)
+            files.rm(glob.escape(self._root), recursive=True)  # `rm` takes patterns
 
     @property
     def _root(self) -> str:
@@ -160,16 +163,18 @@ class Folder:
             return []
 
     @contextmanager
-    def _speaking(self, name: str | None = None) -> Iterator[Any]:
-        """The file system; what goes wrong with a remote one becomes a `StorageError`."""
+    def _speaking(self, name: str | None = None, is_write: bool = False) -> Iterator[Any]:
+        """The file system; what goes wrong with a remote one becomes a `StorageError`, but for a
+        file that is not there to be read.
+        """
         scheme = self.url.partition("://")[0] if not self.is_local else "file"
         try:
             files = _file_system(scheme)
             yield files
-        except (FileNotFoundError, UserError):
+        except UserError:
             raise
         except Exception as error:
-            if self.is_local:
+            if self.is_local or (isinstance(error, FileNotFoundError) and not is_write):
                 raise
             url = self.url if name is None else f"{self.url}/{name}"
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -196,7 +201,7 @@ def _file_system(scheme: str) -> Any:
     if scheme == "file":
         return fsspec.filesystem("file")
     try:
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
     except ImportError:
         driver = _DRIVERS[scheme]
         raise UserError(

@@ -20,6 +20,8 @@ from shards.storage import Folder
 CLAIMS_FOLDER = "claims"
 BEAT_S = 3.0
 SILENT_S = 20.0
+_GIVE_WAY_S = 0.1
+_LOOKS = 5
 
 
 class Claims:
@@ -56,11 +58,15 @@ class Claims:
         with self._lock:
             self._mine.add(index)
         self._publish()
-        rivals = [name for name, claimed in self.list_others().items() if index in claimed]
-        if rivals and min(rivals) < self._name:  # both claimed it in the same moment
-            self.release([index])
-            return False
-        return True
+        for _ in range(_LOOKS):  # a shard is ours if nobody else claims it once our claim is out
+            rivals = [name for name, claimed in self.list_others().items() if index in claimed]
+            if not rivals:
+                return True
+            if min(rivals) < self._name:
+                break
+            time.sleep(_GIVE_WAY_S)  # both claimed it in the same moment: the other gives way,
+        self.release([index])  # unless it had looked before our claim was out
+        return False
 
     def release(self, indices: list[int]) -> None:
         """Give up claims, after the manifest lists what was rendered."""
@@ -97,7 +103,7 @@ class Claims:
                 is_alive = self._is_alive(name, claim)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError):
                 is_alive = False  # not written by a run
             if is_alive:
                 claims[name] = shards

@@ -163,7 +163,10 @@ def test_write_shard_bytes_are_those_of_webdatasets_own_writer(
     }
     write_shard(Folder.at(tmp_path), "ours.tar", schema, start_index, [batch])
     theirs = tmp_path / "theirs.tar"
-    with webdataset.TarWriter(str(theirs), encoder=False, mtime=0, user="", group="") as tar:
+    with (
+        theirs.open("wb") as file,
+        webdataset.TarWriter(file, encoder=False, mtime=0, user="", group="") as tar,
+    ):
         for row in range(23):
             members = {
                 column.member_name: column.header + batch[column.name][row].tobytes()
