@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
@@ -21,7 +21,7 @@ from shards.cache import Cache
 from shards.codecs import decode_image
 from shards.errors import UserError
 from shards.manifest import ShardInfo, read_manifest
-from shards.schema import TAR_BLOCK_BYTES, Column
+from shards.schema import TAR_BLOCK_BYTES, Column, Schema
 from shards.storage import Folder
 
 MAX_OPEN_SHARDS = 1024
@@ -36,6 +36,20 @@ class _Mapped:
 
     bytes: np.memmap
     offsets: np.ndarray
+    _views: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def view(self, schema: Schema, spec: Column) -> np.ndarray:
+        """A column of all samples, [n, *shape], without a copy; only where they are of one size."""
+        if spec.name not in self._views:
+            inner = np.empty(spec.shape, dtype=spec.dtype).strides
+            self._views[spec.name] = np.ndarray(
+                (len(self.offsets) - 1, *spec.shape),
+                dtype=spec.dtype,
+                buffer=self.bytes.data,
+                offset=schema.offset_bytes(spec.name),
+                strides=(schema.stride_bytes, *inner),
+            )
+        return self._views[spec.name]
 
 
 class ShardReader:
@@ -182,22 +196,14 @@ class ShardReader:
     def _take(self, shard_index: int, spec: Column, local: np.ndarray) -> np.ndarray:
         """Rows `local` of a fixed-size column of a shard."""
         mapped = self._map(shard_index)
+        if self.schema.is_fixed:
+            taken: np.ndarray = mapped.view(self.schema, spec)[local]
+            return taken
         offset = self.schema.offset_bytes(spec.name)
-        if not self.schema.is_fixed:
-            starts = (mapped.offsets[local] if offset >= 0 else mapped.offsets[local + 1]) + offset
-            at = starts[:, None] + np.arange(spec.num_bytes - len(spec.header))
-            raw: np.ndarray = np.asarray(mapped.bytes)[at]
-            return raw.view(spec.dtype).reshape(-1, *spec.shape)
-        inner = np.empty(spec.shape, dtype=spec.dtype).strides
-        view = np.ndarray(
-            (len(mapped.offsets) - 1, *spec.shape),
-            dtype=spec.dtype,
-            buffer=mapped.bytes.data,
-            offset=offset,
-            strides=(self.schema.stride_bytes, *inner),
-        )
-        rows: np.ndarray = view[local]
-        return rows
+        starts = (mapped.offsets[local] if offset >= 0 else mapped.offsets[local + 1]) + offset
+        at = starts[:, None] + np.arange(spec.num_bytes - len(spec.header))
+        raw: np.ndarray = np.asarray(mapped.bytes)[at]
+        return raw.view(spec.dtype).reshape(-1, *spec.shape)
 
     def _decode(
         self,

@@ -14,6 +14,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Column:
         """Whether its members differ in size."""
         return self.codec not in ("npy", "json")
 
-    @property
+    @cached_property
     def header(self) -> bytes:
         """The constant `.npy` header (format 1.0, C order); others have none."""
         if self.codec != "npy":
@@ -63,7 +64,7 @@ class Column:
         np.lib.format.write_array_header_1_0(buffer, description)
         return buffer.getvalue()
 
-    @property
+    @cached_property
     def num_bytes(self) -> int:
         """Size of the whole member, of an encoded one when decoded."""
         return len(self.header) + int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
@@ -99,12 +100,12 @@ class Schema:
                 return column
         raise KeyError(f"no column {name!r}; there are {[column.name for column in self.columns]}")
 
-    @property
+    @cached_property
     def is_fixed(self) -> bool:
         """Whether every sample has the same size."""
         return not any(column.is_encoded for column in self.columns)
 
-    @property
+    @cached_property
     def stride_bytes(self) -> int:
         """Bytes from one sample to the next within a tar; an encoded column's content not
         counted.

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks import render, train_step
+from benchmarks import render, stream, train_step
 from benchmarks.reference_stylegan2 import relative_difference
+from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
 from benchmarks.torchvision_views import build_torchvision_views
 from pipeline.config import Config
 from pipeline.config_file import load_config
@@ -92,9 +96,35 @@ def test_train_step_benchmark_at_toy_size_measures_every_part(tmp_path: Path) ->
     assert [figure.rival is not None for figure in run.figures] == [False, True, False]
 
 
-def test_torchvision_views_have_the_layout_of_ours() -> None:
-    from PIL import Image
+@pytest.mark.parametrize("kind", ["raw", "jpg"])
+def test_stream_benchmark_at_toy_size_reads_every_sample_without_rivals(
+    kind: str, tmp_path: Path
+) -> None:
+    sizes = ["--kinds", kind, "--num-samples", "32", "--batch", "4", "--cores", "1"]
 
+    run = stream.main([*sizes, "--tools", "ours", "--repeats", "1", "--json", str(tmp_path)])
+
+    (figure,) = run.figures
+    assert figure.rate > 0
+    assert figure.rival is None
+    assert (tmp_path / "stream.json").exists()
+
+
+def test_stream_benchmark_converts_the_samples_of_the_pool(tmp_path: Path) -> None:
+    kind = KINDS["jpg"].resized(4, 2)
+    write_pool(kind, tmp_path)
+    samples = list(read_samples(kind, tmp_path))
+
+    images = open_pool(kind, tmp_path).images.gather("image", np.arange(4))
+
+    assert [sample.index for sample in samples] == [0, 1, 2, 3]
+    for sample, image in zip(samples, images, strict=True):
+        assert isinstance(sample.image, bytes)
+        pixels = np.asarray(Image.open(io.BytesIO(sample.image))).transpose(2, 0, 1)
+        np.testing.assert_array_equal(pixels, image)
+
+
+def test_torchvision_views_have_the_layout_of_ours() -> None:
     config = tiny_config().train
     view = build_torchvision_views(config, 8)(Image.new("RGB", (8, 8), (255, 0, 0)))
 
