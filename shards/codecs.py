@@ -1,4 +1,4 @@
-"""Images as PNG, WebP or JPEG, by Pillow."""
+"""Images as PNG, WebP or JPEG: written by Pillow, read by whatever does it fastest."""
 
 from __future__ import annotations
 
@@ -31,10 +31,26 @@ def decode_image(content: bytes | memoryview, column: Column) -> np.ndarray:
         ValueError: if it is another format or shape, or damaged.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=[_FORMATS[column.codec]]) as file:
-            pixels = np.asarray(file.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{column.name}: no {column.codec} image ({error})") from None
+        pixels = _decode_webp(content) if column.codec == "webp" else _decode(content, column.codec)
+    except (OSError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{column.name}: no {column.codec} image ({reason})") from None
     if pixels.shape != column.shape:
         raise ValueError(f"{column.name}: {pixels.shape} is not {column.shape}")
     return pixels
+
+
+def _decode(content: bytes | memoryview, codec: str) -> np.ndarray:
+    """By torchvision: the pixels that Pillow reads, in about half the time."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg, decode_png
+
+    decode = {"jpg": decode_jpeg, "png": decode_png}[codec]
+    raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    pixels: np.ndarray = decode(raw, ImageReadMode.RGB).numpy()
+    return pixels
+
+
+def _decode_webp(content: bytes | memoryview) -> np.ndarray:
+    with Image.open(io.BytesIO(content), formats=["WEBP"]) as file:
+        return np.asarray(file.convert("RGB")).transpose(2, 0, 1)
