@@ -1,0 +1,203 @@
+"""Our loader and its rivals, each as its documentation teaches: a folder -> batches of a pass.
+
+Every rival stores image and features of a sample together, shuffles, decodes and batches in as many
+loader workers as there are cores (one core: in the process itself), which stay from pass to pass.
+All deliver torch tensors: images uint8 [batch, 3, R, R], features float16 [batch, F].
+
+Neighbours: `stream_samples.py` makes the samples, `stream.py` times the loaders.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.stream_samples import Kind, open_pool, read_samples
+from pipeline.config import TrainConfig
+from pipeline.order import Order
+from pipeline.stream import LoadedAhead, StepRows
+
+Batch = tuple[Tensor, Tensor]
+Passes = Callable[[int], Iterator[Batch]]
+"""Index of a pass -> its batches."""
+_CHUNK_BYTES = 1 << 26  # what both streaming tools take by default or advise
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A loader."""
+
+    name: str
+    packages: tuple[str, ...]
+    """Imported before any clock is started."""
+    convert: Callable[[Kind, Path, Path], None] | None
+    """Store the samples of a pool in another folder; None: the pool itself is read."""
+    open: Callable[[Kind, Path, int, int], Passes]
+    """Kind, folder, batch size and number of cores."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its packages are there."""
+        return all(find_spec(package) is not None for package in self.packages)
+
+
+def _open_ours(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
+    """As `pipeline/train/data.py` reads the synthetic half of a batch."""
+    pool = open_pool(kind, folder)
+    order = Order(pool.images.shard_sizes, 0, "synthetic", TrainConfig().shuffle_samples)
+    step_rows = StepRows(order, batch)
+
+    def load(step: int) -> Batch:
+        rows = step_rows.rows(step)
+        images = pool.images.gather("image", rows)
+        features = pool.gather_features(kind.feature_names, rows)
+        return torch.from_numpy(images), torch.from_numpy(features)
+
+    loaded = LoadedAhead(load)
+    num_steps = len(pool) // batch
+
+    def run(pass_index: int) -> Iterator[Batch]:
+        for step in range(pass_index * num_steps, (pass_index + 1) * num_steps):
+            yield loaded.get(step)
+
+    return run
+
+
+def _convert_to_webdataset(kind: Kind, pool: Path, folder: Path) -> None:
+    import webdataset
+
+    samples = read_samples(kind, pool)
+    shard_index = 0
+    while part := list(islice(samples, kind.samples_per_shard)):
+        path = folder / f"shard-{shard_index:06d}.tar"
+        with path.open("wb") as file, webdataset.TarWriter(file) as writer:
+            for sample in part:
+                members = {_member(kind): sample.image, "features.npy": sample.features}
+                writer.write({"__key__": f"{sample.index:09d}", **members})
+        shard_index += 1
+
+
+def _member(kind: Kind) -> str:
+    return f"image.{kind.codec}"
+
+
+def _open_webdataset(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
+    """Shards and a buffer of 1000 samples are shuffled, which is not a global shuffle."""
+    import webdataset
+
+    warnings.simplefilter("ignore", ResourceWarning)  # it leaves its files to the collector
+    urls = sorted(map(str, folder.glob("*.tar")))
+    dataset = (
+        webdataset.WebDataset(urls, shardshuffle=len(urls))
+        .shuffle(1000)
+        .decode("torchrgb8")
+        .to_tuple(_member(kind), "features.npy")
+        .batched(batch, partial=False)
+    )
+    loader = webdataset.WebLoader(
+        dataset, batch_size=None, num_workers=_num_workers(cores), persistent_workers=cores > 1
+    )
+    return lambda _: map(_as_tensors, loader)
+
+
+def _convert_to_mosaic(kind: Kind, pool: Path, folder: Path) -> None:
+    streaming = import_module("streaming")
+
+    size = kind.resolution
+    image = f"ndarray:uint8:3,{size},{size}" if kind.codec == "npy" else "bytes"
+    columns = {"image": image, "features": f"ndarray:float16:{kind.num_features}"}
+    with streaming.MDSWriter(out=str(folder), columns=columns, size_limit=_CHUNK_BYTES) as writer:
+        for sample in read_samples(kind, pool):
+            writer.write({"image": sample.image, "features": sample.features})
+
+
+def _open_mosaic(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    streaming = import_module("streaming")
+
+    class Samples(streaming.StreamingDataset):  # type: ignore[name-defined]
+        def __getitem__(self, at: int) -> dict[str, Any]:
+            sample: dict[str, Any] = super().__getitem__(at)
+            if kind.codec == "jpg":
+                content = torch.frombuffer(bytearray(sample["image"]), dtype=torch.uint8)
+                sample["image"] = decode_jpeg(content, mode=ImageReadMode.RGB)
+            return sample
+
+    streaming.base.util.clean_stale_shared_memory()
+    dataset = Samples(local=str(folder), shuffle=True, shuffle_algo="py1e", batch_size=batch)
+    loader: Iterable[Any] = torch.utils.data.DataLoader(
+        dataset,
+        batch_size=batch,
+        num_workers=_num_workers(cores),
+        drop_last=True,
+        persistent_workers=cores > 1,
+    )
+    return lambda _: (_as_tensors((row["image"], row["features"])) for row in loader)
+
+
+def _convert_to_litdata(kind: Kind, pool: Path, folder: Path) -> None:
+    import_module("litdata").optimize(
+        fn=partial(_litdata_sample, kind),
+        inputs=list(read_samples(kind, pool)),
+        output_dir=str(folder),
+        chunk_bytes=_CHUNK_BYTES,
+        num_workers=1,
+        start_method="fork",
+        verbose=False,
+    )
+
+
+def _litdata_sample(kind: Kind, sample: Any) -> dict[str, Any]:
+    image = sample.image
+    if kind.codec == "jpg":
+        image = import_module("litdata").Jpeg(bytes=image)
+    return {"image": image, "features": sample.features}
+
+
+def _open_litdata(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
+    litdata = import_module("litdata")
+    dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True)
+    loader = litdata.StreamingDataLoader(
+        dataset,
+        batch_size=batch,
+        num_workers=_num_workers(cores),
+        drop_last=True,
+        persistent_workers=cores > 1,
+    )
+    return lambda _: (_as_tensors((row["image"], row["features"])) for row in loader)
+
+
+def _num_workers(cores: int) -> int:
+    return 0 if cores == 1 else cores
+
+
+def _as_tensors(batch: Any) -> Batch:
+    images, features = (
+        torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in batch
+    )
+    return images, features
+
+
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool("ours", ("fsspec.implementations.local",), None, _open_ours),
+        Tool("webdataset", ("webdataset",), _convert_to_webdataset, _open_webdataset),
+        Tool("mosaicml-streaming", ("streaming",), _convert_to_mosaic, _open_mosaic),
+        Tool("litdata", ("litdata",), _convert_to_litdata, _open_litdata),
+    )
+}
+os.environ.setdefault("WDS_SECURE", "1")
