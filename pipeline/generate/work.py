@@ -10,6 +10,8 @@ from pipeline.generate.claims import Claims
 from pipeline.generate.plan import Plan
 from shards.manifest import ManifestWriter, ShardInfo
 
+_LOOK_S = 10.0
+"""Seconds in which no other run starts, renders and ends unseen."""
 _LISTING_SHARE = 0.05
 _MAX_UNLISTED_S = 1.0
 """Manifests take this share of the time, but wait no longer: what a killed run has not listed is
@@ -31,7 +33,8 @@ class Work:
         self._plan = plan
         self._claims = claims
         self._todo = plan.missing if missing is None else dict(missing)
-        self._may_be_stale = True
+        self._had_others = True  # perhaps, since the plan was made
+        self._looked_at = time.monotonic()
         self._manifests = {
             shards.name: ManifestWriter(plan.folder / shards.name, shards.schema)
             for shards in plan.sets
@@ -49,9 +52,10 @@ class Work:
         rendering.
         """
         runs = self._claims.list_others()
-        if runs or self._may_be_stale:  # what others have finished is in the manifest by now
+        is_stale = self._had_others or time.monotonic() - self._looked_at > _LOOK_S
+        if runs or is_stale:  # what others have finished is in the manifest by now
             self._drop_finished()
-        self._may_be_stale = bool(runs)
+        self._had_others = bool(runs)
         others = {index for claimed in runs.values() for index in claimed}
         for index in list(self._todo):
             if index not in others and self._claims.take(index):
@@ -87,3 +91,4 @@ class Work:
             for index, names in self._todo.items()
         }
         self._todo = {index: names for index, names in lacking.items() if names}
+        self._looked_at = time.monotonic()
