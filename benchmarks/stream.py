@@ -61,7 +61,7 @@ def take_turn(tool: str, kind: Kind, folder: Path, batch: int, cores: int) -> Tu
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of loader workers: the quick way
-    for package in TOOLS[tool].packages:
+    for package in ("torchvision.io", *TOOLS[tool].packages):
         import_module(package)
     memory_before = _memory_mb()
     started = time.perf_counter()

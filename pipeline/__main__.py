@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 os.environ.setdefault("WDS_SECURE", "1")
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the imports below run: end without a word
 
 import typer
 import yaml
@@ -30,6 +32,7 @@ from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from shards.atomic import exclusive
 from shards.errors import NotApplicable, UserError
+from shards.storage import StorageError
 
 STAGES = {
     "real": "Pack real images into shards.",
@@ -138,6 +141,11 @@ def main() -> int:
         return exit_.code if isinstance(exit_.code, int) else 0
     except UserError as error:
         message = str(error)
+    except StorageError as error:
+        message = (
+            f"{error.filename}: {error.strerror}; check the address, the network and the "
+            "credentials in the environment, and type the command again"
+        )
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise

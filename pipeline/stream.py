@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
@@ -57,12 +57,14 @@ class LoadedAhead(Generic[T]):
 
     def get(self, step: int) -> T:
         """What `load(step)` returns or raises."""
-        for ahead in range(step, step + 1 + LOADED_AHEAD):
+        loading = self._pending.pop(step, None)
+        loaded = self._load(step) if loading is None else None  # nothing beside what is waited for
+        for ahead in range(step + 1, step + 1 + LOADED_AHEAD):
             if ahead not in self._pending:
                 self._pending[ahead] = self._threads.submit(self._load, ahead)
         for other in [other for other in self._pending if other < step]:
             self._pending.pop(other).cancel()
-        return self._pending.pop(step).result()
+        return cast(T, loaded) if loading is None else loading.result()
 
     def close(self) -> None:
         """Load no more."""

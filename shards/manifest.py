@@ -13,7 +13,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from shards.storage import Folder
 
 MANIFEST_FOLDER = "manifest"
 MAX_PART_ROWS = 1000
+_CLOCK_STEP_S = 1e-3
 _ARROW_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -75,7 +76,9 @@ class ManifestWriter:
     """Adds rows to the manifest of `folder`, in parts that belong to this writer."""
 
     def __init__(self, folder: Folder, schema: Schema) -> None:
+        self._folder = folder
         self._parts = folder / MANIFEST_FOLDER
+        self._earlier: dict[str, float] | None = None
         self._schema = schema
         self._name = uuid.uuid4().hex[:12]
         self._part = 0
@@ -83,7 +86,16 @@ class ManifestWriter:
         self._num_written = 0
 
     def add(self, shard: ShardInfo) -> None:
-        """Remember a row; `flush` makes it visible."""
+        """Remember a row; `flush` makes it visible. It counts more than earlier ones of the same
+        shard, whatever the clocks of their writers.
+        """
+        if self._earlier is None:
+            manifest = read_manifest(self._folder)
+            rows = manifest.shards if manifest is not None else ()
+            self._earlier = {row.name: row.written_at for row in rows}
+        if shard.name in self._earlier:
+            after = self._earlier[shard.name] + _CLOCK_STEP_S
+            shard = replace(shard, written_at=max(shard.written_at, after))
         self._rows.append(shard)
 
     def flush(self) -> None:

@@ -90,6 +90,13 @@ class Folder:
             Path(entry["name"]).name for entry in self._list() if entry["type"] == "directory"
         )
 
+    def is_there(self) -> bool:
+        """Whether the folder exists; of object storage, which has none, the bucket."""
+        if self.is_local:
+            return self.path.is_dir()
+        with self._speaking() as files:
+            return bool(files.exists(self._root.partition("/")[0]))
+
     def total_bytes(self) -> int:
         """Bytes of everything in the folder and below it; 0 for none."""
         try:

@@ -36,6 +36,8 @@ class Claims:
         self._name = f"{uuid.uuid4().hex[:12]}.json"
         self._mine: set[int] = set()
         self._beat = 0
+        self.foreign: set[str] = set()
+        """Files of runs on other machines, of which only silence tells that they are dead."""
         self._seen: dict[str, tuple[int, float]] = {}
         self._lock = Lock()
         self._stop = Event()
@@ -114,7 +116,8 @@ class Claims:
     def _is_alive(self, name: str, claim: dict[str, Any]) -> bool:
         process, here = claim["process"], _this_process()
         if process["machine"] == here["machine"]:
-            return _is_running(process["pid"])
+            return process["started"] == _start_time(process["pid"])
+        self.foreign.add(name)
         beat, since = self._seen.get(name, (-1, 0.0))
         if claim["beat"] != beat:
             beat, since = claim["beat"], time.monotonic()
@@ -122,28 +125,35 @@ class Claims:
         return time.monotonic() - since < SILENT_S
 
 
-def is_in_use(pool: Folder) -> bool:
-    """Whether a run has claims on a pool; one that died elsewhere counts while its file lies
-    there.
+def is_in_use(pool: Folder, patience_s: float = 0.0) -> bool:
+    """Whether a live run has claims on a pool. A run on another machine is watched for at most
+    `patience_s`; whether it lives takes `SILENT_S` to tell.
     """
-    return bool(Claims(pool).list_others())
+    claims = Claims(pool)
+    deadline = time.monotonic() + patience_s
+    while others := claims.list_others():
+        if others.keys() - claims.foreign or time.monotonic() > deadline:
+            return True
+        time.sleep(min(1.0, patience_s))
+    return False
 
 
 def _this_process() -> dict[str, Any]:
-    """Process id, and where it means something: a boot of a machine, and a space of process ids."""
+    """Process id and start, and where they mean something: a boot of a machine, and a space of
+    process ids.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        machine = f"{uuid.getnode():x}"
-    return {"machine": machine, "pid": os.getpid()}
+        machine = f"{uuid.uuid4().hex}"  # cannot tell: only its beat says that it lives
+    return {"machine": machine, "pid": os.getpid(), "started": _start_time(os.getpid())}
 
 
-def _is_running(pid: int) -> bool:
+def _start_time(pid: int) -> str | None:
+    """When a process started, in ticks since boot; None if it has ended."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

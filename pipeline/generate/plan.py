@@ -20,7 +20,7 @@ from pipeline.config import GenerateConfig
 from pipeline.record import file_digest
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo
 from shards.errors import UserError
-from shards.manifest import Manifest, ShardInfo, read_manifest
+from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest
 from shards.pool import IMAGES, read_feature_sets
 from shards.schema import (
     SCHEMA_VERSION,
@@ -226,11 +226,17 @@ def _read_set(folder: Folder, name: str, schema: Schema, recipe: PoolRecipe) -> 
             "`make generate` again"
         )
     sizes = (folder / name).list_files() if manifest is not None else {}
-    existing = {
-        shard.start_index // recipe.samples_per_shard: shard
-        for shard in (manifest.shards if manifest is not None else ())
-        if sizes.get(shard.name) == shard.num_bytes
-    }
+    existing = {}
+    for shard in manifest.shards if manifest is not None else ():
+        index, offset = divmod(shard.start_index, recipe.samples_per_shard)
+        if offset or shard.num_samples != recipe.samples_per_shard:
+            raise UserError(
+                f"{folder / name / MANIFEST_FOLDER}: lists {shard.name} with {shard.num_samples} "
+                f"samples from {shard.start_index}, no shard of this recipe "
+                f"({recipe.samples_per_shard} each); delete the part that lists it"
+            )
+        if sizes.get(shard.name) == shard.num_bytes:
+            existing[index] = shard
     return ShardSet(name, schema, existing)
 
 
@@ -238,6 +244,12 @@ def write_origin(folder: Folder, origin: Origin) -> None:
     """Leave `recipe.json` in a pool's folder, unless it says just that."""
     if read_origin(folder) != origin:
         folder.write(RECIPE_FILE, (json.dumps(asdict(origin), indent=2) + "\n").encode())
+
+
+def is_origin_of(plan: Plan) -> bool:
+    """Whether the `recipe.json` of the plan's pool is there and of its recipe."""
+    origin = read_origin(plan.folder)
+    return origin is not None and origin.recipe == plan.recipe
 
 
 def read_origin(folder: Folder) -> Origin | None:

@@ -26,6 +26,7 @@ from pipeline.generate.plan import (
     Origin,
     Plan,
     PoolRecipe,
+    is_origin_of,
     make_plan,
     write_origin,
 )
@@ -57,6 +58,7 @@ def find(config: Config) -> Record | None:
     if (
         record is None
         or plan.missing
+        or not is_origin_of(plan)
         or record.fingerprint != _recipe(config, info, plan).fingerprint
     ):
         return None

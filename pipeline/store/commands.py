@@ -51,7 +51,7 @@ def list_command(store: Store = _STORE, runs: Runs = _RUNS) -> None:
             no_wrap=not is_text,
             overflow="fold",
         )
-    entries = list(inventory.list_entries(Folder.at(store)))
+    entries = list(inventory.list_entries(_open_store(store)))
     for entry in entries:
         users = references.get((entry.place, entry.key), [])
         table.add_row(
@@ -200,7 +200,7 @@ def gc_command(
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
     """List unreferenced recipes, and delete them on request."""
-    root = Folder.at(store)
+    root = _open_store(store)
     for folder in runs:
         if not folder.is_dir():
             raise UserError(f"--runs={folder}: no such folder; what its runs use is not known")
@@ -226,9 +226,20 @@ def gc_command(
         return
     if not yes:
         typer.confirm("Delete them?", abort=True)
+    kept = False
     for entry in unused:
-        inventory.delete(entry)
+        users = inventory.find_references(runs).get((entry.place, entry.key))  # since the question
+        try:
+            if users:
+                raise UserError(f"{entry.folder}: now {users[0]} refers to it")
+            inventory.delete(entry)
+        except UserError as error:
+            out.print(f"kept: {error}", soft_wrap=True)
+            kept = True
+            continue
         out.print(f"deleted {entry.folder}", soft_wrap=True)
+    if kept:
+        raise typer.Exit(1)
 
 
 def _mend(entry: Entry, damages: list[repair.Damage], teacher: Path | None, workers: int) -> None:
@@ -275,6 +286,14 @@ def _audit(entry: Entry, num_samples: int, teacher: Path | None, cache: Path) ->
 def _lines(found: Recipe, wanted: Recipe) -> list[str]:
     text = describe_difference(found, wanted)
     return text.split(", ") if text else []
+
+
+def _open_store(store: str) -> Folder:
+    """The root of a store that exists."""
+    root = Folder.at(store)
+    if not root.is_there():
+        raise UserError(f"--store={store}: no such {'folder' if root.is_local else 'bucket'}")
+    return root
 
 
 def _short(source: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.generate.claims import is_in_use
-from pipeline.generate.plan import RECIPE_FILE, TEACHER_POOLS
+from pipeline.generate.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
+from pipeline.generate.plan import RECIPE_FILE, TEACHER_POOLS, read_origin
 from pipeline.real.stage import REAL_SHARDS
 from pipeline.record import RECORD_FILE, read_record
 from shards.errors import UserError
@@ -122,8 +122,10 @@ def delete(entry: Entry) -> None:
     Raises:
         UserError: if a run is rendering it.
     """
-    if is_in_use(entry.folder):
-        raise UserError(f"{entry.folder}: a run is rendering it; wait for it, or stop it")
+    if is_in_use(entry.folder, SILENT_S + 1):
+        raise UserError(
+            f"{entry.folder / CLAIMS_FOLDER}: a run is rendering this pool; wait for it, or stop it"
+        )
     for name in entry.folder.list_folders():
         manifest = entry.folder / name / MANIFEST_FOLDER
         if manifest.list_files():
@@ -144,6 +146,10 @@ def _read_entry(folder: Folder, place: str) -> Entry:
     except ValueError as error:
         recipe = None
         problems.append(f"{folder}/{RECIPE_FILE}: damaged ({error})")
+    if place == TEACHER_POOLS and recipe is not None:
+        origin = read_origin(folder)
+        if origin is None or origin.recipe.key != folder.name:
+            problems.append(f"{folder}/{RECIPE_FILE}: not the recipe of this key")
     for name in folder.list_folders():
         try:
             manifest = read_manifest(folder / name)
@@ -153,5 +159,7 @@ def _read_entry(folder: Folder, place: str) -> Entry:
         if manifest is not None:
             sets[name] = manifest
     if not sets and not problems:
-        problems.append(f"{folder}: lists no shards: just begun, or of an older version")
+        problems.append(
+            f"{folder}: lists no shards: just begun, half deleted, or of an older version"
+        )
     return Entry(place, folder.name, folder, recipe, sets, tuple(problems))

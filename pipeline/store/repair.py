@@ -76,6 +76,11 @@ def open_origin(entry: Entry, teacher: Path | None) -> tuple[Origin, Teacher]:
             f"{entry.folder}: its recipe.json cannot be read; run `make generate` with the config "
             "of this pool, which writes it again"
         )
+    if origin.recipe.key != entry.key:
+        raise UserError(
+            f"{entry.folder}: its recipe.json is of another pool ({origin.recipe.key}); run "
+            "`make generate` with the config of this pool, which writes it again"
+        )
     folder = Path(origin.teacher) if teacher is None else teacher
     try:
         info = read_teacher_info(folder)
