@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.order import Order
 
 LOADED_AHEAD = 3
-_THREADS = 2
+_THREADS = 1  # steps wait for the interpreter anyway; a second only splits memory arenas
 
 T = TypeVar("T")
 

@@ -86,17 +86,17 @@ class PoolReader:
 
     def gather_features(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """Features `names` of the samples `rows` [n], end to end, [n, Σ C] of their stored type."""
-        columns: dict[ShardReader, np.ndarray] = {}
-        parts = []
+        runs: list[tuple[ShardReader, str, int, int]] = []
         for name in names:
-            if name not in self._blocks:
-                self.num_channels(name)  # raises for any other than `w`
-                parts.append(self.images.gather(W, rows))
-                continue
-            reader, block = self._blocks[name]
-            if reader not in columns:
-                columns[reader] = reader.gather("features", rows)
-            parts.append(columns[reader][:, block.offset : block.offset + block.num_channels])
+            if name in self._blocks:
+                reader, block = self._blocks[name]
+                run = (reader, "features", block.offset, block.offset + block.num_channels)
+            else:
+                run = (self.images, W, 0, self.num_channels(name))
+            if runs and runs[-1][:2] == run[:2] and runs[-1][3] == run[2]:
+                run = (*run[:2], runs.pop()[2], run[3])  # neighbours are copied in one go
+            runs.append(run)
+        parts = [reader.gather(column, rows, start, stop) for reader, column, start, stop in runs]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
     def check_unchanged(self) -> None:

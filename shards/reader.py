@@ -1,17 +1,18 @@
 """Random access to the samples of a manifest: memory-mapped tars, gathered by computed offsets.
 
-No tar is parsed: the manifest tells where every sample lies (`schema.py`), so column arrays are
-strided views of the file. A prefix of the manifest can be opened, which is how a smaller pool is
+No tar is parsed: the manifest tells where every sample lies (`schema.py`), so a batch is slices
+of the files, joined. A prefix of the manifest can be opened, which is how a smaller pool is
 read from a larger store. Remote shards are mapped from the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -21,12 +22,13 @@ from shards.cache import Cache
 from shards.codecs import decode_image
 from shards.errors import UserError
 from shards.manifest import ShardInfo, read_manifest
-from shards.schema import TAR_BLOCK_BYTES, Column, Schema
+from shards.schema import TAR_BLOCK_BYTES, Column
 from shards.storage import Folder
 
 MAX_OPEN_SHARDS = 1024
 _TAR_SIZE = slice(124, 135)  # octal digits in a member's header
 _DECODERS = 4
+_DECODED_TOGETHER = 8  # images per task
 _MAX_FETCHES = 20
 
 
@@ -34,22 +36,8 @@ _MAX_FETCHES = 20
 class _Mapped:
     """An open shard and where its samples start."""
 
-    bytes: np.memmap
+    content: memoryview
     offsets: np.ndarray
-    _views: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def view(self, schema: Schema, spec: Column) -> np.ndarray:
-        """A column of all samples, [n, *shape], without a copy; only where they are of one size."""
-        if spec.name not in self._views:
-            inner = np.empty(spec.shape, dtype=spec.dtype).strides
-            self._views[spec.name] = np.ndarray(
-                (len(self.offsets) - 1, *spec.shape),
-                dtype=spec.dtype,
-                buffer=self.bytes.data,
-                offset=schema.offset_bytes(spec.name),
-                strides=(schema.stride_bytes, *inner),
-            )
-        return self._views[spec.name]
 
 
 class ShardReader:
@@ -127,8 +115,17 @@ class ShardReader:
                 "another name=…, or bring the old ones back"
             )
 
-    def gather(self, column: str, indices: np.ndarray) -> np.ndarray:
-        """Copy `column` of the samples `indices` [n], in that order; [n, *column.shape].
+    def gather(
+        self, column: str, indices: np.ndarray, start: int = 0, stop: int | None = None
+    ) -> np.ndarray:
+        """Copy `column` of the samples `indices` [n], in that order; [n, *column.shape]. Decoded
+        images are channels-last in memory, as decoders leave them and networks like them.
+
+        Args:
+            column: its name.
+            indices: which samples.
+            start: of a column of vectors, the first element to copy.
+            stop: likewise, the one after the last; None: to the end.
 
         Raises:
             IndexError: for an index outside [0, num_samples).
@@ -138,18 +135,35 @@ class ShardReader:
         if len(indices) and (indices.min() < 0 or indices.max() >= self.num_samples):
             raise IndexError(f"sample indices outside [0, {self.num_samples})")
         spec = self.schema.column(column)
-        result = np.empty((len(indices), *spec.shape), dtype=spec.dtype)
+        places = self._places(spec, indices)
+        if spec.is_encoded:
+            return self._decode(spec, places)
+        shape = spec.shape
+        if start or stop is not None:
+            shape = (len(range(shape[0])[start:stop]),)
+        item_bytes = np.dtype(spec.dtype).itemsize
+        skipped, num_bytes = start * item_bytes, math.prod(shape) * item_bytes
+        joined = bytearray().join(
+            [content[at + skipped : at + skipped + num_bytes] for content, at, _ in places]
+        )
+        return np.frombuffer(joined, dtype=spec.dtype).reshape(len(indices), *shape)
+
+    def _places(self, spec: Column, indices: np.ndarray) -> list[tuple[memoryview, int, int]]:
+        """For each sample: the content of its shard, where `spec` starts in it, and which shard."""
         shard_of = np.searchsorted(self._starts, indices, side="right") - 1
-        order = np.argsort(shard_of, kind="stable")
-        groups = np.flatnonzero(np.diff(shard_of[order], prepend=-1))
-        for rows in np.split(order, groups[1:]) if len(order) else []:
-            shard_index = int(shard_of[rows[0]])
-            local = indices[rows] - self._starts[shard_index]
-            if spec.is_encoded:
-                self._decode(shard_index, spec, local, result, rows)
-            else:
-                result[rows] = self._take(shard_index, spec, local)
-        return result
+        local = indices - self._starts[shard_of]
+        mapped = {shard: self._map(shard) for shard in np.unique(shard_of).tolist()}
+        shards = shard_of.tolist()
+        offset = self.schema.offset_bytes(spec.name)
+        if self.schema.is_fixed:
+            starts = local * self.schema.stride_bytes + offset
+        else:  # what lies after an encoded column is counted from the end of the sample
+            samples = zip(shards, (local + (offset < 0)).tolist(), strict=True)
+            starts = np.array([mapped[s].offsets[row] for s, row in samples], np.int64) + offset
+        return [
+            (mapped[shard].content, at, shard)
+            for shard, at in zip(shards, starts.tolist(), strict=True)
+        ]
 
     def prefetch(self, indices: Iterable[int]) -> list[Future[Path]]:
         """Start bringing the remote shards of the given shard indices to the cache; a second call
@@ -175,7 +189,7 @@ class ShardReader:
                 return self._open[shard_index]
         shard = self.shards[shard_index]
         mapped = _Mapped(
-            self._map_file(shard_index),
+            self._map_file(shard_index).data,
             self.schema.sample_offsets(shard.num_samples, shard.sample_blocks),
         )
         with self._lock:
@@ -193,42 +207,25 @@ class ShardReader:
                     raise
         raise UserError(f"{self.folder}: the cache is too small for what is read; raise cache_gb")
 
-    def _take(self, shard_index: int, spec: Column, local: np.ndarray) -> np.ndarray:
-        """Rows `local` of a fixed-size column of a shard."""
-        mapped = self._map(shard_index)
-        if self.schema.is_fixed:
-            taken: np.ndarray = mapped.view(self.schema, spec)[local]
-            return taken
-        offset = self.schema.offset_bytes(spec.name)
-        starts = (mapped.offsets[local] if offset >= 0 else mapped.offsets[local + 1]) + offset
-        at = starts[:, None] + np.arange(spec.num_bytes - len(spec.header))
-        raw: np.ndarray = np.asarray(mapped.bytes)[at]
-        return raw.view(spec.dtype).reshape(-1, *spec.shape)
+    def _decode(self, spec: Column, places: list[tuple[memoryview, int, int]]) -> np.ndarray:
+        channels, height, width = spec.shape
+        pixels = np.empty((len(places), height, width, channels), dtype=spec.dtype)
+        result = pixels.transpose(0, 3, 1, 2)
 
-    def _decode(
-        self,
-        shard_index: int,
-        spec: Column,
-        local: np.ndarray,
-        result: np.ndarray,
-        rows: np.ndarray,
-    ) -> None:
-        mapped = self._map(shard_index)
-        content_at = self.schema.offset_bytes(spec.name)
-
-        def decode(row: int, target: int) -> None:
-            start = int(mapped.offsets[row]) + content_at
-            header = mapped.bytes[start - TAR_BLOCK_BYTES : start]
-            num_bytes = int(header[_TAR_SIZE].tobytes(), 8)
-            result[target] = decode_image(mapped.bytes[start : start + num_bytes].data, spec)
+        def decode(first: int) -> None:
+            for row in range(first, min(first + _DECODED_TOGETHER, len(places))):
+                content, start, shard_index = places[row]
+                size = int(bytes(content[start - TAR_BLOCK_BYTES : start][_TAR_SIZE]), 8)
+                try:
+                    result[row] = decode_image(content[start : start + size], spec)
+                except ValueError as error:
+                    shard = self.folder / self.shards[shard_index].name
+                    raise UserError(f"{shard}: {error}; {self.remedy}") from None
 
         self._decoders = self._decoders or ThreadPoolExecutor(_DECODERS, "decode")
-        try:
-            for _ in self._decoders.map(decode, local.tolist(), rows.tolist()):
-                pass
-        except ValueError as error:
-            shard = self.folder / self.shards[shard_index].name
-            raise UserError(f"{shard}: {error}; {self.remedy}") from None
+        for _ in self._decoders.map(decode, range(0, len(places), _DECODED_TOGETHER)):
+            pass
+        return result
 
 
 def content_digest(num_samples: int, shards: Iterable[ShardInfo]) -> str:

@@ -116,7 +116,7 @@ class Claims:
     def _is_alive(self, name: str, claim: dict[str, Any]) -> bool:
         process, here = claim["process"], _this_process()
         if process["machine"] == here["machine"]:
-            return process["started"] == _start_time(process["pid"])
+            return bool(process["started"] == _start_time(process["pid"]))
         self.foreign.add(name)
         beat, since = self._seen.get(name, (-1, 0.0))
         if claim["beat"] != beat:
