@@ -82,7 +82,7 @@ class PoolReader:
         if name == W:
             return self.images.schema.column(W).shape[0]
         names = ", ".join([*self._blocks, *([] if W in self._blocks else [W])])
-        raise UserError(f"train.features: the pool has no {name!r}; it has {names}")
+        raise UserError(f"{self.folder}: the pool has no feature {name!r}; it has {names}")
 
     def gather_features(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """Features `names` of the samples `rows` [n], end to end, [n, Σ C] of their stored type."""

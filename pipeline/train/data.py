@@ -37,6 +37,10 @@ class TrainingShards:
     def __post_init__(self) -> None:
         if len(set(self.features)) < len(self.features):
             raise UserError("train.features: a name is there twice")
+        try:
+            _ = self.block_channels
+        except UserError as error:
+            raise UserError(f"train.features: {error}") from None
 
     @property
     def block_channels(self) -> list[int]:
