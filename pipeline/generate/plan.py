@@ -249,7 +249,7 @@ def write_origin(folder: Folder, origin: Origin) -> None:
 def is_origin_of(plan: Plan) -> bool:
     """Whether the `recipe.json` of the plan's pool is there and of its recipe."""
     origin = read_origin(plan.folder)
-    return origin is not None and origin.recipe == plan.recipe
+    return origin is not None and origin.recipe.key == plan.recipe.key  # JSON has no tuples
 
 
 def read_origin(folder: Folder) -> Origin | None:
