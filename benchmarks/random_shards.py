@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.seeding import numpy_generator
 from pipeline.teacher.train import build_architectures
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, shard_name, write_manifest
 from shards.pool import IMAGES
 from shards.schema import (
     Schema,
@@ -25,7 +25,7 @@ from shards.schema import (
     synthetic_schema,
 )
 from shards.storage import Folder
-from shards.writer import Arrays, shard_name, write_shard
+from shards.writer import Arrays, write_shard
 
 FEATURE_TYPE = "float16"
 Blocks = list[tuple[str, int]]

@@ -42,10 +42,11 @@ from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.stylegan2 import Generator
+from shards.manifest import shard_name
 from shards.pool import IMAGES
 from shards.schema import feature_schema, synthetic_schema
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 
 TOLERANCE = 1e-4
 Renderer = Callable[[], tuple[Tensor, Tensor]]

@@ -158,12 +158,17 @@ def require_record(folder: Path, stage: str, config: BaseModel | None = None) ->
 
 def describe_difference(found: Recipe, wanted: Recipe) -> str:
     """Fields that differ, as `section.field=old (now new)`; digests are shortened."""
+    return ", ".join(list_differences(found, wanted))
+
+
+def list_differences(found: Recipe, wanted: Recipe) -> list[str]:
+    """One text for each field that differs."""
     before, after = _flatten(found), _flatten(wanted)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return ", ".join(
+    return [
         f"{name}={_short(before.get(name))} (now {_short(after.get(name))})"
         for name in sorted(names)
-    )
+    ]
 
 
 def file_digest(path: Path) -> str:

@@ -171,6 +171,11 @@ def read_manifest(folder: Folder) -> Manifest | None:
     return Manifest(schema, tuple(sorted(newest.values(), key=lambda shard: shard.start_index)))
 
 
+def shard_name(shard_index: int) -> str:
+    """File name of a shard."""
+    return f"shard-{shard_index:06d}.tar"
+
+
 def now() -> float:
     """Time of a row."""
     return time.time()

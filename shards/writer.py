@@ -22,11 +22,6 @@ from shards.storage import Folder
 Arrays = Mapping[str, np.ndarray]
 
 
-def shard_name(shard_index: int) -> str:
-    """File name of a shard."""
-    return f"shard-{shard_index:06d}.tar"
-
-
 class ShardWriter:
     """The tar that is being written; `writing_shard` makes one."""
 

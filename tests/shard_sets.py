@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, shard_name, write_manifest
 from shards.schema import (
     Codec,
     Column,
@@ -18,7 +18,7 @@ from shards.schema import (
     synthetic_schema,
 )
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 
 RESOLUTION = 32
 W_DIM = 6

@@ -17,7 +17,7 @@ from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.features import list_features
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
-from shards.manifest import Manifest, ShardInfo, write_manifest
+from shards.manifest import Manifest, ShardInfo, shard_name, write_manifest
 from shards.pool import IMAGES, PoolReader
 from shards.reader import ShardReader
 from shards.schema import (
@@ -29,7 +29,7 @@ from shards.schema import (
     synthetic_schema,
 )
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 
 REMEDY = "run `make it` again"
 RESOLUTION = 16

@@ -20,7 +20,7 @@ from pipeline.config import GenerateConfig
 from pipeline.record import file_digest
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo
 from shards.errors import UserError
-from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest
+from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest, shard_name
 from shards.pool import IMAGES, read_feature_sets
 from shards.schema import (
     SCHEMA_VERSION,
@@ -141,13 +141,13 @@ def make_recipe(
         samples_per_shard=config.samples_per_shard,
         render_batch=config.render_batch,
         precision=config.precision,
-        code_sha256=None if factory is None else _code_digest(factory),
+        code_sha256=None if factory is None else code_digest(factory),
         image_codec=config.image_codec,
         image_quality=config.image_quality if config.image_codec in ("webp", "jpg") else None,
     )
 
 
-def _code_digest(factory: str) -> str:
+def code_digest(factory: str) -> str:
     """SHA-256 of the source file that `factory` ("package.module:callable") lives in."""
     name = factory.partition(":")[0]
     try:
@@ -229,7 +229,11 @@ def _read_set(folder: Folder, name: str, schema: Schema, recipe: PoolRecipe) -> 
     existing = {}
     for shard in manifest.shards if manifest is not None else ():
         index, offset = divmod(shard.start_index, recipe.samples_per_shard)
-        if offset or shard.num_samples != recipe.samples_per_shard:
+        if (offset, shard.num_samples, shard.name) != (
+            0,
+            recipe.samples_per_shard,
+            shard_name(index),
+        ):
             raise UserError(
                 f"{folder / name / MANIFEST_FOLDER}: lists {shard.name} with {shard.num_samples} "
                 f"samples from {shard.start_index}, no shard of this recipe "

@@ -22,10 +22,10 @@ from pipeline.seeding import numpy_generator
 from pipeline.teacher.description import W_FEATURE
 from pipeline.teacher.features import captured, pool_features, select
 from pipeline.teacher.interface import Noise, NoiseMode, TeacherGenerator
-from shards.manifest import ShardInfo
+from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema, encode_meta
 from shards.storage import Folder
-from shards.writer import shard_name, writing_shard
+from shards.writer import writing_shard
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Torch's names of the recipe's precisions."""

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from pipeline import cluster
 from pipeline.config import Config, RayConfig
-from pipeline.generate.claims import Claims, is_in_use
+from pipeline.generate.claims import CLAIMS_FOLDER, Claims, is_in_use
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -37,6 +37,7 @@ from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArc
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
 from shards.atomic import remove_stale
 from shards.errors import UserError
+from shards.manifest import MANIFEST_FOLDER
 from shards.pool import PoolReader
 from shards.schema import Schema
 from shards.storage import Folder
@@ -57,6 +58,7 @@ def find(config: Config) -> Record | None:
     info, plan = _plan(config)
     if (
         record is None
+        or Folder.at(record.outputs["folder"]) != plan.folder
         or plan.missing
         or not is_origin_of(plan)
         or record.fingerprint != _recipe(config, info, plan).fingerprint
@@ -161,8 +163,10 @@ def remove_leftovers(plan: Plan) -> None:
     """Delete temporary files that killed runs left in a local pool, unless a run is at work."""
     written_before = time.time() - _STALE_S
     if plan.folder.is_local and not is_in_use(plan.folder):
-        for shards in plan.sets:
-            remove_stale(plan.folder.path / shards.name, written_before)
+        sets = [plan.folder / shards.name for shards in plan.sets]
+        manifests = [folder / MANIFEST_FOLDER for folder in sets]
+        for folder in (plan.folder, plan.folder / CLAIMS_FOLDER, *sets, *manifests):
+            remove_stale(folder.path, written_before)
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:

@@ -28,7 +28,12 @@ RECIPE_FILE = "recipe.json"
 def find(config: Config) -> Record | None:
     """Record of these shards if they are packed and whole."""
     record = read_record(config.run_dir / "real")
-    if record is None or record.fingerprint != recipe_of(config).fingerprint:
+    recipe = recipe_of(config)
+    if (
+        record is None
+        or record.fingerprint != recipe.fingerprint
+        or Folder.at(record.outputs["folder"]) != _folder(config, recipe)
+    ):
         return None
     for split in SPLITS:
         try:
@@ -43,8 +48,7 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Pack what is missing of both splits into shards."""
     recipe = recipe_of(config)
-    place = f"{REAL_SHARDS}/{recipe.fingerprint[:16]}"
-    folder = config.store / place
+    folder = _folder(config, recipe)
     folder.write(RECIPE_FILE, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
     schema = _schema(config)
     sources = {split: open_source(config.real, split) for split in SPLITS}
@@ -57,7 +61,7 @@ def run(config: Config) -> None:
                 bar.advance(task, shard.num_samples)
             write_manifest(folder / split, Manifest(schema, tuple(shards)))
     outputs = {
-        "folder": f"{config.paths.store}/{place}",
+        "folder": f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
         "num_samples": {split: source.num_images for split, source in sources.items()},
         "class_names": sources["train"].class_names,
         "digests": {
@@ -83,6 +87,10 @@ def recipe_of(config: Config) -> Recipe:
     return Recipe.of("real", config.real, inputs)
 
 
+def _folder(config: Config, recipe: Recipe) -> Folder:
+    return config.store / REAL_SHARDS / recipe.fingerprint[:16]
+
+
 def _schema(config: Config) -> Schema:
     real = config.real
     return real_schema(real.resolution, real.image_codec, real.image_quality)
@@ -91,7 +99,8 @@ def _schema(config: Config) -> Schema:
 def _pack(
     source: Source, schema: Schema, samples_per_shard: int, folder: Folder
 ) -> Iterator[ShardInfo]:
-    from shards.writer import shard_name, write_shard
+    from shards.manifest import shard_name
+    from shards.writer import write_shard
 
     start = 0
     chunks = iter(lambda: list(islice(source.images, samples_per_shard)), [])

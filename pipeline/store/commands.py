@@ -18,7 +18,7 @@ from pipeline.config_file import load_config
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
 from pipeline.progress import progress_bar
 from pipeline.real.stage import recipe_of
-from pipeline.record import Recipe, describe_difference
+from pipeline.record import Recipe, list_differences
 from pipeline.store import inventory, repair
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import read_teacher_info
@@ -117,7 +117,7 @@ def diff_command(
         plan = make_plan(wanted.generate, info, Folder.at(store), wanted.teacher.factory)
         recipe = json.loads(json.dumps(plan.recipe.__dict__))
         found = Recipe("generate", entry.recipe.get("recipe", {}), {})
-        lines = _lines(found, Recipe("generate", recipe, {}))
+        lines = list_differences(found, Recipe("generate", recipe, {}))
         if not lines:
             lines = [
                 f"{shards.name}: {plan.num_shards - have:,} of {plan.num_shards:,} shards are "
@@ -128,7 +128,7 @@ def diff_command(
             ]
     else:
         found = Recipe("real", entry.recipe.get("config", {}), entry.recipe.get("inputs", {}))
-        lines = _lines(found, recipe_of(wanted))
+        lines = list_differences(found, recipe_of(wanted))
     for line in lines:
         out.print(line, soft_wrap=True)
     if lines:
@@ -205,8 +205,9 @@ def gc_command(
         if not folder.is_dir():
             raise UserError(f"--runs={folder}: no such folder; what its runs use is not known")
     references = inventory.find_references(runs)
-    entries = [inventory.find_entry(root, key) for key in keys or []] or list(
-        inventory.list_entries(root)
+    named = [inventory.find_entry(root, key) for key in keys or []]
+    entries = list(
+        {entry.folder: entry for entry in named or inventory.list_entries(root)}.values()
     )
     used = [entry for entry in entries if (entry.place, entry.key) in references]
     if keys and used:
@@ -281,11 +282,6 @@ def _audit(entry: Entry, num_samples: int, teacher: Path | None, cache: Path) ->
             problems.append(f"{column.column}: samples {shown} are not the teacher's")
             out.print(problems[-1], soft_wrap=True)
     return problems
-
-
-def _lines(found: Recipe, wanted: Recipe) -> list[str]:
-    text = describe_difference(found, wanted)
-    return text.split(", ") if text else []
 
 
 def _open_store(store: str) -> Folder:

@@ -150,16 +150,17 @@ def _read_entry(folder: Folder, place: str) -> Entry:
         origin = read_origin(folder)
         if origin is None or origin.recipe.key != folder.name:
             problems.append(f"{folder}/{RECIPE_FILE}: not the recipe of this key")
+    unreadable = []
     for name in folder.list_folders():
         try:
             manifest = read_manifest(folder / name)
         except UserError as error:
-            problems.append(str(error))
+            unreadable.append(str(error))
             continue
         if manifest is not None:
             sets[name] = manifest
-    if not sets and not problems:
+    if not sets and not unreadable:
         problems.append(
             f"{folder}: lists no shards: just begun, half deleted, or of an older version"
         )
-    return Entry(place, folder.name, folder, recipe, sets, tuple(problems))
+    return Entry(place, folder.name, folder, recipe, sets, (*problems, *unreadable))

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RayConfig
-from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, read_origin
+from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, code_digest, read_origin
 from pipeline.generate.stage import Teacher, fill
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import GENERATOR_FILE, read_teacher_info
 from shards.cache import Cache
+from shards.codecs import decode_image, encode_image
 from shards.errors import UserError
 from shards.manifest import ShardInfo, read_manifest
 from shards.reader import ShardReader
@@ -24,7 +25,9 @@ from shards.verify import inspect_shards
 
 AUDIT_BATCH = 16
 IMAGE_TOLERANCE = {"npy": 1.0, "png": 1.0, "webp": 16.0, "jpg": 16.0}
-"""Largest difference of a pixel, in levels of 255; a lossy codec may make several of one."""
+"""Largest difference of a pixel, in levels of 255, after the codec: a lossy one may make several of
+one.
+"""
 FEATURE_TOLERANCE = {"float32": 2e-3, "float16": 2e-2, "bfloat16": 6e-2}
 """Largest difference of a feature, relative to the root mean square of the sample's, by the
 teacher's precision: rounding to float16 and another order of sums."""
@@ -91,6 +94,11 @@ def open_origin(entry: Entry, teacher: Path | None) -> tuple[Origin, Teacher]:
             f"{folder}: not the teacher of this pool (generator sha256 "
             f"{origin.recipe.generator_sha256[:12]}…); name its folder with --teacher"
         )
+    if origin.factory is not None and code_digest(origin.factory) != origin.recipe.code_sha256:
+        raise UserError(
+            f"{origin.factory}: its code is no longer that of this pool (sha256 "
+            f"{str(origin.recipe.code_sha256)[:12]}…); bring that back to render the same samples"
+        )
     return origin, Teacher(folder, origin.factory)
 
 
@@ -107,13 +115,14 @@ def repair(
 ) -> Repaired:
     """Render the damaged shards of a pool again, and no other."""
     recipe = origin.recipe
+    plan = _plan(entry, recipe).refreshed()  # refuses foreign rows, before anything is deleted
     per_shard = recipe.samples_per_shard
     missing: dict[int, tuple[str, ...]] = {}
     for damage in damages:
         index = damage.shard.start_index // per_shard
         missing[index] = (*missing.get(index, ()), damage.set_name)
         (entry.folder / damage.set_name).remove(damage.shard.name)
-    fill(_plan(entry, recipe), teacher, ray, missing)
+    fill(plan, teacher, ray, missing)
     changed = []
     for damage in damages:
         manifest = read_manifest(entry.folder / damage.set_name)
@@ -161,6 +170,8 @@ def audit(
     from pipeline.teacher.checkpoint import load_generator
 
     recipe = origin.recipe
+    if not entry.sets:
+        raise UserError(f"{entry.folder}: lists no shards to audit")
     readers = {
         name: ShardReader(entry.folder / name, remedy="repair it first", cache=cache)
         for name in entry.sets
@@ -178,6 +189,11 @@ def audit(
         for name, columns in rendered.items():
             for column, values in columns.items():
                 if column != "meta":
+                    spec = schemas[name].column(column)
+                    if spec.is_encoded:
+                        values = np.stack(
+                            [decode_image(encode_image(v, spec), spec) for v in values]
+                        )
                     stored = readers[name].gather(column, batch)
                     measured = _differences(stored, values, is_image=column == "image")
                     differences.setdefault((name, column), []).append(measured)

@@ -20,11 +20,11 @@ from pipeline.generate import claims as claims_module
 from pipeline.generate.claims import CLAIMS_FOLDER, Claims, is_in_use
 from pipeline.generate.plan import Plan, PoolRecipe, ShardSet
 from pipeline.generate.work import Work
-from shards.manifest import ManifestWriter, ShardInfo
+from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.pool import IMAGES
 from shards.schema import Schema
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 from tests.s3 import S3Server, forget_file_systems, use_server
 from tests.shard_sets import INDEX_SCHEMA
 

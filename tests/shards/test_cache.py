@@ -17,10 +17,9 @@ import pytest
 
 from shards.cache import Cache
 from shards.errors import UserError
-from shards.manifest import Manifest, ShardInfo
+from shards.manifest import Manifest, ShardInfo, shard_name
 from shards.reader import ShardReader
 from shards.storage import Folder, StorageError
-from shards.writer import shard_name
 from tests.s3 import S3Server
 from tests.shard_sets import REMEDY, write_indices
 

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.errors import UserError
-from shards.manifest import MANIFEST_FOLDER, read_manifest, write_manifest
+from shards.manifest import MANIFEST_FOLDER, read_manifest, shard_name, write_manifest
 from shards.schema import SCHEMA_VERSION
 from shards.storage import Folder
-from shards.writer import shard_name
 from tests.tiny_shards import RESOLUTION, real_arrays, write_real_shards
 
 

@@ -22,11 +22,11 @@ from shards.manifest import (
     ShardInfo,
     encode_part,
     read_manifest,
+    shard_name,
     write_manifest,
 )
 from shards.schema import SCHEMA_VERSION, Column, Schema, image_column
 from shards.storage import Folder
-from shards.writer import shard_name
 from tests.shard_sets import INDEX_SCHEMA
 
 PER_SHARD = 4

@@ -15,13 +15,13 @@ from PIL import Image
 
 from shards.cache import Cache
 from shards.errors import UserError
-from shards.manifest import read_manifest
+from shards.manifest import read_manifest, shard_name
 from shards.pool import IMAGES, PoolReader, read_feature_sets
 from shards.reader import ShardReader
 from shards.schema import Codec, synthetic_schema
 from shards.storage import Folder
 from shards.verify import inspect_shards
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 from tests.s3 import S3Server
 from tests.shard_sets import (
     REMEDY,

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from shards.errors import UserError
-from shards.manifest import MANIFEST_FOLDER, Manifest, write_manifest
+from shards.manifest import MANIFEST_FOLDER, Manifest, shard_name, write_manifest
 from shards.storage import Folder
-from shards.writer import shard_name
 from tests.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,

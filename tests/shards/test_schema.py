@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shards.manifest import shard_name
 from shards.pool import IMAGES
 from shards.schema import (
     META_BYTES,
@@ -18,7 +19,6 @@ from shards.schema import (
     image_column,
     real_schema,
 )
-from shards.writer import shard_name
 from tests.tiny_shards import FEATURE_SET, RESOLUTION, SCHEMAS, write_pool, write_real_shards
 
 

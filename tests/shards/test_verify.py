@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from shards.errors import UserError
-from shards.manifest import read_manifest
+from shards.manifest import read_manifest, shard_name
 from shards.storage import Folder
 from shards.verify import inspect_shards, verified, verify_digests
-from shards.writer import shard_name
 from tests.tiny_shards import open_reader, write_real_shards
 
 NAMES = [shard_name(index) for index in range(3)]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import webdataset
 
-from shards.manifest import ShardInfo
+from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema, encode_meta, feature_schema, real_schema, synthetic_schema
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 from tests.tiny_shards import (
     FEATURE_SET,
     RESOLUTION,

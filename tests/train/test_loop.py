@@ -18,11 +18,11 @@ from pipeline.backbone import load_backbone
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import learning_rate, steps_per_epoch, train
 from shards.errors import UserError
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, shard_name, write_manifest
 from shards.pool import IMAGES, PoolReader
 from shards.schema import encode_meta
 from shards.storage import Folder
-from shards.writer import shard_name, write_shard
+from shards.writer import write_shard
 from tests.tiny_shards import (
     FEATURE_SET,
     SCHEMAS,
