@@ -22,6 +22,7 @@ from tests.workspace import make_teacher
 
 PER_SHARD = 8
 NUM_SHARDS = 3
+SHARD = "shard-000001.tar"
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,28 @@ def listed_rows(folder: Path) -> list[str]:
 
     parts = sorted((folder / MANIFEST_FOLDER).glob("*.parquet"))
     return [name for part in parts for name in pq.read_table(part)["name"].to_pylist()]
+
+
+def folder_of(site: Site, name: str) -> Path:
+    return site.features if name == "features" else site.pool / name
+
+
+def assert_damage(result: tuple[int, str, str], *lines_with: str) -> None:
+    """Exit code 1, one damaged shard, a line that has all of `lines_with`, the remedy."""
+    code, out, errors = result
+    assert code == 1, errors
+    first, *_, last = out.splitlines()
+    assert all(part in first for part in lines_with), first
+    assert last.startswith("1 of 6 ")
+    assert "--repair" in last
+
+
+def assert_only_changed(site: Site, before: dict[Path, tuple[int, bytes]], *repaired: Path) -> None:
+    """`repaired` are what they were, nothing else was touched; the manifest has new parts."""
+    after = snapshot(site.folder)
+    paths = {path.relative_to(site.folder) for path in repaired}
+    for path, (written_at, content) in before.items():
+        assert after[path][1] == content, path
+        assert path in paths or after[path][0] == written_at, path
+    new = after.keys() - before.keys()
+    assert {path.parent for path in new} == {path.parent / "manifest" for path in paths}

@@ -13,21 +13,8 @@ from shards.pool import IMAGES
 from shards.storage import Folder
 from tests.command_line import assert_mistake
 from tests.in_process import run_here
-from tests.stored_pools import Site, make_site, snapshot
+from tests.stored_pools import Site, snapshot
 from tests.workspace import make_teacher
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("original"))
-    site.stage("real")
-    site.stage("generate")
-    return site
-
-
-@pytest.fixture
-def site(original: Site, tmp_path: Path) -> Site:
-    return original.copy_to(tmp_path / "site")
 
 
 def row_of(text: str, key: str) -> str:

@@ -16,7 +16,6 @@ from tests.stored_pools import (
     edit_column,
     flip,
     listed_rows,
-    make_site,
     read_set,
     snapshot,
 )
@@ -28,21 +27,6 @@ TRAINING = (
     "train.student.width=4",
     "train.student.embedding_dim=16",
 )
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Real images and three shards of a pool; read only."""
-    site = make_site(tmp_path_factory.mktemp("original"))
-    site.stage("real")
-    site.stage("generate")
-    return site
-
-
-@pytest.fixture
-def site(original: Site, tmp_path: Path) -> Site:
-    """A copy to do with as one likes."""
-    return original.copy_to(tmp_path / "site")
 
 
 def features(*names: str) -> str:

@@ -10,48 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.module import wrap_module
 from shards.pool import IMAGES
 from shards.schema import encode_meta
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests import own_generator
 from tests.command_line import assert_mistake
 from tests.stored_pools import (
     PER_SHARD,
+    SHARD,
     Site,
+    assert_damage,
+    assert_only_changed,
     contents,
     edit_column,
     flip,
-    make_site,
+    folder_of,
     read_set,
     relist,
     relist_as_it_is,
     snapshot,
     unlist,
 )
-from tests.workspace import make_teacher
 
-SHARD = "shard-000001.tar"
 LAST = "shard-000002.tar"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("original"))
-    site.stage("real")
-    site.stage("generate")
-    return site
-
-
-@pytest.fixture
-def site(original: Site, tmp_path: Path) -> Site:
-    return original.copy_to(tmp_path / "site")
-
-
-def folder_of(site: Site, name: str) -> Path:
-    return site.features if name == "features" else site.pool / name
 
 
 def feature_arrays(site: Site, count: int = PER_SHARD) -> dict[str, np.ndarray]:
@@ -140,27 +121,6 @@ def test_verify_names_a_damaged_shard_and_repair_restores_its_bytes(
     assert "same bytes" in out
     assert_only_changed(site, before, folder / SHARD)
     assert site.verify()[0] == 0
-
-
-def assert_damage(result: tuple[int, str, str], *lines_with: str) -> None:
-    """Exit code 1, one damaged shard, a line that has all of `lines_with`, the remedy."""
-    code, out, errors = result
-    assert code == 1, errors
-    first, *_, last = out.splitlines()
-    assert all(part in first for part in lines_with), first
-    assert last.startswith("1 of 6 ")
-    assert "--repair" in last
-
-
-def assert_only_changed(site: Site, before: dict[Path, tuple[int, bytes]], *repaired: Path) -> None:
-    """`repaired` are what they were, nothing else was touched; the manifest has new parts."""
-    after = snapshot(site.folder)
-    paths = {path.relative_to(site.folder) for path in repaired}
-    for path, (written_at, content) in before.items():
-        assert after[path][1] == content, path
-        assert path in paths or after[path][0] == written_at, path
-    new = after.keys() - before.keys()
-    assert {path.parent for path in new} == {path.parent / "manifest" for path in paths}
 
 
 def test_verify_names_every_damaged_shard_and_repair_mends_all(site: Site) -> None:
@@ -365,165 +325,3 @@ def test_verify_of_a_pool_just_begun_is_one_line(site: Site) -> None:
         assert code in (1, 2), errors
         assert "Traceback" not in errors
         assert "no shards" in out + errors
-
-
-# The teacher
-
-
-def test_repair_with_a_moved_teacher_names_the_option_and_works_with_it(
-    site: Site, tmp_path: Path
-) -> None:
-    recipe = site.pool / "recipe.json"
-    recipe.write_text(recipe.read_text().replace(str(site.teacher), str(tmp_path / "gone")))
-    before = snapshot(site.folder)
-    flip(site.features / SHARD, 2000)
-    damaged = snapshot(site.folder)
-    assert_mistake(site.verify("--repair"), tmp_path / "gone", "--teacher")
-    assert snapshot(site.folder) == damaged
-    assert site.verify("--repair", "--teacher", site.teacher)[0] == 0
-    assert_only_changed(site, before, site.features / SHARD)
-    assert_mistake(site.verify("--audit", 5), tmp_path / "gone", "--teacher")
-    assert site.verify("--audit", 5, "--teacher", site.teacher)[0] == 0
-
-
-def test_repair_with_another_teacher_is_refused_and_deletes_nothing(
-    site: Site, tmp_path: Path
-) -> None:
-    make_teacher(tmp_path / "other", seed=1)
-    flip(site.pool / IMAGES / SHARD, 2000)
-    before = snapshot(site.folder)
-    result = site.verify("--repair", "--teacher", tmp_path / "other")
-    assert_mistake(result, tmp_path / "other", "--teacher")
-    assert snapshot(site.folder) == before
-
-
-def test_repair_with_a_damaged_teacher_is_refused_and_deletes_nothing(
-    site: Site, tmp_path: Path
-) -> None:
-    shutil.copytree(site.teacher, tmp_path / "damaged")
-    weights = tmp_path / "damaged" / "generator.safetensors"
-    flip(weights, weights.stat().st_size - 1)
-    flip(site.pool / IMAGES / SHARD, 2000)
-    before = snapshot(site.folder)
-    assert_mistake(site.verify("--repair", "--teacher", tmp_path / "damaged"), weights)
-    assert snapshot(site.folder) == before
-
-
-def test_repair_with_changed_code_of_ones_own_is_refused_and_deletes_nothing(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = tmp_path / "changing_generator.py"
-    shutil.copyfile(own_generator.__file__, code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = wrap_module(own_generator.build_random(), z_dim=6, blocks=["first", "second"])
-    save_teacher(tmp_path / "own", module)
-    teacher = f"teacher.checkpoint={tmp_path / 'own'}"
-    site.stage("generate", teacher, "teacher.factory=changing_generator:build")
-    expected = contents(site.pool)
-    flip(site.pool / IMAGES / SHARD, 2000)
-    before = snapshot(site.folder)
-    source = code.read_text()
-    code.write_text(source.replace(".tanh()", ".sigmoid()"))
-    assert_mistake(site.verify("--repair"), "changing_generator")
-    assert snapshot(site.folder) == before
-    code.write_text(source)
-    assert site.verify("--repair")[0] == 0
-    assert contents(site.pool) == expected
-
-
-# Real images
-
-
-def test_verify_of_real_images_removes_the_damaged_and_real_packs_them_again(site: Site) -> None:
-    expected = contents(site.real)
-    damaged = site.real / "train" / SHARD
-    flip(damaged, 2000)
-    code, out, _ = site.verify(entry=site.real)
-    assert code == 1
-    assert out.startswith(f"train/{SHARD}: ")
-    assert damaged.exists()
-    code, out, _ = site.verify("--repair", entry=site.real)
-    assert "make real" in out
-    assert not damaged.exists()
-    assert code in (0, 1)
-    assert site.verify(entry=site.real)[0] == 1
-    site.stage("real")
-    assert site.verify(entry=site.real)[0] == 0
-    assert contents(site.real) == expected
-
-
-def test_audit_of_real_images_is_refused(site: Site) -> None:
-    assert_mistake(site.verify("--audit", 3, entry=site.real), site.real.name)
-
-
-# Audit
-
-
-def test_audit_passes_on_a_sound_pool_and_changes_nothing(site: Site) -> None:
-    site.stage("generate", "name=other", "generate.features=[w]", "generate.feature_dtype=float32")
-    before = snapshot(site.folder)
-    for count in (1, 7, 24, 1000):
-        code, out, errors = site.verify("--audit", count)
-        assert code == 0, out + errors
-        assert out.count(f"{min(count, 24)} samples agree") == 4
-    assert snapshot(site.folder) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "column", "change"),
-    [("features", "features", 0.05), (IMAGES, "w", 0.05), (IMAGES, "image", 3)],
-)
-def test_audit_finds_values_that_no_digest_betrays(
-    site: Site, name: str, column: str, change: float
-) -> None:
-    folder = folder_of(site, name)
-
-    def move(value: np.ndarray) -> None:
-        value.reshape(-1)[5] = value.reshape(-1)[5] + np.array(change).astype(value.dtype)
-
-    edit_column(folder, SHARD, column, 2, move)
-    relist_as_it_is(folder, SHARD)
-    assert site.verify()[0] == 0, "nothing tells but the teacher"
-    code, out, _ = site.verify("--audit", 24)
-    assert code == 1
-    assert f"{folder.name}/{column}: samples {PER_SHARD + 2} are not" in out
-    assert out.count("agree") == 2
-
-
-def test_audit_finds_a_pool_of_another_seed(site: Site) -> None:
-    site.stage("generate", "name=other", "generate.seed=9")
-    (other,) = set((site.store / "teacher").iterdir()) - {site.pool}
-    features = site.features
-    shutil.rmtree(features)
-    shutil.copytree(other / features.name, features)
-    assert site.verify()[0] == 0
-    assert site.verify("--audit", 1)[0] == 1
-
-
-@pytest.mark.parametrize(
-    ("codec", "quality"), [("png", 90), ("webp", 100), ("webp", 80), ("jpg", 90), ("jpg", 50)]
-)
-def test_audit_and_repair_of_encoded_images(site: Site, codec: str, quality: int) -> None:
-    before = set((site.store / "teacher").iterdir())
-    coded = (f"generate.image_codec={codec}", f"generate.image_quality={quality}")
-    site.stage("generate", "name=coded", *coded)
-    (pool,) = set((site.store / "teacher").iterdir()) - before
-    expected = contents(pool)
-    code, out, errors = site.verify("--audit", 24, entry=pool)
-    assert code == 0, out + errors
-    flip(pool / IMAGES / SHARD, 700)
-    code, out, _ = site.verify(entry=pool)
-    assert (code, out.count(".tar: ")) == (1, 1)
-    code, out, errors = site.verify("--repair", entry=pool)
-    assert code == 0, errors
-    assert "same bytes" in out
-    assert contents(pool) == expected
-
-
-def test_verify_names_an_encoded_image_that_cannot_be_decoded(site: Site) -> None:
-    before = set((site.store / "teacher").iterdir())
-    site.stage("generate", "name=coded", "generate.image_codec=png")
-    (pool,) = set((site.store / "teacher").iterdir()) - before
-    flip(pool / IMAGES / SHARD, 514)  # in the signature of the first picture
-    relist_as_it_is(pool / IMAGES, SHARD)
-    assert_damage(site.verify(entry=pool), f"{IMAGES}/{SHARD}: ", "000000008.image.png")
