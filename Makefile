@@ -71,6 +71,7 @@ check: lint type test ## All of lint, type and test
 bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.render $(ARGS)
 	@$(PYTHON) -m benchmarks.train_step $(ARGS)
+	@$(PYTHON) -m benchmarks.stream $(ARGS)
 
 clean: ## Remove caches of tools; runs/ and store/ stay
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

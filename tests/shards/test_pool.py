@@ -96,7 +96,7 @@ def test_pool_unknown_feature_is_refused_with_those_there_are(
     folder: Folder, tmp_path: Path
 ) -> None:
     pool = open_pool(folder, write_pool(folder, EARLY), tmp_path)
-    with pytest.raises(UserError, match=r"train\.features: .*'b16'; it has b4, b8, w$"):
+    with pytest.raises(UserError, match=r"the pool has no feature 'b16'; it has b4, b8, w$"):
         pool.num_channels("b16")
 
 
