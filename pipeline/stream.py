@@ -50,8 +50,9 @@ class LoadedAhead(Generic[T]):
     next.
     """
 
-    def __init__(self, load: Callable[[int], T]) -> None:
+    def __init__(self, load: Callable[[int], T], num_ahead: int = LOADED_AHEAD) -> None:
         self._load = load
+        self._num_ahead = num_ahead
         self._threads = ThreadPoolExecutor(_THREADS, "load")
         self._pending: dict[int, Future[T]] = {}
 
@@ -59,7 +60,7 @@ class LoadedAhead(Generic[T]):
         """What `load(step)` returns or raises."""
         loading = self._pending.pop(step, None)
         loaded = self._load(step) if loading is None else None  # nothing beside what is waited for
-        for ahead in range(step + 1, step + 1 + LOADED_AHEAD):
+        for ahead in range(step + 1, step + 1 + self._num_ahead):
             if ahead not in self._pending:
                 self._pending[ahead] = self._threads.submit(self._load, ahead)
         for other in [other for other in self._pending if other < step]:

@@ -17,7 +17,7 @@ from pipeline.backbone import Normalise
 from pipeline.config import TrainConfig
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
-from pipeline.stream import LoadedAhead, StepRows
+from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.train.augment import ViewParameters, draw_views, make_views
 from pipeline.train.methods import Batch
 from shards.errors import UserError
@@ -86,7 +86,8 @@ class BatchStream:
         self._real = rows(shards.real, config.num_real, "real")
         self._synthetic = rows(shards.synthetic.images, config.num_synthetic, "synthetic")
         self._normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
-        self._loaded = LoadedAhead(self._load)
+        # On a CPU the training itself has all cores: a thread beside it only disturbs.
+        self._loaded = LoadedAhead(self._load, 0 if device.type == "cpu" else LOADED_AHEAD)
 
     def batch(self, step: int) -> Batch:
         """This worker's part of step `step` >= 0; quickest when steps come in order."""
