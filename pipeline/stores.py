@@ -15,6 +15,8 @@ from shards.storage import Folder
 
 REAL_REMEDY = "run `make real` again"
 POOL_REMEDY = "run `make generate` again"
+RECIPE_FILE = "recipe.json"
+"""In each folder of the store: what its content was made of."""
 
 
 @dataclass(frozen=True)

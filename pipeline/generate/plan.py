@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import GenerateConfig
 from pipeline.record import file_digest
+from pipeline.stores import RECIPE_FILE
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest, shard_name
@@ -33,7 +34,6 @@ from shards.schema import (
 from shards.storage import Folder
 
 TEACHER_POOLS = "teacher"
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)

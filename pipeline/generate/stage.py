@@ -33,12 +33,12 @@ from pipeline.generate.plan import (
 from pipeline.generate.work import Work
 from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
+from pipeline.stores import PoolShards
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
 from shards.atomic import remove_stale
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER
-from shards.pool import PoolReader
 from shards.schema import Schema
 from shards.storage import Folder
 
@@ -49,7 +49,6 @@ _MAX_RETRIES = 4
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
 _STALE_S = 60.0  # more than the clocks of two machines differ
-REMEDY = "run `make generate` again"
 
 
 def find(config: Config) -> Record | None:
@@ -75,9 +74,8 @@ def run(config: Config) -> None:
     waiting_share = fill(plan, teacher, config.ray)
     remove_leftovers(plan)
     num_samples = config.generate.num_samples
-    pool = PoolReader(
-        plan.folder, plan.feature_sets, remedy=REMEDY, num_samples=num_samples, cache=config.cache
-    )
+    feature_sets = tuple(plan.feature_sets)
+    pool = PoolShards(plan.folder, feature_sets, num_samples, config.cache).open()
     outputs = {
         "folder": f"{config.paths.store}/{TEACHER_POOLS}/{plan.recipe.key}",
         "key": plan.recipe.key,

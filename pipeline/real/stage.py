@@ -15,14 +15,13 @@ from pipeline.config import Config
 from pipeline.progress import progress_bar
 from pipeline.real.sources import SPLITS, Source, folder_digest, open_source
 from pipeline.record import Recipe, Record, read_record, write_record
-from pipeline.stores import RealShards, real_shards
+from pipeline.stores import RECIPE_FILE, RealShards, real_shards
 from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, write_manifest
 from shards.schema import SCHEMA_VERSION, Schema, encode_meta, real_schema
 from shards.storage import Folder
 
 REAL_SHARDS = "real"
-RECIPE_FILE = "recipe.json"
 
 
 def find(config: Config) -> Record | None:

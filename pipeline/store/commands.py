@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,7 +116,7 @@ def diff_command(
     if entry.place == TEACHER_POOLS:
         info = read_teacher_info(wanted.teacher_folder)
         plan = make_plan(wanted.generate, info, Folder.at(store), wanted.teacher.factory)
-        recipe = json.loads(json.dumps(plan.recipe.__dict__))
+        recipe = json.loads(json.dumps(asdict(plan.recipe)))
         found = Recipe("generate", entry.recipe.get("recipe", {}), {})
         lines = list_differences(found, Recipe("generate", recipe, {}))
         if not lines:

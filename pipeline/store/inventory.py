@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.generate.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
-from pipeline.generate.plan import RECIPE_FILE, TEACHER_POOLS, read_origin
+from pipeline.generate.plan import TEACHER_POOLS, read_origin
 from pipeline.real.stage import REAL_SHARDS
 from pipeline.record import RECORD_FILE, read_record
+from pipeline.stores import RECIPE_FILE
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest
 from shards.storage import Folder

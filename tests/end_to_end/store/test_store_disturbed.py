@@ -57,7 +57,8 @@ def pool_of(workspace: Workspace) -> Path:
 
 
 def claims_of(pool: Path) -> list[Path]:
-    return list((pool / "claims").iterdir())
+    """Files of runs; one half written by a killed run stays until it is old enough to be stale."""
+    return list((pool / "claims").glob("[!.]*"))
 
 
 # Two at once
