@@ -57,7 +57,7 @@ report: $(STAMP) ## Write the results as one HTML page
 	@$(RUN) report $(CONFIG) $(ARGS)
 
 test: $(STAMP) ## Run the test suite
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check format and lint
 	@$(PYTHON) -m ruff format --check .

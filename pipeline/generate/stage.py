@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from pipeline import cluster
+from pipeline.claims import Claims, remove_leftovers
 from pipeline.config import Config, RayConfig
-from pipeline.generate.claims import CLAIMS_FOLDER, Claims, is_in_use
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -36,9 +36,7 @@ from pipeline.record import Recipe, Record, read_record, write_record
 from pipeline.stores import PoolShards
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
 from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
-from shards.atomic import remove_stale
 from shards.errors import UserError
-from shards.manifest import MANIFEST_FOLDER
 from shards.schema import Schema
 from shards.storage import Folder
 
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 _MAX_RETRIES = 4
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
-_STALE_S = 60.0  # more than the clocks of two machines differ
 
 
 def find(config: Config) -> Record | None:
@@ -72,7 +69,7 @@ def run(config: Config) -> None:
     teacher = Teacher(config.teacher_folder, config.teacher.factory)
     write_origin(plan.folder, teacher.origin_of(plan.recipe))
     waiting_share = fill(plan, teacher, config.ray)
-    remove_leftovers(plan)
+    remove_leftovers(plan.folder, (shards.name for shards in plan.sets))
     num_samples = config.generate.num_samples
     feature_sets = tuple(plan.feature_sets)
     pool = PoolShards(plan.folder, feature_sets, num_samples, config.cache).open()
@@ -155,16 +152,6 @@ def fill(
         finally:
             work.flush()
     return waiting_s / seconds if seconds else None
-
-
-def remove_leftovers(plan: Plan) -> None:
-    """Delete temporary files that killed runs left in a local pool, unless a run is at work."""
-    written_before = time.time() - _STALE_S
-    if plan.folder.is_local and not is_in_use(plan.folder):
-        sets = [plan.folder / shards.name for shards in plan.sets]
-        manifests = [folder / MANIFEST_FOLDER for folder in sets]
-        for folder in (plan.folder, plan.folder / CLAIMS_FOLDER, *sets, *manifests):
-            remove_stale(folder.path, written_before)
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from pipeline.generate.claims import Claims
+from pipeline.claims import Claims
 from pipeline.generate.plan import Plan
 from shards.manifest import ManifestWriter, ShardInfo
 

@@ -11,7 +11,8 @@ from itertools import islice
 
 import numpy as np
 
-from pipeline.config import Config
+from pipeline.claims import Claims, remove_leftovers
+from pipeline.config import Config, RealConfig
 from pipeline.progress import progress_bar
 from pipeline.real.sources import SPLITS, Source, folder_digest, open_source
 from pipeline.record import Recipe, Record, read_record, write_record
@@ -45,29 +46,32 @@ def find(config: Config) -> Record | None:
 
 
 def run(config: Config) -> None:
-    """Pack what is missing of both splits into shards."""
+    """Pack the splits that are not there yet into shards."""
     recipe = recipe_of(config)
     folder = _folder(config, recipe)
     folder.write(RECIPE_FILE, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
-    schema = _schema(config)
     sources = {split: open_source(config.real, split) for split in SPLITS}
-    with progress_bar("images") as bar:
+    with Claims(folder), progress_bar("images") as bar:
+        digests = {}
         for split, source in sources.items():
             task = bar.add_task(f"real {split}", total=source.num_images, note="")
-            shards = []
-            for shard in _pack(source, schema, config.real.samples_per_shard, folder / split):
-                shards.append(shard)
-                bar.advance(task, shard.num_samples)
-            write_manifest(folder / split, Manifest(schema, tuple(shards)))
-    outputs = {
-        "folder": f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
-        "num_samples": {split: source.num_images for split, source in sources.items()},
-        "class_names": sources["train"].class_names,
-        "digests": {
-            split: RealShards(folder / split, config.cache).open().digest for split in SPLITS
-        },
-    }
-    write_record(config.run_dir / "real", recipe, outputs)
+            packed = RealShards(folder / split, config.cache)
+            if not _is_whole(packed):
+                shards = []
+                for shard in _pack(source, config.real, packed.folder):
+                    shards.append(shard)
+                    bar.advance(task, shard.num_samples)
+                write_manifest(packed.folder, Manifest(_schema(config.real), tuple(shards)))
+            bar.update(task, completed=source.num_images)
+            digests[split] = packed.open().digest
+        outputs = {
+            "folder": f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
+            "num_samples": {split: source.num_images for split, source in sources.items()},
+            "class_names": sources["train"].class_names,
+            "digests": digests,
+        }
+        write_record(config.run_dir / "real", recipe, outputs)
+    remove_leftovers(folder, SPLITS)
 
 
 def describe(config: Config, record: Record) -> str:
@@ -90,19 +94,26 @@ def _folder(config: Config, recipe: Recipe) -> Folder:
     return config.store / REAL_SHARDS / recipe.fingerprint[:16]
 
 
-def _schema(config: Config) -> Schema:
-    real = config.real
-    return real_schema(real.resolution, real.image_codec, real.image_quality)
+def _schema(config: RealConfig) -> Schema:
+    return real_schema(config.resolution, config.image_codec, config.image_quality)
 
 
-def _pack(
-    source: Source, schema: Schema, samples_per_shard: int, folder: Folder
-) -> Iterator[ShardInfo]:
+def _is_whole(packed: RealShards) -> bool:
+    """Whether all shards of a split are there: the manifest is written after the last of them."""
+    try:
+        packed.open()
+    except UserError:
+        return False
+    return True
+
+
+def _pack(source: Source, config: RealConfig, folder: Folder) -> Iterator[ShardInfo]:
     from shards.manifest import shard_name
     from shards.writer import write_shard
 
+    schema = _schema(config)
     start = 0
-    chunks = iter(lambda: list(islice(source.images, samples_per_shard)), [])
+    chunks = iter(lambda: list(islice(source.images, config.samples_per_shard)), [])
     for shard_index, samples in enumerate(chunks):
         images, labels = zip(*samples, strict=True)
         meta = encode_meta(

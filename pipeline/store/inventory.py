@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.generate.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
+from pipeline.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
 from pipeline.generate.plan import TEACHER_POOLS, read_origin
 from pipeline.real.stage import REAL_SHARDS
 from pipeline.record import RECORD_FILE, read_record
@@ -121,11 +121,11 @@ def delete(entry: Entry) -> None:
     not taken for shards.
 
     Raises:
-        UserError: if a run is rendering it.
+        UserError: if a run is at work on it.
     """
     if is_in_use(entry.folder, SILENT_S + 1):
         raise UserError(
-            f"{entry.folder / CLAIMS_FOLDER}: a run is rendering this pool; wait for it, or stop it"
+            f"{entry.folder / CLAIMS_FOLDER}: a run is at work here; wait for it, or stop it"
         )
     for name in entry.folder.list_folders():
         manifest = entry.folder / name / MANIFEST_FOLDER

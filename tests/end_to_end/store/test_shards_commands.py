@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.generate.claims import Claims
+from pipeline.claims import Claims
 from shards.pool import IMAGES
 from shards.storage import Folder
 from tests.command_line import assert_mistake

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.claims import CLAIMS_FOLDER, Claims, is_in_use
 from pipeline.generate import claims as claims_module
-from pipeline.generate.claims import CLAIMS_FOLDER, Claims, is_in_use
 from pipeline.generate.plan import Plan, PoolRecipe, ShardSet
 from pipeline.generate.work import Work
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
@@ -166,7 +166,7 @@ def test_claims_of_threads_that_race_are_never_shared(local_pool: Folder) -> Non
 
 CLAIM = """
 import sys, time
-from pipeline.generate.claims import Claims
+from pipeline.claims import Claims
 from shards.storage import Folder
 with Claims(Folder.at(sys.argv[1])) as claims:
     claims.take(3)

@@ -1,8 +1,9 @@
-"""Which shards the runs at work on one pool are rendering, so that none is rendered twice.
+"""Which runs are at work in a folder of the store, and which shards they are rendering, so that
+none is rendered twice and nothing is deleted under them.
 
-Every run keeps a file of its own in the pool's `claims/` and reads the others'; nothing is locked,
-so this works on any storage. Claims save work, they do not guard anything: a shard is a pure
-function of recipe and index, and two runs that both render it write the same bytes.
+Every run keeps a file of its own in the folder's `claims/` and reads the others'; nothing is
+locked, so this works on any storage. Claims save work, they do not guard anything: a shard is a
+pure function of recipe and index, and two runs that both render it write the same bytes.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
+from shards.atomic import remove_stale
+from shards.manifest import MANIFEST_FOLDER
 from shards.storage import Folder
 
 CLAIMS_FOLDER = "claims"
 BEAT_S = 3.0
 SILENT_S = 20.0
+_STALE_S = 60.0  # more than the clocks of two machines differ
 _GIVE_WAY_S = 0.1
 _LOOKS = 5
 
@@ -126,8 +131,8 @@ class Claims:
 
 
 def is_in_use(pool: Folder, patience_s: float = 0.0) -> bool:
-    """Whether a live run has claims on a pool. A run on another machine is watched for at most
-    `patience_s`; whether it lives takes `SILENT_S` to tell.
+    """Whether a live run is at work in a folder of the store. A run on another machine is watched
+    for at most `patience_s`; whether it lives takes `SILENT_S` to tell.
     """
     claims = Claims(pool)
     deadline = time.monotonic() + patience_s
@@ -136,6 +141,18 @@ def is_in_use(pool: Folder, patience_s: float = 0.0) -> bool:
             return True
         time.sleep(min(1.0, patience_s))
     return False
+
+
+def remove_leftovers(folder: Folder, sets: Iterable[str]) -> None:
+    """Delete temporary files that killed runs left in a local folder of the store and its `sets`,
+    unless a run is at work.
+    """
+    if not folder.is_local or is_in_use(folder):
+        return
+    shard_sets = [folder / name for name in sets]
+    manifests = [shards / MANIFEST_FOLDER for shards in shard_sets]
+    for place in (folder, folder / CLAIMS_FOLDER, *shard_sets, *manifests):
+        remove_stale(place.path, time.time() - _STALE_S)
 
 
 def _this_process() -> dict[str, Any]:
