@@ -59,9 +59,7 @@ class Claims:
         self._folder.remove(self._name)
 
     def take(self, index: int) -> bool:
-        """Claim a shard; False if another live run has it."""
-        if index in self.of_others():
-            return False
+        """Claim a shard that no run in `list_others` has; False if one has claimed it since."""
         with self._lock:
             self._mine.add(index)
         self._publish()
@@ -80,10 +78,6 @@ class Claims:
         with self._lock:
             self._mine.difference_update(indices)
         self._publish()
-
-    def of_others(self) -> set[int]:
-        """Shards that other live runs are rendering."""
-        return {index for claimed in self.list_others().values() for index in claimed}
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_S):

@@ -18,12 +18,11 @@ from shards.cache import Cache
 from shards.errors import UserError
 from shards.manifest import Manifest, read_manifest
 from shards.reader import ShardReader
-from shards.schema import FeatureBlock
+from shards.schema import FeatureBlock, W
 from shards.storage import Folder
 
 IMAGES = "images"
 FEATURES_PREFIX = "features-"
-W = "w"
 
 
 class PoolReader:
@@ -65,11 +64,6 @@ class PoolReader:
         """Digest of images and features; 64 hex digits."""
         text = "\n".join(reader.digest for reader in self.readers)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def feature_names(self) -> list[str]:
-        """Names that `num_channels` and `gather_features` take, beside `w`."""
-        return list(self._blocks)
 
     def num_channels(self, name: str) -> int:
         """Width of a feature.

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -152,8 +152,8 @@ class ShardReader:
         """For each sample: the content of its shard, where `spec` starts in it, and which shard."""
         shard_of = np.searchsorted(self._starts, indices, side="right") - 1
         local = indices - self._starts[shard_of]
-        mapped = {shard: self._map(shard) for shard in np.unique(shard_of).tolist()}
         shards = shard_of.tolist()
+        mapped = {shard: self._map(shard) for shard in set(shards)}
         offset = self.schema.offset_bytes(spec.name)
         if self.schema.is_fixed:
             starts = local * self.schema.stride_bytes + offset
@@ -165,16 +165,17 @@ class ShardReader:
             for shard, at in zip(shards, starts.tolist(), strict=True)
         ]
 
-    def prefetch(self, indices: Iterable[int]) -> list[Future[Path]]:
+    def prefetch(self, indices: Iterable[int]) -> None:
         """Start bringing the remote shards of the given shard indices to the cache; a second call
         with the same ones does nothing.
         """
         wanted = tuple(indices)
         if self.folder.is_local or wanted == self._prefetched:
-            return []
+            return
         self._prefetched = wanted
         self._fetchers = self._fetchers or ThreadPoolExecutor(2, "fetch")
-        return [self._fetchers.submit(self._local_path, int(index)) for index in wanted]
+        for index in wanted:
+            self._fetchers.submit(self._local_path, int(index))
 
     def _local_path(self, shard_index: int) -> Path:
         shard = self.shards[shard_index]

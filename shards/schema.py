@@ -23,6 +23,8 @@ SCHEMA_VERSION = 2
 TAR_BLOCK_BYTES = 512
 META_BYTES = 256
 MAX_SAMPLE_BLOCKS = 2**16 - 1
+W = "w"
+"""The mapped latent: a column of synthetic images, and a feature of every teacher."""
 
 Codec = Literal["npy", "json", "png", "webp", "jpg"]
 
@@ -175,7 +177,7 @@ def synthetic_schema(
 ) -> Schema:
     """The images of a pool: image, meta, and `w` in float16."""
     image = image_column(resolution, codec, quality)
-    return Schema((image, META_COLUMN, Column("w", "<f2", (w_dim,))))
+    return Schema((image, META_COLUMN, Column(W, "<f2", (w_dim,))))
 
 
 def feature_schema(blocks: Iterable[tuple[str, int]], dtype: str = "float16") -> Schema:

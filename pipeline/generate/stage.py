@@ -41,7 +41,7 @@ from shards.schema import Schema
 from shards.storage import Folder
 
 if TYPE_CHECKING:
-    from pipeline.generate.render import RenderedShard
+    from pipeline.generate.render import RenderedShard, StartedShard
 
 _MAX_RETRIES = 4
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -129,7 +129,7 @@ def fill(
         return None
     per_shard = plan.recipe.samples_per_shard
     total = max(plan.num_shards, len(missing))
-    seconds = waiting_s = 0.0
+    rendering_s = waiting_s = 0.0
     with Claims(plan.folder) as claims, progress_bar("samples") as bar:
         work = Work(plan, claims, missing)
         done = total - len(work)
@@ -147,11 +147,11 @@ def fill(
             render = _render_here if ray_config.render_workers == 0 else _render_on_ray
             for rendered in render(plan, teacher, ray_config, work, watch):
                 work.finish(rendered.index, rendered.shards)
-                seconds += rendered.seconds
+                rendering_s += rendered.rendering_s
                 waiting_s += rendered.waiting_s
         finally:
             work.flush()
-    return waiting_s / seconds if seconds else None
+    return waiting_s / (rendering_s + waiting_s) if rendering_s else None
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
@@ -188,22 +188,24 @@ def _render_here(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
     from pipeline.device import choose_device
-    from pipeline.generate.render import DTYPES, render_shard
+    from pipeline.generate.render import DTYPES, ShardRenderer
     from pipeline.teacher.checkpoint import load_generator
 
     generator = load_generator(teacher.folder, teacher.factory)
     generator.to(choose_device(ray_config.device))
     generator.set_precision(DTYPES[plan.recipe.precision])
-    while len(work):
-        item = work.next()
-        watch(int(item is not None))
-        if item is None:
-            time.sleep(_POLL_S)
-            continue
-        index, names = item
-        schemas = _schemas(plan, names)
-        yield render_shard(generator, plan.recipe, plan.folder, schemas, index)
-    watch(0)
+    with ShardRenderer(generator, plan.recipe, plan.folder) as renderer:
+        earlier: StartedShard | None = None
+        while len(work) or earlier is not None:
+            item = work.next() if len(work) else None
+            watch(int(item is not None) + int(earlier is not None))
+            started = None if item is None else renderer.start(_schemas(plan, item[1]), item[0])
+            if earlier is not None:
+                yield earlier.result()
+            elif started is None:
+                time.sleep(_POLL_S)
+            earlier = started
+        watch(0)
 
 
 def _render_on_ray(

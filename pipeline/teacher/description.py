@@ -20,12 +20,11 @@ from pipeline.teacher.architecture import (
     DiscriminatorArchitecture,
 )
 from shards.errors import UserError
+from shards.schema import W
 
 TEACHER_FILE = "teacher.json"
 GENERATOR_FILE = "generator.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
-W_FEATURE = "w"
-"""The mapped latent, a feature of every teacher."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class TeacherInfo:
             UserError: naming one that the teacher does not have.
         """
         sizes = {feature.name: feature.num_channels for feature in self.features}
-        sizes[W_FEATURE] = self.generator.w_dim
+        sizes[W] = self.generator.w_dim
         names = self.blocks if wanted == "blocks" else wanted
         if len(set(names)) < len(names):
             raise UserError("generate.features: a name is there twice")

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.teacher.description import W_FEATURE, FeatureInfo
+from pipeline.teacher.description import FeatureInfo
 from pipeline.teacher.interface import TeacherGenerator
+from shards.schema import W
 
 
 @contextmanager
@@ -94,4 +95,4 @@ def list_features(generator: TeacherGenerator) -> tuple[FeatureInfo, ...]:
 
 def select(features: Mapping[str, Tensor], ws: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """The features `names` of a batch in that order, `w` (the first of `ws`) among them."""
-    return {name: ws[:, 0] if name == W_FEATURE else features[name] for name in names}
+    return {name: ws[:, 0] if name == W else features[name] for name in names}

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.teacher.architecture import ModuleArchitecture
-from pipeline.teacher.description import W_FEATURE
 from pipeline.teacher.interface import UnmappedGenerator
 from shards.errors import UserError
+from shards.schema import W
 
 
 class ModuleGenerator(UnmappedGenerator):
@@ -103,8 +103,8 @@ def wrap_module(
     Raises:
         ValueError: if the module does not make square images.
     """
-    if len(set(blocks)) < len(blocks) or W_FEATURE in blocks:
-        raise ValueError(f"blocks: a name is there twice, or called {W_FEATURE!r}")
+    if len(set(blocks)) < len(blocks) or W in blocks:
+        raise ValueError(f"blocks: a name is there twice, or called {W!r}")
     module.eval()
     z = torch.zeros(1, z_dim)
     image = module(z, torch.zeros(1, num_classes)) if num_classes else module(z)
