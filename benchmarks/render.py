@@ -37,10 +37,11 @@ from benchmarks.measure import (
 from benchmarks.random_shards import feature_set, random_columns
 from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import DTYPES, draw_inputs
+from pipeline.generate.render import DTYPES
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.features import captured, pool_features
+from pipeline.teacher.sampling import draw_inputs
 from pipeline.teacher.stylegan2 import Generator
 from shards.manifest import shard_name
 from shards.pool import IMAGES
@@ -85,7 +86,7 @@ def build_renderers(
     """Our form, as loaded teachers have it (channels-last), the reference's, as the original has it
     (contiguous), and variants of ours; each returns image and pooled features of one batch.
     """
-    inputs = draw_inputs(generator, _recipe(batch), np.arange(batch))
+    inputs = draw_inputs(generator, _recipe(batch).sampling, np.arange(batch))
     device = generator.mapping.w_avg.device
     z = inputs.z.to(device, dtype)
     maps = [map_.to(device, dtype) for map_ in inputs.noise if isinstance(map_, Tensor)]
@@ -180,7 +181,7 @@ def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str
 
         return interleave(
             {
-                "draw": lambda: draw_inputs(generator, _recipe(batch), np.arange(batch)),
+                "draw": lambda: draw_inputs(generator, _recipe(batch).sampling, np.arange(batch)),
                 "write": write,
             },
             repeats,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks.measure import interleave
 from pipeline.backbone import Normalise
-from pipeline.config import AugmentConfig, TrainConfig
 from pipeline.seeding import torch_generator
 from pipeline.train.augment import draw_views, make_views
+from pipeline.train_config import AugmentConfig, TrainConfig
 
 
 def build_torchvision_views(config: TrainConfig, resolution: int) -> torch.nn.Module:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -28,9 +29,12 @@ from benchmarks.measure import (
 )
 from benchmarks.random_shards import feature_set, write_random_shards
 from benchmarks.torchvision_views import compare_augmentation
-from pipeline.config import Config, TrainConfig
+from pipeline.config import Config
+from pipeline.train.build import build_method
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.loop import build_method, learning_rate
+from pipeline.train.loop import learning_rate
+from pipeline.train.method import MethodContext
+from pipeline.train_config import TrainConfig
 from shards.pool import PoolReader
 from shards.reader import ShardReader
 
@@ -46,8 +50,11 @@ class TrainingStep:
     device: torch.device
 
     def __post_init__(self) -> None:
-        self.stream = BatchStream(self.shards, self.config, self.device, rank=0, num_workers=1)
-        self.method = build_method(self.config, self.shards.block_channels).to(self.device)
+        context = MethodContext(self.shards.block_channels, _no_generator)
+        self.method = build_method(self.config, context).to(self.device)
+        self.stream = BatchStream(
+            self.shards, self.config, type(self.method), self.device, rank=0, num_workers=1
+        )
         self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.method.parameters(),
@@ -104,19 +111,25 @@ def time_step(step: TrainingStep, repeats: int) -> tuple[float, dict[str, float]
     return seconds["whole"], {name: value / total for name, value in medians.items()}
 
 
+def _no_generator() -> NoReturn:
+    raise ValueError("this benchmark has no teacher")
+
+
 def time_reading(shards: TrainingShards, config: TrainConfig, repeats: int) -> float:
     """Median seconds in which one thread gathers the rows of a step, as `BatchStream` does."""
+    pool = shards.synthetic
+    assert isinstance(pool, PoolReader)
     real, synthetic = (
         np.random.default_rng(0).integers(num_samples, size=num_rows)
         for num_samples, num_rows in (
             (len(shards.real), config.num_real),
-            (len(shards.synthetic), config.num_synthetic),
+            (len(pool), config.num_synthetic),
         )
     )
 
     def read() -> None:
-        shards.synthetic.images.gather("image", synthetic)
-        shards.synthetic.gather_features(shards.features, synthetic)
+        pool.images.gather("image", synthetic)
+        pool.gather_features(shards.features, synthetic)
         shards.real.gather("image", real)
 
     return interleave({"read": read}, repeats, torch.device("cpu"))["read"]

@@ -111,16 +111,20 @@ app.command("inspect-teacher")(inspect_command)
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Run every stage that is not done, training a teacher only if the config names none."""
+    """Run every stage that is needed and not done; train a teacher if the config names none."""
     resolved = load_config(config, overrides or [])
-    names = list(STAGES)
-    if resolved.teacher.checkpoint is not None:
+    train = resolved.train
+    needs_teacher = train.reads_pool or train.renders or train.method.reads_teacher
+    unneeded = set() if train.reads_pool else {"generate"}
+    if resolved.teacher.checkpoint is not None or not needs_teacher:
+        unneeded.add("teacher")
+    if resolved.teacher.checkpoint is not None and needs_teacher:
         from pipeline.teacher.description import read_teacher_info
 
         origin = read_teacher_info(resolved.teacher.checkpoint).origin
         seen = f", {origin['images_seen']:,} images seen" if "images_seen" in origin else ""
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
-        names.remove("teacher")
+    names = [name for name in STAGES if name not in unneeded]
     try:
         _run_stages(names, resolved, dry_run)
     except NotApplicable as reason:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from pipeline.config import StudentConfig
 from pipeline.seeding import torch_generator
+from pipeline.train_config import StudentConfig
 from shards.errors import UserError
 
 _TORCHVISION_WIDTH = 64

@@ -10,21 +10,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.config_fields import (
+    Fraction,
+    ImageCodec,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+    UserPath,
+)
+from pipeline.train_config import TrainConfig
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder, check_location
-
-Positive = Annotated[int, Field(gt=0, le=10**12)]
-NonNegative = Annotated[int, Field(ge=0, lt=2**32)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-ImageCodec = Literal["npy", "png", "webp", "jpg"]
-Rgb = tuple[Finite, Finite, Finite]
 
 
 def _check_store(location: str) -> str:
@@ -35,11 +36,7 @@ def _check_store(location: str) -> str:
     return location.rstrip("/") if "://" in location else location
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class PathsConfig(_Section):
+class PathsConfig(Section):
     """Where files go. Not part of any fingerprint."""
 
     store: Annotated[str, AfterValidator(_check_store)] = "store"
@@ -52,7 +49,7 @@ class PathsConfig(_Section):
     """One folder per run: teacher, student, results, report."""
 
 
-class RayConfig(_Section):
+class RayConfig(Section):
     """Where work happens. Not part of any fingerprint: none of this changes a result."""
 
     render_workers: NonNegative = 2
@@ -67,7 +64,7 @@ class RayConfig(_Section):
     """`auto` takes a GPU if the process sees one."""
 
 
-class RealConfig(_Section):
+class RealConfig(Section):
     """The real images: where they come from and how they are brought to size."""
 
     source: Literal["digits", "folder"] = "digits"
@@ -101,7 +98,7 @@ class RealConfig(_Section):
         return self
 
 
-class TeacherConfig(_Section):
+class TeacherConfig(Section):
     """The GAN: a checkpoint to use, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al.
     2020).
     """
@@ -182,7 +179,7 @@ class TeacherConfig(_Section):
         return self
 
 
-class GenerateConfig(_Section):
+class GenerateConfig(Section):
     """The recipe of the synthetic pool, and how much of it this run uses."""
 
     num_samples: Positive = 100_000
@@ -217,118 +214,7 @@ class GenerateConfig(_Section):
     """Type of the stored features."""
 
 
-class StudentConfig(_Section):
-    """Backbone and projector."""
-
-    width: Positive = 64
-    """Channels of the first ResNet-18 stage; 64 is torchvision's."""
-    stem: Literal["cifar", "imagenet"] = "cifar"
-    """`cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride 2 with."""
-    projector_layers: Positive = 5
-    """Linear layers of the projector."""
-    embedding_dim: Positive = 2048
-    """Width of embedding and squeezed representation."""
-
-
-class AugmentConfig(_Section):
-    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
-    switches a part off.
-    """
-
-    crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
-    """Area of the random resized crop as a share of the image."""
-    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
-    """Aspect ratio of the crop."""
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotation by up to ± this angle."""
-    flip_p: Fraction = 0.5
-    """Horizontal flip."""
-    brightness: Fraction = 0.4
-    """Colour jitter: factor in 1 ± this."""
-    contrast: Fraction = 0.4
-    """Likewise."""
-    saturation: Fraction = 0.4
-    """Likewise."""
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Hue shift of up to ± this share of the circle."""
-    jitter_p: Fraction = 0.8
-    """Probability of colour jitter."""
-    grayscale_p: Fraction = 0.2
-    """Probability of conversion to grey."""
-    blur_p: Fraction = 0.0
-    """Probability of Gaussian blur."""
-    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
-    """Standard deviation of the blur in pixels."""
-
-    @model_validator(mode="after")
-    def _check(self) -> AugmentConfig:
-        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high or low <= 0:
-                raise ValueError(f"{name} must be a range 0 < low <= high, got {low}, {high}")
-        return self
-
-
-class TrainConfig(_Section):
-    """Squeeze and span (Yang et al. 2022, Eq. 6-12)."""
-
-    seed: NonNegative = 0
-    """Initial weights, sample order and augmentation."""
-    epochs: Positive = 800
-    """One epoch is num_real // global_batch steps, at least 1."""
-    global_batch: Positive = 512
-    """Images per step over all workers, synthetic and real together."""
-    features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
-    """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
-    synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """α: share of synthetic images in the batch and weight of the squeeze objective."""
-    invariance_weight: NonNegativeFloat = 25.0
-    """λ."""
-    variance_weight: NonNegativeFloat = 25.0
-    """μ."""
-    covariance_weight: NonNegativeFloat = 1.0
-    """ν."""
-    learning_rate: PositiveFloat = 0.03
-    """Base rate of SGD, times global_batch / 256; cosine to 0, stepped per epoch, no warm-up."""
-    momentum: Fraction = 0.9
-    """SGD momentum."""
-    weight_decay: NonNegativeFloat = 5e-4
-    """SGD weight decay, on every parameter."""
-    pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
-    """Normalisation of images in [0, 1]; the default is CIFAR's."""
-    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)
-    """Likewise."""
-    student: StudentConfig = StudentConfig()
-    """Backbone and projector."""
-    augment: AugmentConfig = AugmentConfig()
-    """Random views of both domains."""
-    shuffle_samples: Positive = 262_144
-    """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
-    checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
-    """Seconds between checkpoints. Not in the fingerprint."""
-
-    @property
-    def num_synthetic(self) -> int:
-        """Synthetic images in the global batch."""
-        return round(self.global_batch * self.synthetic_share)
-
-    @property
-    def num_real(self) -> int:
-        """Real images in the global batch, each seen in two views."""
-        return self.global_batch - self.num_synthetic
-
-    @model_validator(mode="after")
-    def _check(self) -> TrainConfig:
-        if min(self.num_synthetic, self.num_real) < 2:
-            raise ValueError(
-                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} "
-                "leaves fewer than two"
-                " images of one domain; raise global_batch"
-            )
-        return self
-
-
-class EvalConfig(_Section):
+class EvalConfig(Section):
     """Probes on frozen representations."""
 
     knn_k: Positive = 200
@@ -361,7 +247,7 @@ def auto_recipe(resolution: int) -> dict[str, object]:
     }
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config import Config
+from pipeline.train_config import METHOD_SECTIONS
 from shards.errors import UserError
 
 
@@ -63,7 +64,8 @@ def _describe(error: ValidationError, path: Path) -> str:
     one.
     """
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "config"
+    location = _without_tags(first["loc"])
+    field = ".".join(map(str, location)) or "config"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown field {field}{_suggest(first['loc'])}{more}"
@@ -72,13 +74,26 @@ def _describe(error: ValidationError, path: Path) -> str:
     return f"{path}: {field}: {message}{value}{more}"
 
 
+def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
+    """A place as the file has it: pydantic puts the kind of method into it."""
+    return [
+        part
+        for index, part in enumerate(location)
+        if not (index and location[index - 1] == "method" and part in METHOD_SECTIONS)
+    ]
+
+
 def _suggest(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Config
     for part in location[:-1]:
+        if part in METHOD_SECTIONS:
+            model = METHOD_SECTIONS[str(part)]
+            continue
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif part != "method":
             return ""
-        model = annotation
     near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
     return (
         f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"

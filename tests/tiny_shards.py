@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import StudentConfig, TrainConfig
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import RenderedShard, render_shard
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
@@ -17,6 +16,7 @@ from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.features import list_features
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
+from pipeline.train_config import StudentConfig, TrainConfig
 from shards.manifest import Manifest, ShardInfo, shard_name, write_manifest
 from shards.pool import IMAGES, PoolReader
 from shards.reader import ShardReader

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.backbone import Normalise
-from pipeline.config import TrainConfig
+from pipeline.train_config import TrainConfig
 from shards.reader import ShardReader
 
 _BATCH = 500

@@ -23,6 +23,7 @@ from pipeline.record import (
     write_record,
 )
 from pipeline.stores import pool_shards, real_shards
+from pipeline.train_config import DiscriminatorConfig
 from shards.atomic import write_atomic
 from shards.errors import NotApplicable, UserError
 from shards.reader import ShardReader
@@ -72,7 +73,6 @@ def describe(config: Config, record: Record) -> str:
 
 def _recipe(config: Config) -> Recipe:
     real = require_record(config.run_dir / "real", "real", config.real)
-    pool = require_record(config.run_dir / "generate", "generate", config.generate)
     student = require_record(config.run_dir / "train", "train", config.train)
     if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
         raise NotApplicable(
@@ -83,8 +83,10 @@ def _recipe(config: Config) -> Recipe:
         "student": student.outputs["student.safetensors"],
         "real train": real.outputs["digests"]["train"],
         "real test": real.outputs["digests"]["test"],
-        "pool": pool.outputs["digest"],
     }
+    if config.train.reads_pool:
+        pool = require_record(config.run_dir / "generate", "generate", config.generate)
+        inputs["pool"] = pool.outputs["digest"]
     return Recipe.of("eval", config.eval, inputs)
 
 
@@ -94,7 +96,7 @@ def _reader(config: Config, split: str) -> ShardReader:
 
 def _representations(config: Config) -> Iterator[Any]:
     """Student, the same student untrained, raw pixels; the features of each are computed once."""
-    from pipeline.backbone import build_backbone, load_backbone
+    from pipeline.backbone import build_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
 
@@ -103,31 +105,45 @@ def _representations(config: Config) -> Iterator[Any]:
     if len(np.unique(labels[0])) < 2 or (labels[1] < 0).any():
         raise UserError("real.path: evaluation needs at least two classes and only labelled images")
     device = choose_device(config.ray.device)
-    student = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
     untrained = calibrate_batch_norm(
         build_backbone(config.train.student, config.train.seed), train, config.train, device
     )
-    for name, backbone in (("student", student), ("untrained_student", untrained)):
+    for name, backbone in (("student", load_student(config)), ("untrained_student", untrained)):
         features = [extract(backbone, reader, config.train, device) for reader in (train, test)]
         yield Representation(name, features[0], labels[0], features[1], labels[1])
     yield Representation("raw_pixels", raw_pixels(train), labels[0], raw_pixels(test), labels[1])
+
+
+def load_student(config: Config) -> Any:
+    """What the run has trained, normalised images -> representation; or the discriminator that it
+    took.
+    """
+    path = config.run_dir / "train" / "student.safetensors"
+    if isinstance(config.train.method, DiscriminatorConfig):
+        from pipeline.eval.discriminator import load_discriminator_backbone
+
+        return load_discriminator_backbone(config, path)
+    from pipeline.backbone import load_backbone
+
+    return load_backbone(config.train.student, path)
 
 
 def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     """For a few test images, the nearest real train images and the nearest synthetic ones, by
     index.
     """
-    from pipeline.backbone import load_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import extract
     from pipeline.eval.knn import nearest
 
-    reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
-    backbone = load_backbone(config.train.student, config.run_dir / "train" / "student.safetensors")
-    synthetic = extract(backbone, reader, config.train, choose_device(config.ray.device))
+    domains = {"real": student.train}
+    if config.train.reads_pool:
+        reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
+        device = choose_device(config.ray.device)
+        domains["synthetic"] = extract(load_student(config), reader, config.train, device)
     queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
     found: dict[str, Any] = {"test": queries.tolist()}
-    for domain, keys in (("real", student.train), ("synthetic", synthetic)):
+    for domain, keys in domains.items():
         similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
         found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
     return found

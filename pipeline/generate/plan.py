@@ -8,18 +8,16 @@ it uses. Only shards in a manifest count, so an interrupted run leaves nothing t
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.code import code_digest
 from pipeline.config import GenerateConfig
-from pipeline.record import file_digest
 from pipeline.stores import RECIPE_FILE
-from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo
+from pipeline.teacher.description import GENERATOR_FILE, Sampling, Teacher, TeacherInfo
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest, shard_name
 from shards.pool import IMAGES, read_feature_sets
@@ -58,6 +56,11 @@ class PoolRecipe:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def sampling(self) -> Sampling:
+        """Which samples of the teacher they are."""
+        return Sampling(self.seed, self.noise, self.truncation_psi, self.truncation_cutoff)
+
+    @property
     def key(self) -> str:
         """16 hex digits naming the pool in the store."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
@@ -70,6 +73,11 @@ class Origin:
     recipe: PoolRecipe
     teacher: str
     factory: str | None
+
+    @classmethod
+    def of(cls, recipe: PoolRecipe, teacher: Teacher) -> Origin:
+        """That of a pool which `teacher` renders."""
+        return cls(recipe, str(teacher.folder.absolute()), teacher.factory)
 
 
 @dataclass(frozen=True)
@@ -141,25 +149,10 @@ def make_recipe(
         samples_per_shard=config.samples_per_shard,
         render_batch=config.render_batch,
         precision=config.precision,
-        code_sha256=None if factory is None else code_digest(factory),
+        code_sha256=None if factory is None else code_digest(factory, "teacher.factory"),
         image_codec=config.image_codec,
         image_quality=config.image_quality if config.image_codec in ("webp", "jpg") else None,
     )
-
-
-def code_digest(factory: str) -> str:
-    """SHA-256 of the source file that `factory` ("package.module:callable") lives in."""
-    name = factory.partition(":")[0]
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise UserError(
-            f"teacher.factory={factory}: there is no Python module {name}; run where it can be "
-            "imported, or set PYTHONPATH"
-        )
-    return file_digest(Path(spec.origin))
 
 
 def make_plan(

@@ -1,5 +1,4 @@
-"""One shard spec -> one shard of the images, and of every set of features that lacks it: draws
-latents and noise, runs the generator, pools, writes the tars.
+"""One shard spec -> one shard of the images, and of every set of features that lacks it.
 
 Knows no Ray: `stage.py` renders in Ray tasks or in this process, with the same bytes as result. A
 thread writes while the next batch is rendered.
@@ -17,12 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.generate.plan import PoolRecipe
-from pipeline.seeding import numpy_generator
-from pipeline.teacher.features import captured, pool_features, select
-from pipeline.teacher.interface import Noise, NoiseMode, TeacherGenerator
+from pipeline.teacher.interface import TeacherGenerator
+from pipeline.teacher.sampling import Samples, draw_samples
 from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema, W, encode_meta
 from shards.storage import Folder
@@ -185,7 +182,6 @@ def _write(
     return {set_name: shard.info for set_name, shard in pending.items()}
 
 
-@torch.inference_mode()
 def render_batch(
     generator: TeacherGenerator,
     recipe: PoolRecipe,
@@ -195,25 +191,18 @@ def render_batch(
     """Columns of the samples `indices` [n] for every set of `schemas`: image uint8 [n, 3, R, R], w
     float16 and meta, or features.
     """
-    device = next(generator.parameters()).device
-    inputs = draw_inputs(generator, recipe, indices)
-    noise, labels = inputs.noise, inputs.one_hot(generator.arch.num_classes)
     names = {block.name for schema in schemas.values() for block in schema.features}
-    with captured(generator.feature_root, sorted(names - {W})) as found:
-        output = generator(
-            inputs.z.to(device),
-            noise if isinstance(noise, str) else [map_.to(device) for map_ in noise],
-            labels=None if labels is None else labels.to(device),
-            truncation_psi=recipe.truncation_psi,
-            truncation_cutoff=recipe.truncation_cutoff,
-        )
+    samples = draw_samples(generator, recipe.sampling, indices, sorted(names))
 
     def columns(schema: Schema) -> Columns:
         if not schema.features:
-            meta = _describe_samples(recipe, inputs, indices)
-            return {"image": _to_pixels(output.image), W: _half(output.ws[:, 0]), "meta": meta}
+            return {
+                "image": samples.image.cpu().numpy(),
+                W: samples.w.half().cpu().numpy(),
+                "meta": _describe_samples(recipe, samples, indices),
+            }
         wanted = [block.name for block in schema.features]
-        pooled = pool_features(select(found, output.ws, wanted)).cpu().numpy()
+        pooled = samples.pooled(wanted).cpu().numpy()
         features = pooled.astype(schema.column("features").dtype)
         if not np.isfinite(features).all():
             raise ValueError(
@@ -225,63 +214,13 @@ def render_batch(
         return {name: columns(schema) for name, schema in schemas.items()}
 
 
-def _to_pixels(image: Tensor) -> np.ndarray:
-    pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    if pixels.shape[1] == 1:  # shards hold RGB
-        pixels = pixels.expand(-1, 3, -1, -1)
-    result: np.ndarray = pixels.cpu().numpy()
-    return result
-
-
-def _half(values: Tensor) -> np.ndarray:
-    result: np.ndarray = values.half().cpu().numpy()
-    return result
-
-
-def _describe_samples(recipe: PoolRecipe, inputs: Inputs, indices: np.ndarray) -> np.ndarray:
-    classes = inputs.classes
+def _describe_samples(recipe: PoolRecipe, samples: Samples, indices: np.ndarray) -> np.ndarray:
+    classes = samples.classes
     return encode_meta(
         {"index": int(index), "seed": recipe.seed}
         | ({} if classes is None else {"label": int(classes[row])})
         for row, index in enumerate(indices)
     )
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Random inputs of n samples: `z` [n, z_dim], noise maps [n, 1, r, r] or a mode, `classes`
-    int64 [n] for a conditional teacher.
-    """
-
-    z: Tensor
-    noise: Noise
-    classes: Tensor | None
-
-    def one_hot(self, num_classes: int) -> Tensor | None:
-        """[n, num_classes] float32, None without classes."""
-        return None if self.classes is None else torch.eye(num_classes)[self.classes]
-
-
-def draw_inputs(generator: TeacherGenerator, recipe: PoolRecipe, indices: np.ndarray) -> Inputs:
-    """Latents, noise and, for a conditional teacher, classes (uniform), each sample's from its own
-    counter (seed, index).
-    """
-    arch = generator.arch
-    resolutions = generator.noise_resolutions if recipe.noise == "random" else []
-    sizes = [arch.z_dim, *(r * r for r in resolutions)]
-    draws, classes = [], []
-    for index in indices:
-        counter = numpy_generator(recipe.seed, "generate", int(index))
-        draws.append(counter.standard_normal(sum(sizes), dtype=np.float32))
-        if arch.num_classes:  # from a counter of its own, whatever noise there is
-            labels = numpy_generator(recipe.seed, "generate/label", int(index))
-            classes.append(int(labels.integers(arch.num_classes)))
-    z, *maps = torch.from_numpy(np.stack(draws)).split(sizes, 1)
-    noise: Noise = [map_.reshape(-1, 1, r, r) for map_, r in zip(maps, resolutions, strict=True)]
-    if recipe.noise != "random":
-        mode: NoiseMode = "const" if recipe.noise == "const" else "none"
-        noise = mode
-    return Inputs(z, noise, torch.tensor(classes) if classes else None)
 
 
 @contextmanager

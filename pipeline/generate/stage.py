@@ -11,9 +11,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -35,7 +33,7 @@ from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
 from pipeline.stores import PoolShards
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
-from pipeline.teacher.description import GENERATOR_FILE, TeacherInfo, read_teacher_info
+from pipeline.teacher.description import GENERATOR_FILE, Teacher, TeacherInfo, read_teacher_info
 from shards.errors import UserError
 from shards.schema import Schema
 from shards.storage import Folder
@@ -67,7 +65,7 @@ def run(config: Config) -> None:
     """Render what is missing and leave the manifest and this run's record."""
     info, plan = _plan(config)
     teacher = Teacher(config.teacher_folder, config.teacher.factory)
-    write_origin(plan.folder, teacher.origin_of(plan.recipe))
+    write_origin(plan.folder, Origin.of(plan.recipe, teacher))
     waiting_share = fill(plan, teacher, config.ray)
     remove_leftovers(plan.folder, (shards.name for shards in plan.sets))
     num_samples = config.generate.num_samples
@@ -92,18 +90,6 @@ def describe(config: Config, record: Record) -> str:
     share = record.outputs["waiting_for_writer"]
     waited = "" if share is None else f", {100 * share:.1f} % of the time waiting for the writer"
     return f"{record.outputs['folder']}, {record.outputs['num_samples']:,} samples{waited}"
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Where the generator comes from: its folder, and the code of a module of one's own."""
-
-    folder: Path
-    factory: str | None
-
-    def origin_of(self, recipe: PoolRecipe) -> Origin:
-        """`recipe.json` of a pool that this teacher renders."""
-        return Origin(recipe, str(self.folder.absolute()), self.factory)
 
 
 def fill(

@@ -22,12 +22,14 @@ _STYLE: Any = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
-_SIDES = {"synthetic": "#3b6fb6", "squeezed": "#c8553d", "real": "#4a9c6d"}
-_SIDE_LABELS = {
+_COLOURS = ("#3b6fb6", "#c8553d", "#4a9c6d", "#8a6fb0")
+_LABELS = {
     "synthetic": "student, synthetic views",
     "squeezed": "squeezed teacher features",
     "real": "student, real views",
 }
+_OBJECTIVES = ("squeeze", "span", "vicreg")
+_NO_TERMS = ("samples_seen", "loss", "learning_rate", "epoch")
 
 
 def image_grid(images: np.ndarray, columns: int) -> str:
@@ -49,34 +51,52 @@ def png(pixels: np.ndarray) -> str:
 
 
 def loss_curves(metrics: Metrics) -> str:
-    """Every term of both objectives over samples seen, SVG data URI."""
+    """Every term of the losses over samples seen, the same terms of two objectives together, SVG
+    data URI.
+    """
+    panels = _panels(list(metrics[-1]) if metrics else [])
     figure = Figure(figsize=(8.4, 2.7), layout="constrained")
-    names = ("invariance", "variance", "covariance")
     with mpl.rc_context(_STYLE):
-        for axis, name in zip(figure.subplots(1, 3), names, strict=True):
-            for objective, side in (("squeeze", "synthetic"), ("span", "real")):
-                axis.plot(
-                    *_series(metrics, f"{objective}_{name}"), color=_SIDES[side], label=objective
-                )
-            axis.set(title=f"{name} loss", xlabel="samples seen")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            for colour, (name, label) in zip(_COLOURS[::2], lines, strict=False):
+                axis.plot(*_series(metrics, name), color=colour, label=label)
+            axis.set(title=title, xlabel="samples seen")
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axis.legend()
+            if len(lines) > 1:
+                axis.legend()
         return _svg(figure)
 
 
+def _panels(names: list[str]) -> dict[str, list[tuple[str, str]]]:
+    """Title of a panel -> names of the metrics in it, with their labels."""
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        if name in _NO_TERMS or name.endswith(("_std", "_effective_rank")):
+            continue
+        objective, _, term = name.partition("_")
+        if objective not in _OBJECTIVES:
+            objective, term = "", name
+        panels.setdefault(f"{term} loss", []).append((name, objective))
+    return panels or {"loss": [("loss", "")]}
+
+
 def collapse_curves(metrics: Metrics) -> str:
-    """Standard deviation and effective rank of every side over samples seen, SVG data URI."""
+    """Standard deviation and effective rank of every embedding over samples seen, SVG data URI."""
+    names = [n.removesuffix("_std") for n in (metrics[-1] if metrics else {}) if n.endswith("_std")]
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
     with mpl.rc_context(_STYLE):
         left, right = figure.subplots(1, 2)
-        for side, colour in _SIDES.items():
-            left.plot(*_series(metrics, f"{side}_std"), color=colour, label=_SIDE_LABELS[side])
-            right.plot(*_series(metrics, f"{side}_effective_rank"), color=colour)
+        for name, colour in zip(names, _COLOURS, strict=False):
+            label = _LABELS.get(name, name)
+            left.plot(*_series(metrics, f"{name}_std"), color=colour, label=label)
+            right.plot(*_series(metrics, f"{name}_effective_rank"), color=colour)
         left.set(
             title="mean standard deviation of a dimension", xlabel="samples seen", ylim=(0, None)
         )
         right.set(title="effective rank", xlabel="samples seen", ylim=(0, None))
-        left.legend()
+        if names:
+            left.legend()
         for axis in (left, right):
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         return _svg(figure)

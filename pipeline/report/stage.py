@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import BaseModel
 from rich.table import Table
 
 from pipeline.config import Config
@@ -77,12 +78,10 @@ def _recipe(config: Config) -> Recipe:
 
 def _records(config: Config) -> dict[str, Record]:
     """What the stages left, each checked to be made with this config."""
-    sections = {
-        "real": config.real,
-        "generate": config.generate,
-        "train": config.train,
-        "eval": config.eval,
-    }
+    sections: dict[str, BaseModel] = {"real": config.real}
+    if config.train.reads_pool:
+        sections["generate"] = config.generate
+    sections |= {"train": config.train, "eval": config.eval}
     return {
         stage: require_record(config.run_dir / stage, stage, section)
         for stage, section in sections.items()
@@ -144,16 +143,17 @@ def _render(config: Config) -> str:
     readers = {
         "real": real_shards(config, "train").open(),
         "test": real_shards(config, "test").open(),
-        "synthetic": pool_shards(config).open().images,
     }
+    if config.train.reads_pool:
+        readers["synthetic"] = pool_shards(config).open().images
     few_rows = [row for row in rows if row["labels"] != "all"]
     template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         name=config.name,
         verdict=_verdict(rows),
-        pool_size=records["generate"].outputs["num_samples"],
-        num_train=len(readers["real"]),
+        lesson=_lesson(config, records["train"].outputs["pool_size"], len(readers["real"])),
+        losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
         names=REPRESENTATIONS,
@@ -165,9 +165,9 @@ def _render(config: Config) -> str:
         cell=lambda key, protocol: _cell(rows, key, protocol),
         bars=figures.result_bars(rows, REPRESENTATIONS),
         real_grid=_grid(readers["real"]),
-        synthetic_grid=_grid(readers["synthetic"]),
+        synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),
-        losses=figures.loss_curves(metrics),
+        losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
         lineage=_lineage(config, records),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
@@ -192,7 +192,7 @@ def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[st
     result = []
     for row, query in enumerate(found["test"]):
         strips = {"test": image_grid(readers["test"].gather("image", np.array([query])), 1)}
-        for domain in ("real", "synthetic"):
+        for domain in found.keys() - {"test"}:
             indices = np.array(found[domain]["indices"][row])
             strips[domain] = image_grid(readers[domain].gather("image", indices), len(indices))
         result.append(strips)
@@ -200,15 +200,55 @@ def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[st
 
 
 def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
-    pool, train = records["generate"], records["train"]
-    size, student = pool.outputs["num_samples"], train.outputs["student.safetensors"][:16]
-    return {
-        "teacher": f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…",
-        "pool": f"cache key {pool.outputs['key']}, size {size:,}, seed {config.generate.seed}",
+    train = records["train"]
+    student = train.outputs["student.safetensors"][:16]
+    lineage = {}
+    if config.train.reads_pool:
+        pool = records["generate"]
+        lineage["teacher"] = (
+            f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…"
+        )
+        lineage["pool"] = (
+            f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed "
+            f"{config.generate.seed}"
+        )
+    elif "teacher" in train.inputs:
+        lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
+    return lineage | {
         "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
         "student": f"ResNet-18, width {config.train.student.width}, sha256 {student}…",
-        "training": f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
+        "training": f"{config.train.method.name}, {config.train.variant} variant, "
+        f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
         f"finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
     }
+
+
+def _lesson(config: Config, pool_size: int, num_real: int) -> str:
+    """What the student learned from, for readers."""
+    train = config.train
+    if train.method.name == "discriminator":
+        return "No student was trained: these are features of the GAN's discriminator."
+    images = []
+    if train.num_synthetic:
+        how = "rendered once by" if train.reads_pool else "rendered, each for one step, by"
+        images.append(f"{pool_size:,} images {how} a frozen generator")
+    if train.num_real:
+        images.append(f"{num_real:,} real images without labels")
+    method = _METHODS.get(train.method.name, train.method.name)
+    return f"{method}: the student learned from {' and from '.join(images)}."
+
+
+_METHODS = {
+    "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
+    "the generator as targets",
+    "vicreg": "VICReg (Bardes et al., ICLR 2022)",
+    "simsiam": "SimSiam (Chen & He, CVPR 2021)",
+    "encoding": "Encoding into the generator's latents (Yang et al., NeurIPS 2022, Eq. 3)",
+}
+_LOSSES = {
+    "squeeze_and_span": "The terms of the squeeze objective (Eq. 11) and of the span objective "
+    "(Eq. 12).",
+    "simsiam": "The negative cosine of prediction and embedding.",
+}

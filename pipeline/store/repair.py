@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.code import code_digest
 from pipeline.config import RayConfig
-from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, code_digest, read_origin
-from pipeline.generate.stage import Teacher, fill
+from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, read_origin
+from pipeline.generate.stage import fill
 from pipeline.store.inventory import Entry
-from pipeline.teacher.description import GENERATOR_FILE, read_teacher_info
+from pipeline.teacher.description import GENERATOR_FILE, Teacher, read_teacher_info
 from shards.cache import Cache
 from shards.codecs import decode_image, encode_image
 from shards.errors import UserError
@@ -94,7 +95,10 @@ def open_origin(entry: Entry, teacher: Path | None) -> tuple[Origin, Teacher]:
             f"{folder}: not the teacher of this pool (generator sha256 "
             f"{origin.recipe.generator_sha256[:12]}…); name its folder with --teacher"
         )
-    if origin.factory is not None and code_digest(origin.factory) != origin.recipe.code_sha256:
+    if (
+        origin.factory is not None
+        and code_digest(origin.factory, "teacher.factory") != origin.recipe.code_sha256
+    ):
         raise UserError(
             f"{origin.factory}: its code is no longer that of this pool (sha256 "
             f"{str(origin.recipe.code_sha256)[:12]}…); bring that back to render the same samples"

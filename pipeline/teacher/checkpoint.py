@@ -92,16 +92,25 @@ def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator
 def load_discriminator(folder: Path) -> Discriminator:
     """The frozen discriminator beside it; raises as `load_generator` does."""
     info = read_teacher_info(folder)
+    path = folder / DISCRIMINATOR_FILE
+    if info.discriminator is not None:
+        check_digest(folder, info, DISCRIMINATOR_FILE)
+    return read_discriminator(path, info)
+
+
+def read_discriminator(path: Path, info: TeacherInfo) -> Discriminator:
+    """The frozen discriminator in `path`, of the teacher `info`; raises as `load_generator`
+    does.
+    """
     if info.discriminator is None:
-        raise UserError(f"{folder}: this teacher has no discriminator")
-    check_digest(folder, info, DISCRIMINATOR_FILE)
-    tensors = _read_tensors(folder / DISCRIMINATOR_FILE)
+        raise UserError(f"{path.parent}: this teacher has no discriminator")
+    tensors = _read_tensors(path)
     with torch.device("meta"):
         discriminator = Discriminator(info.discriminator)
     try:
         return fill(discriminator, tensors)
     except ValueError as error:
-        raise _misfit(folder / DISCRIMINATOR_FILE, error) from None
+        raise _misfit(path, error) from None
 
 
 def build_generator(

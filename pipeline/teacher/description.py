@@ -77,6 +77,25 @@ class TeacherInfo:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """Where a generator comes from: its folder, and the code of a module of one's own."""
+
+    folder: Path
+    factory: str | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which of a teacher's samples are meant: sample *i* is a function of these and *i*."""
+
+    seed: int
+    noise: str
+    """`random`, `const` or `none`."""
+    truncation_psi: float
+    truncation_cutoff: int | None
+
+
 def read_teacher_info(folder: Path) -> TeacherInfo:
     """Description of the teacher in `folder`, whose generator is checked to be the one described.
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.config import AugmentConfig
+from pipeline.train_config import AugmentConfig
 
 _LUMA = (0.2989, 0.587, 0.114)
 
@@ -41,6 +41,11 @@ class ViewParameters:
     def rows(self, start: int, stop: int) -> ViewParameters:
         """The parameters of some of the views."""
         return ViewParameters(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+    def repeated(self, count: int) -> ViewParameters:
+        """Those of a single view, for `count` images."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return ViewParameters(*(value.expand(count, *value.shape[1:]) for value in values))
 
 
 def draw_views(config: AugmentConfig, batch: int, generator: torch.Generator) -> ViewParameters:

@@ -53,6 +53,8 @@ class _GlobalStatistics(_BatchNorm):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         scaled: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
+        if not self.affine:
+            return scaled
         return scaled * self.weight.view(shape) + self.bias.view(shape)
 
 

@@ -1,8 +1,8 @@
 """Synthetic and real shards -> the batch of a step, a pure function of (seed, step, rank).
 
 Both domains have their own endless order; a step takes the next `num_synthetic` and `num_real`
-samples of them. Rows are loaded ahead (`stream.py`), views are drawn on the device. Nothing here
-has a state to save.
+samples of them (samples rendered online simply follow one another). Rows are loaded ahead
+(`stream.py`), views are drawn on the device. Nothing here has a state to save.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from pipeline.backbone import Normalise
-from pipeline.config import TrainConfig
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
-from pipeline.train.augment import ViewParameters, draw_views, make_views
-from pipeline.train.methods import Batch
+from pipeline.train.augment import draw_views, make_views
+from pipeline.train.method import Batch, Method
+from pipeline.train.online import OnlineSamples
+from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 from shards.pool import PoolReader
 from shards.reader import ShardReader
@@ -27,12 +28,13 @@ from shards.reader import ShardReader
 
 @dataclass(frozen=True)
 class TrainingShards:
-    """The two readers of a training: real images of the train split, and the pool's prefix."""
+    """What a training reads: real images of the train split, and synthetic samples."""
 
     real: ShardReader
-    synthetic: PoolReader
-    features: tuple[str, ...]
-    """Names of the pool's features to distil."""
+    synthetic: PoolReader | OnlineSamples | None
+    """The pool's prefix, or a renderer; None for a training on real images alone."""
+    features: tuple[str, ...] = ()
+    """Names of the pool's features to read."""
 
     def __post_init__(self) -> None:
         if len(set(self.features)) < len(self.features):
@@ -45,30 +47,41 @@ class TrainingShards:
     @property
     def block_channels(self) -> list[int]:
         """Channels of every feature to distil."""
-        return [self.synthetic.num_channels(name) for name in self.features]
+        if isinstance(self.synthetic, PoolReader):
+            return [self.synthetic.num_channels(name) for name in self.features]
+        return [] if self.synthetic is None else self.synthetic.block_channels
+
+    @property
+    def readers(self) -> list[ShardReader]:
+        """Readers of all shards."""
+        pool = self.synthetic.readers if isinstance(self.synthetic, PoolReader) else []
+        return [self.real, *pool]
 
     def check_unchanged(self) -> None:
         """Raise `UserError` if the shards are no longer those that this was opened on."""
-        self.real.check_unchanged()
-        self.synthetic.check_unchanged()
+        for reader in self.readers:
+            reader.check_unchanged()
 
 
 @dataclass(frozen=True)
 class _Arrays:
-    """What a step reads: images uint8 [n, 3, R, R] and pooled features [n_s, Σ C_l]."""
+    """What a step reads: images uint8 [n, 3, R, R] and pooled features [n_s, Σ C_l], of the domains
+    in the batch.
+    """
 
-    synthetic: np.ndarray
-    pooled: np.ndarray
-    real: np.ndarray
+    synthetic: np.ndarray | None
+    pooled: np.ndarray | None
+    real: np.ndarray | None
 
 
 class BatchStream:
-    """Batches of one worker, by step."""
+    """Batches of one worker, by step, with as many views as the `method` wants."""
 
     def __init__(
         self,
         shards: TrainingShards,
         config: TrainConfig,
+        method: type[Method],
         device: torch.device,
         *,
         rank: int,
@@ -76,15 +89,22 @@ class BatchStream:
     ) -> None:
         self._shards = shards
         self._config = config
+        self._method = method
         self._device = device
         self._rank = rank
+        self._num_workers = num_workers
 
-        def rows(reader: ShardReader, batch_size: int, purpose: str) -> StepRows:
+        def rows(reader: ShardReader, batch_size: int, purpose: str) -> StepRows | None:
             order = Order(reader.shard_sizes, config.seed, purpose, config.shuffle_samples)
-            return StepRows(order, batch_size, rank, num_workers)
+            return StepRows(order, batch_size, rank, num_workers) if batch_size else None
 
+        synthetic = shards.synthetic
+        self._pool = pool = synthetic if isinstance(synthetic, PoolReader) else None
+        self._online = synthetic if isinstance(synthetic, OnlineSamples) else None
         self._real = rows(shards.real, config.num_real, "real")
-        self._synthetic = rows(shards.synthetic.images, config.num_synthetic, "synthetic")
+        self._synthetic = (
+            None if pool is None else rows(pool.images, config.num_synthetic, "synthetic")
+        )
         self._normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
         # On a CPU the training itself has all cores: a thread beside it only disturbs.
         self._loaded = LoadedAhead(self._load, 0 if device.type == "cpu" else LOADED_AHEAD)
@@ -94,13 +114,17 @@ class BatchStream:
         config = self._config
         arrays = self._loaded.get(step)
         generator = torch_generator(config.seed, "augment", step)
-        real, synthetic = self._to_device(arrays.real), self._to_device(arrays.synthetic)
-        return Batch(
-            synthetic=self._view(synthetic, config.num_synthetic, generator),
-            pooled=torch.from_numpy(arrays.pooled).to(self._device).float(),
-            real_first=self._view(real, config.num_real, generator),
-            real_second=self._view(real, config.num_real, generator),
+        synthetic, pooled = self._synthetic_samples(step, arrays)
+        synthetic_views = self._views(
+            synthetic,
+            config.num_synthetic,
+            self._method.synthetic_views,
+            generator,
+            is_shared=config.variant == "release",
         )
+        real = None if arrays.real is None else torch.from_numpy(arrays.real).to(self._device)
+        real_views = self._views(real, config.num_real, self._method.real_views, generator)
+        return Batch(synthetic_views, real_views, pooled)
 
     def close(self) -> None:
         """Load no more."""
@@ -108,23 +132,60 @@ class BatchStream:
 
     def _load(self, step: int) -> _Arrays:
         """Runs in a thread."""
-        shards = self._shards
-        shards.real.prefetch(self._real.shards_ahead(step))
-        for reader in shards.synthetic.readers:
-            reader.prefetch(self._synthetic.shards_ahead(step))
-        synthetic = self._synthetic.rows(step)
-        return _Arrays(
-            shards.synthetic.images.gather("image", synthetic),
-            shards.synthetic.gather_features(shards.features, synthetic),
-            shards.real.gather("image", self._real.rows(step)),
+        images = pooled = real = None
+        if self._real is not None:
+            self._shards.real.prefetch(self._real.shards_ahead(step))
+        if self._pool is not None and self._synthetic is not None:
+            for reader in self._pool.readers:
+                reader.prefetch(self._synthetic.shards_ahead(step))
+            rows = self._synthetic.rows(step)
+            images = self._pool.images.gather("image", rows)
+            if self._shards.features:
+                pooled = self._pool.gather_features(self._shards.features, rows)
+        if self._real is not None:
+            real = self._shards.real.gather("image", self._real.rows(step))
+        return _Arrays(images, pooled, real)
+
+    def _synthetic_samples(self, step: int, arrays: _Arrays) -> tuple[Tensor | None, Tensor | None]:
+        """Images uint8 [n, 3, R, R] and pooled features float32 [n, Σ C_l] on the device."""
+        if self._online is not None and self._config.num_synthetic:
+            size = self._config.num_synthetic
+            part = size // self._num_workers
+            first = step * size + self._rank * part
+            return self._online.render(np.arange(first, first + part))
+        images, pooled = (
+            None if array is None else torch.from_numpy(array).to(self._device)
+            for array in (arrays.synthetic, arrays.pooled)
+        )
+        return images, None if pooled is None else pooled.float()
+
+    def _views(
+        self,
+        images: Tensor | None,
+        global_size: int,
+        num_views: int,
+        generator: torch.Generator,
+        *,
+        is_shared: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Random views of this worker's `images`; `is_shared`: each is the same for all of them."""
+        if images is None:
+            return ()
+        pixels = images.float() / 255
+        return tuple(
+            self._view(pixels, global_size, generator, is_shared) for _ in range(num_views)
         )
 
-    def _to_device(self, images: np.ndarray) -> Tensor:
-        return torch.from_numpy(images).to(self._device).float() / 255
-
-    def _view(self, images: Tensor, global_size: int, generator: torch.Generator) -> Tensor:
-        views: ViewParameters = draw_views(self._config.augment, global_size, generator)
-        start = self._rank * len(images)
-        views = views.rows(start, start + len(images))
-        normalised: Tensor = self._normalise(make_views(images, views))
+    def _view(
+        self, images: Tensor, global_size: int, generator: torch.Generator, is_shared: bool
+    ) -> Tensor:
+        config = self._config.augment
+        if config.enabled:
+            views = draw_views(config, 1 if is_shared else global_size, generator)
+            start = self._rank * len(images)
+            views = (
+                views.repeated(len(images)) if is_shared else views.rows(start, start + len(images))
+            )
+            images = make_views(images, views)
+        normalised: Tensor = self._normalise(images)
         return normalised

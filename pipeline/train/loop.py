@@ -19,16 +19,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
-from pipeline.config import TrainConfig
 from pipeline.distributed import num_workers, worker_rank
 from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.progress import console
-from pipeline.seeding import torch_generator
 from pipeline.state import load_state, save_state
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.methods import SqueezeAndSpan
+from pipeline.train.method import Method
+from pipeline.train_config import TrainConfig
 from pipeline.workers import Report
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -50,16 +49,10 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     return base * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
 
 
-def build_method(config: TrainConfig, block_channels: list[int]) -> SqueezeAndSpan:
-    """Fresh networks whose initial weights depend on the seed only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_generator(config.seed, "train/init").initial_seed())
-        return SqueezeAndSpan(config, block_channels)
-
-
 def train(
     config: TrainConfig,
     shards: TrainingShards,
+    method: Method,
     folder: Path,
     device: torch.device,
     fingerprint: str,
@@ -70,6 +63,7 @@ def train(
     Args:
         config: what to train.
         shards: where from.
+        method: fresh from `build_method`.
         folder: gets checkpoint, metrics and `student.safetensors`; shared by all workers, written
             by rank 0.
         device: of this worker.
@@ -81,11 +75,14 @@ def train(
         UserError: if the loss is not finite, before the optimiser sees it.
     """
     rank, workers = worker_rank(), num_workers()
-    stream = BatchStream(shards, config, device, rank=rank, num_workers=workers)
-    method = synchronise_batch_norm(build_method(config, shards.block_channels), device).to(device)
+    stream = BatchStream(shards, config, type(method), device, rank=rank, num_workers=workers)
+    method = synchronise_batch_norm(method, device).to(device)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2-1.5 x on CPUs
     optimizer = torch.optim.SGD(
-        method.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+        method.parameter_groups(),
+        lr=0.0,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
     )
     samples_seen = _resume(method, optimizer, folder, fingerprint, device)
     wrapped: nn.Module = (
@@ -106,7 +103,7 @@ def train(
                 raise UserError(
                     f"train: the loss is not finite at step {step}; lower train.learning_rate"
                 )
-            _update(optimizer, output.loss, rate)
+            _update(optimizer, output.loss, rate, learning_rate(config, 0))
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps
             if (step + 1) % LOG_STEPS == 0 or is_last:
@@ -128,15 +125,15 @@ def train(
         export_student(method, config, folder)
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, fixed_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = fixed_rate if group.get("fixed_rate") else rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
 
-def export_student(method: SqueezeAndSpan, config: TrainConfig, folder: Path) -> None:
+def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
     """Write the backbone under torchvision's ResNet-18 names (without `fc`).
 
     The file's metadata has one entry, "student": JSON of width, stem and the normalisation of
@@ -152,7 +149,7 @@ def export_student(method: SqueezeAndSpan, config: TrainConfig, folder: Path) ->
     metadata = {"student": json.dumps(description)}
     tensors = {
         name: value.detach().cpu().contiguous()
-        for name, value in method.student.backbone.state_dict().items()
+        for name, value in method.backbone.state_dict().items()
     }
     write_atomic(folder / STUDENT_FILE, save(tensors, metadata))
 

@@ -1,10 +1,8 @@
 """The three terms and two objectives of squeeze and span (Yang et al. 2022, Eq. 6 and 9-12).
 
-All of them are functions of the *global* batch: `methods.py` gathers embeddings over the workers
-first, so the objective does not depend on their number. N batch, M embedding dimensions.
-
-The regularisers are VICReg's (Bardes et al. 2022) in the form the paper prints: both sides' terms
-are summed, whereas VICReg's own code halves the variance terms.
+All of them are functions of the *global* batch: a method gathers embeddings over the workers first,
+so the objective does not depend on their number. N batch, M embedding dimensions. The regularisers
+are VICReg's (Bardes et al. 2022).
 """
 
 from __future__ import annotations
@@ -13,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from pipeline.train_config import SqueezeAndSpanConfig, VicRegConfig
 
 VARIANCE_EPSILON = 1e-4
 
@@ -25,6 +25,27 @@ class LossWeights:
     variance: float
     covariance: float
 
+    @classmethod
+    def of(cls, options: SqueezeAndSpanConfig | VicRegConfig) -> LossWeights:
+        """Those of a method's settings."""
+        return cls(options.invariance_weight, options.variance_weight, options.covariance_weight)
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How the two sides' variance and covariance terms are added up: a factor for each."""
+
+    variance: tuple[float, float]
+    covariance: tuple[float, float]
+
+
+PAPER = Convention((1, 1), (1, 1))
+"""Both sides' terms are summed (Yang et al. 2022, Eq. 11)."""
+OFFICIAL = Convention((0.5, 0.5), (1, 1))
+"""VICReg's own code halves the variance terms."""
+STUDENT_ONLY = Convention((1, 0), (1, 0))
+"""The paper's released code leaves the squeezed features alone."""
+
 
 @dataclass(frozen=True)
 class ObjectiveTerms:
@@ -34,6 +55,11 @@ class ObjectiveTerms:
     variance: Tensor
     covariance: Tensor
     total: Tensor
+
+    def named(self, objective: str) -> dict[str, Tensor]:
+        """The three terms, under the objective's name."""
+        terms = ("invariance", "variance", "covariance")
+        return {f"{objective}_{name}": getattr(self, name) for name in terms}
 
 
 def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
@@ -64,22 +90,29 @@ def covariance_loss(embedding: Tensor) -> Tensor:
     return off_diagonal.square().sum() / num_dims
 
 
-def regularised_alignment(first: Tensor, second: Tensor, weights: LossWeights) -> ObjectiveTerms:
-    """λ MSE(a, b) + μ [L_var(a) + L_var(b)] + ν [L_cov(a) + L_cov(b)] of two [N, M] tensors.
+def regularised_alignment(
+    first: Tensor, second: Tensor, weights: LossWeights, convention: Convention = PAPER
+) -> ObjectiveTerms:
+    """λ MSE(a, b) + μ [L_var(a) + L_var(b)] + ν [L_cov(a) + L_cov(b)] of two [N, M] tensors, the
+    sums weighted by `convention`.
 
     The squeeze objective is this on (student's embedding of a view, squeezed teacher features) of
     synthetic samples (Yang et al. 2022, Eq. 11); the span objective on the embeddings of two views
-    of real images (Eq. 12).
+    of real images (Eq. 12), and VICReg likewise.
     """
     invariance = invariance_loss(first, second)
-    variance = variance_loss(first) + variance_loss(second)
-    covariance = covariance_loss(first) + covariance_loss(second)
+    variance = _weighted(convention.variance, variance_loss(first), variance_loss(second))
+    covariance = _weighted(convention.covariance, covariance_loss(first), covariance_loss(second))
     total = (
         weights.invariance * invariance
         + weights.variance * variance
         + weights.covariance * covariance
     )
     return ObjectiveTerms(invariance, variance, covariance, total)
+
+
+def _weighted(factors: tuple[float, float], first: Tensor, second: Tensor) -> Tensor:
+    return factors[0] * first + factors[1] * second
 
 
 def embedding_std(embedding: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, TrainConfig
+from pipeline.code import code_digest
+from pipeline.config import Config
 from pipeline.progress import progress_bar
 from pipeline.record import (
     Recipe,
@@ -17,6 +19,16 @@ from pipeline.record import (
     write_record,
 )
 from pipeline.stores import pool_shards, real_shards
+from pipeline.teacher.description import (
+    DISCRIMINATOR_FILE,
+    GENERATOR_FILE,
+    Sampling,
+    Teacher,
+    check_digest,
+    read_teacher_info,
+)
+from pipeline.train.inputs import Inputs
+from pipeline.train_config import OwnMethodConfig, TrainConfig
 from pipeline.workers import (
     Report,
     Training,
@@ -25,6 +37,7 @@ from pipeline.workers import (
     run_training,
     workers_ready,
 )
+from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.verify import verify_digests
 
@@ -39,66 +52,113 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Train the student, or go on where an interrupted training stopped."""
     recipe = _recipe(config)
-    parts = {"synthetic ": config.train.num_synthetic, "real ": config.train.num_real}
+    sizes = {"synthetic ": config.train.num_synthetic, "real ": config.train.num_real}
+    parts = {name: size for name, size in sizes.items() if size}
     check_share(config.ray, "train.global_batch", parts)
     folder = config.run_dir / "train"
+    if not config.train.method.trains:
+        _take_discriminator(config, recipe)
+        return
     with workers_ready(config.ray):
         if is_first_worker():
             _check_shards(config)
-        run_training(_training(config, recipe), config.ray)
+        training = _training(config, recipe)
+        run_training(training, config.ray)
         if is_first_worker():
             outputs = {
                 "student.safetensors": file_digest(folder / "student.safetensors"),
-                "pool_size": _pool_size(config),
+                "pool_size": _pool_size(config, training.total),
             }
             write_record(folder, recipe, outputs)
 
 
+def _take_discriminator(config: Config, recipe: Recipe) -> None:
+    """Its weights are the student; nothing is trained."""
+    folder, path = config.run_dir / "train", config.teacher_folder / DISCRIMINATOR_FILE
+    info = read_teacher_info(config.teacher_folder)
+    if info.discriminator is None:
+        raise UserError(f"{config.teacher_folder}: this teacher has no discriminator")
+    check_digest(config.teacher_folder, info, DISCRIMINATOR_FILE)
+    write_atomic(folder / "student.safetensors", path.read_bytes())
+    digest = file_digest(folder / "student.safetensors")
+    write_record(folder, recipe, {"student.safetensors": digest, "pool_size": 0})
+
+
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    return f"{config.run_dir / 'train' / 'student.safetensors'}, {record.config['epochs']} epochs"
+    method, epochs = config.train.method, record.config["epochs"]
+    how = f"{method.name}, {epochs} epochs" if method.trains else f"{method.name}, not trained"
+    return f"{config.run_dir / 'train' / 'student.safetensors'}, {how}"
 
 
 def _recipe(config: Config) -> Recipe:
+    train = config.train
     real = require_record(config.run_dir / "real", "real", config.real)
-    pool = require_record(config.run_dir / "generate", "generate", config.generate)
-    if pool.outputs["resolution"] != config.real.resolution:
+    inputs = {"real": real.outputs["digests"]["train"]}
+    if train.reads_pool:
+        pool = _pool_record(config)
+        _check_resolution(config, pool.outputs["folder"], pool.outputs["resolution"])
+        inputs["pool"] = pool.outputs["digest"]
+    if train.renders or train.method.reads_teacher:
+        info = read_teacher_info(config.teacher_folder)
+        _check_resolution(config, str(config.teacher_folder), info.generator.resolution)
+        network = GENERATOR_FILE if train.method.trains else DISCRIMINATOR_FILE
+        inputs["teacher"] = info.digests.get(network, "")
+    if train.renders:
+        inputs["sampling"] = ", ".join(map(str, astuple(_sampling(config))))
+    if train.num_synthetic and train.method.reads_features and train.features == "all":
+        inputs["features"] = ", ".join(_features(config))  # the shards may hold more than asked for
+    if isinstance(train.method, OwnMethodConfig):
+        inputs["code"] = code_digest(train.method.name, "train.method.name")
+    return Recipe.of("train", train, inputs)
+
+
+def _check_resolution(config: Config, place: str, resolution: int) -> None:
+    if resolution != config.real.resolution:
         raise UserError(
-            f"{pool.outputs['folder']}: shards of {pool.outputs['resolution']} px, but "
-            "real.resolution is "
-            f"{config.real.resolution}; run `make generate` with a teacher of that resolution"
+            f"{place}: images of {resolution} px, but real.resolution is "
+            f"{config.real.resolution}; take a teacher of that resolution and run `make generate`"
         )
-    inputs = {"real": real.outputs["digests"]["train"], "pool": pool.outputs["digest"]}
-    if config.train.features == "all":  # the shards may hold more than was asked for
-        inputs["features"] = ", ".join(pool.outputs["features"])
-    return Recipe.of("train", config.train, inputs)
 
 
-def _pool_size(config: Config) -> int:
-    return int(require_record(config.run_dir / "generate", "generate").outputs["num_samples"])
+def _pool_record(config: Config) -> Record:
+    return require_record(config.run_dir / "generate", "generate", config.generate)
 
 
-def _open_shards(config: Config) -> Any:
-    from pipeline.train.data import TrainingShards
+def _pool_size(config: Config, samples_seen: int) -> int:
+    """Different synthetic samples that the student could see."""
+    if config.train.reads_pool:
+        return int(_pool_record(config).outputs["num_samples"])
+    steps = samples_seen // config.train.global_batch
+    return steps * config.train.num_synthetic
 
-    features = _features(config)
-    return TrainingShards(real_shards(config, "train").open(), pool_shards(config).open(), features)
+
+def _sampling(config: Config) -> Sampling:
+    generate = config.generate
+    return Sampling(
+        generate.seed, generate.noise, generate.truncation_psi, generate.truncation_cutoff
+    )
 
 
 def _features(config: Config) -> tuple[str, ...]:
-    """Names of the features to distil."""
-    if config.train.features != "all":
-        return config.train.features
-    pool = require_record(config.run_dir / "generate", "generate", config.generate)
-    return tuple(pool.outputs["features"])
+    """Names of the features to read."""
+    train = config.train
+    if not (train.num_synthetic and train.method.reads_features):
+        return ()
+    if train.features != "all":
+        return train.features
+    if train.renders:
+        info = read_teacher_info(config.teacher_folder)
+        return tuple(name for name, _ in info.select(config.generate.features))
+    return tuple(_pool_record(config).outputs["features"])
 
 
 def _check_shards(config: Config) -> None:
     """Read every shard once against its sha256: a damaged one would lose samples silently or poison
     the student.
     """
-    shards = _open_shards(config)
-    readers = [shards.real, *shards.synthetic.readers]
+    inputs = _inputs(config)
+    readers = [inputs.real.open(), *(inputs.pool.open().readers if inputs.pool else [])]
     with progress_bar("shards") as bar:
         task = bar.add_task("verify", total=sum(len(reader.shards) for reader in readers), note="")
         for reader in readers:
@@ -106,19 +166,29 @@ def _check_shards(config: Config) -> None:
                 bar.advance(task)
 
 
+def _inputs(config: Config) -> Inputs:
+    return Inputs(
+        real=real_shards(config, "train"),
+        pool=pool_shards(config) if config.train.reads_pool else None,
+        features=_features(config),
+        teacher=Teacher(config.teacher_folder, config.teacher.factory),
+        sampling=_sampling(config),
+        render_batch=config.generate.render_batch,
+        precision=config.generate.precision,
+    )
+
+
 def _training(config: Config, recipe: Recipe) -> Training:
     from pipeline.train.loop import steps_per_epoch
 
-    shards = _open_shards(config)
-    steps = config.train.epochs * steps_per_epoch(config.train, len(shards.real))
+    num_real = len(real_shards(config, "train").open())
+    steps = config.train.epochs * steps_per_epoch(config.train, num_real)
     folder = (config.run_dir / "train").resolve()
     settings = {
         "config": config.train.model_dump_json(),
         "checkpoint_interval_s": config.train.checkpoint_interval_s,
         "folder": str(folder),
-        "real": real_shards(config, "train"),
-        "pool": pool_shards(config),
-        "features": _features(config),
+        "inputs": _inputs(config),
         "fingerprint": recipe.fingerprint,
     }
     return Training(
@@ -135,24 +205,26 @@ def _training(config: Config, recipe: Recipe) -> Training:
 
 
 def _note(metrics: dict[str, float]) -> str:
-    """The live view: loss, and collapse as standard deviation and effective rank of synthetic /
-    squeezed side.
+    """The live view: loss, and collapse as standard deviation and effective rank of the first
+    embeddings that the method watches.
     """
-    return (
-        f"loss {metrics['loss']:.1f} std "
-        f"{metrics['synthetic_std']:.2f}/{metrics['squeezed_std']:.2f}"
-        f" rank {metrics['synthetic_effective_rank']:.0f}/{metrics['squeezed_effective_rank']:.0f}"
-    )
+    names = [name.removesuffix("_std") for name in metrics if name.endswith("_std")][:2]
+    std = "/".join(f"{metrics[f'{name}_std']:.2f}" for name in names)
+    rank = "/".join(f"{metrics[f'{name}_effective_rank']:.0f}" for name in names)
+    return f"loss {metrics['loss']:.3g} std {std} rank {rank}"
 
 
 def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
     """One worker: `loop.train` on its own readers."""
-    from pipeline.train.data import TrainingShards
+    from pipeline.train.build import build_method
     from pipeline.train.loop import train
+    from pipeline.train.method import MethodContext
 
     config = TrainConfig.model_validate_json(settings["config"])
     config = config.model_copy(update={"checkpoint_interval_s": settings["checkpoint_interval_s"]})
-    shards = TrainingShards(
-        settings["real"].open(), settings["pool"].open(), tuple(settings["features"])
-    )
-    train(config, shards, Path(settings["folder"]), device, settings["fingerprint"], report)
+    inputs: Inputs = settings["inputs"]
+    shards = inputs.open(config, device)
+    context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
+    method = build_method(config, context)
+    folder = Path(settings["folder"])
+    train(config, shards, method, folder, device, settings["fingerprint"], report)

@@ -16,6 +16,7 @@ from benchmarks.torchvision_views import build_torchvision_views
 from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.train_config import SqueezeAndSpanConfig
 
 CPU = torch.device("cpu")
 
@@ -140,6 +141,6 @@ def test_cifar_config_has_the_papers_values() -> None:
         512,
         0.03,
     )
-    assert (config.train.invariance_weight, config.train.variance_weight) == (25, 25)
+    assert config.train.method == SqueezeAndSpanConfig()
     assert (config.teacher.channel_base, config.teacher.num_images) == (32768, 25_000_000)
     assert config.teacher_folder == Path("runs/cifar10/teacher")

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import RenderedShard, draw_inputs, render_batch, render_shard
+from pipeline.generate.render import RenderedShard, render_batch, render_shard
 from pipeline.teacher.features import captured, pool_features
+from pipeline.teacher.sampling import draw_inputs
 from shards.manifest import ShardInfo
 from shards.pool import IMAGES
 from shards.storage import Folder
@@ -112,7 +113,7 @@ def test_render_shard_stored_columns_equal_a_direct_forward_pass(tmp_path: Path)
     list_rendered(Folder.at(tmp_path), SCHEMAS, render(tmp_path, [0, 1]))
     pool, generator = open_pool(tmp_path), random_generator()
     rows = np.array([3, 8, 15])
-    inputs = draw_inputs(generator, RECIPE, rows)
+    inputs = draw_inputs(generator, RECIPE.sampling, rows)
     with captured(generator, generator.blocks) as features:
         output = generator(inputs.z, inputs.noise)
     # stored as float16: half of 2^-10 relative; float32 kernels may round by batch size before it
@@ -132,8 +133,8 @@ def test_render_shard_stored_columns_equal_a_direct_forward_pass(tmp_path: Path)
 
 def test_draw_inputs_of_a_sample_do_not_depend_on_its_batch() -> None:
     generator = random_generator()
-    inputs = draw_inputs(generator, RECIPE, np.arange(4, 10))
-    alone = draw_inputs(generator, RECIPE, np.array([7]))
+    inputs = draw_inputs(generator, RECIPE.sampling, np.arange(4, 10))
+    alone = draw_inputs(generator, RECIPE.sampling, np.array([7]))
     assert torch.equal(inputs.z[3:4], alone.z)
     sides = generator.noise_resolutions
     for maps, map_, side in zip(inputs.noise, alone.noise, sides, strict=True):
@@ -145,9 +146,9 @@ def test_draw_inputs_of_a_sample_do_not_depend_on_its_batch() -> None:
 
 def test_draw_inputs_latents_do_not_depend_on_the_noise_mode() -> None:
     generator, rows = random_generator(), np.arange(5)
-    expected = draw_inputs(generator, RECIPE, rows)
+    expected = draw_inputs(generator, RECIPE.sampling, rows)
     for mode in ("const", "none"):
-        found = draw_inputs(generator, pool_recipe(noise=mode), rows)
+        found = draw_inputs(generator, pool_recipe(noise=mode).sampling, rows)
         assert found.noise == mode
         assert torch.equal(found.z, expected.z)
 

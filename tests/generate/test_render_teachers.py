@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.generate.render import draw_inputs
 from pipeline.teacher.features import captured
+from pipeline.teacher.sampling import draw_inputs
 from shards.pool import IMAGES, PoolReader
 from tests.tiny_teachers import NUM_CLASSES, TEACHERS, render, stylegan2
 
@@ -31,7 +31,7 @@ def test_render_shard_of_any_teacher_holds_what_it_computes(name: str, tmp_path:
     generator = TEACHERS[name]()
     plan, pool = render(generator, tmp_path)
     rows = np.arange(12)
-    inputs = draw_inputs(generator, plan.recipe, rows)
+    inputs = draw_inputs(generator, plan.recipe.sampling, rows)
     labels = inputs.one_hot(generator.arch.num_classes)
     with captured(generator.feature_root, generator.blocks) as found:
         output = generator(inputs.z, inputs.noise, labels=labels)
@@ -75,7 +75,7 @@ def test_render_shard_grey_teacher_gives_three_equal_channels(make: Any, tmp_pat
 def test_render_shard_conditional_records_the_label_of_every_sample(tmp_path: Path) -> None:
     generator = TEACHERS["conditional"]()
     plan, pool = render(generator, tmp_path)
-    classes = draw_inputs(generator, plan.recipe, np.arange(12)).classes
+    classes = draw_inputs(generator, plan.recipe.sampling, np.arange(12)).classes
     assert classes is not None
     assert read_meta(pool) == [
         {"index": index, "seed": 5, "label": label} for index, label in enumerate(classes.tolist())
@@ -92,7 +92,7 @@ def test_render_shard_without_classes_records_no_label(tmp_path: Path) -> None:
 def test_render_shard_conditional_image_is_that_of_the_recorded_label(tmp_path: Path) -> None:
     generator = TEACHERS["conditional"]()
     plan, pool = render(generator, tmp_path)
-    inputs = draw_inputs(generator, plan.recipe, np.arange(12))
+    inputs = draw_inputs(generator, plan.recipe.sampling, np.arange(12))
     stored = torch.from_numpy(pool.images.gather("image", np.arange(12))).float()
     labels = [meta["label"] for meta in read_meta(pool)]
     differences = []
@@ -125,7 +125,7 @@ def test_render_shard_chosen_features_equal_direct_computation(
     assert plan.features == features
     blocks = pool.feature_sets[0].schema.features
     assert [block.name for block in blocks] == list(features)
-    inputs = draw_inputs(generator, plan.recipe, np.arange(12))
+    inputs = draw_inputs(generator, plan.recipe.sampling, np.arange(12))
     layers = [name for name in features if name != "w"]
     with captured(generator, layers) as found:
         output = generator(inputs.z, inputs.noise)

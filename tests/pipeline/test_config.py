@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config import Config, TrainConfig
+from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.train_config import SqueezeAndSpanConfig, TrainConfig
 from shards.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -43,7 +44,9 @@ def test_load_config_name_alone_gives_the_papers_cifar_table(tmp_path: Path) -> 
     train = load_config(write(tmp_path, {"name": "x"})).train
     assert (train.global_batch, train.num_synthetic, train.num_real) == (512, 256, 256)
     assert (train.learning_rate, train.momentum, train.weight_decay) == (0.03, 0.9, 5e-4)
-    weights = (train.invariance_weight, train.variance_weight, train.covariance_weight)
+    method = train.method
+    assert isinstance(method, SqueezeAndSpanConfig)
+    weights = (method.invariance_weight, method.variance_weight, method.covariance_weight)
     assert weights == (25, 25, 1)
     assert train.epochs == 800
     assert (train.student.projector_layers, train.student.embedding_dim) == (5, 2048)

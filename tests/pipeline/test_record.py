@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import EvalConfig, TrainConfig
+from pipeline.config import EvalConfig
 from pipeline.record import (
     Recipe,
     describe_difference,
@@ -17,6 +17,7 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 CONFIG = TrainConfig(epochs=3)

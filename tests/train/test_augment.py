@@ -16,8 +16,8 @@ from torch import Tensor
 from torchvision.transforms import ColorJitter, RandomResizedCrop
 from torchvision.transforms.v2 import functional as vision
 
-from pipeline.config import AugmentConfig
 from pipeline.train.augment import ViewParameters, draw_views, make_views
+from pipeline.train_config import AugmentConfig
 
 SIDE = 32
 STILL = AugmentConfig(

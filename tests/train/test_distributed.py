@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,44 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.config import AugmentConfig
 from pipeline.distributed import gather_batch, num_workers
 from pipeline.train.batch_norm import synchronise_batch_norm
-from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.loop import build_method
-from pipeline.train.methods import Batch
+from pipeline.train.data import TrainingShards
+from pipeline.train_config import AugmentConfig
+from shards.pool import PoolReader
 from tests.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shards
+from tests.trainings import (
+    CPU,
+    METHODS,
+    config_of,
+    in_double,
+    make_method,
+    open_stream,
+    parts_of,
+    shards_of,
+)
 
-CPU = torch.device("cpu")
 NUM_STEPS = 2
+GLOBAL = [name for name in METHODS if name != "release"]
+"""Methods whose statistics are of the global batch."""
 BLURRED = TRAIN_CONFIG.model_copy(update={"augment": AugmentConfig(blur_p=0.5, rotation_deg=10)})
 
 
-def run_steps(folder: Path, rank: int, workers: int) -> dict[str, Any]:
+def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any]:
     """Two float64 optimiser steps of one worker; its losses, first gradients and final state."""
-    torch.set_num_threads(1)
-    shards = open_training_shards(folder)
-    stream = BatchStream(shards, TRAIN_CONFIG, CPU, rank=rank, num_workers=workers)
-    method = build_method(TRAIN_CONFIG, shards.block_channels).double()
+    config = config_of(name)
+    shards = shards_of(config, open_training_shards(folder))
+    stream = open_stream(shards, config, rank, workers)
+    method = make_method(config, shards.block_channels).double()
     method = synchronise_batch_norm(method, CPU)
     wrapped: nn.Module = method
     if workers > 1:
         wrapped = DistributedDataParallel(method, broadcast_buffers=False)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     result: dict[str, Any] = {"losses": [], "metrics": []}
     wrapped.train()
     for step in range(NUM_STEPS):
-        batch = stream.batch(step)
-        batch = Batch(*(getattr(batch, field.name).double() for field in fields(batch)))
-        output = wrapped(batch)
+        output = wrapped(in_double(stream.batch(step)))
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         if step == 0:
@@ -61,13 +68,18 @@ def run_steps(folder: Path, rank: int, workers: int) -> dict[str, Any]:
     return result
 
 
+def run_all(folder: Path, rank: int, workers: int) -> dict[str, dict[str, Any]]:
+    torch.set_num_threads(1)
+    return {name: run_steps(folder, name, rank, workers) for name in GLOBAL}
+
+
 def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
     # the loopback interface: looking up the host's name may take minutes without a network
     os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
     dist.init_process_group(
         "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
     )
-    torch.save(run_steps(folder, rank, workers), scratch / f"worker-{rank}.pt")
+    torch.save(run_all(folder, rank, workers), scratch / f"worker-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -81,7 +93,7 @@ def results(
     spawn(run_worker, (2, training_folder, scratch), nprocs=2)
     workers = [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(2)]
     threads = torch.get_num_threads()
-    alone = run_steps(training_folder, 0, 1)
+    alone = run_all(training_folder, 0, 1)
     torch.set_num_threads(threads)
     return alone, workers
 
@@ -92,29 +104,35 @@ def results(
 RTOL, ATOL = 1e-7, 1e-10
 
 
+@pytest.mark.parametrize("name", GLOBAL)
 def test_two_workers_loss_and_metrics_equal_one_workers(
+    name: str,
     results: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> None:
-    alone, workers = results
+    alone, workers = results[0][name], [worker[name] for worker in results[1]]
     for worker in workers:
         torch.testing.assert_close(worker["losses"], alone["losses"], rtol=RTOL, atol=ATOL)
         for found, expected in zip(worker["metrics"], alone["metrics"], strict=True):
             assert found == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", GLOBAL)
 def test_two_workers_parameter_gradients_equal_one_workers(
+    name: str,
     results: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> None:
-    alone, workers = results
+    alone, workers = results[0][name], [worker[name] for worker in results[1]]
     assert alone["gradients"]
     for worker in workers:
         torch.testing.assert_close(worker["gradients"], alone["gradients"], rtol=RTOL, atol=ATOL)
 
 
+@pytest.mark.parametrize("name", GLOBAL)
 def test_two_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
+    name: str,
     results: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> None:
-    alone, workers = results
+    alone, workers = results[0][name], [worker[name] for worker in results[1]]
     assert any(name.endswith("running_var") for name in alone["state"])
     for worker in workers:
         torch.testing.assert_close(worker["state"], alone["state"], rtol=RTOL, atol=ATOL)
@@ -131,29 +149,25 @@ def test_gather_batch_single_process_returns_the_batch() -> None:
 def test_batch_stream_parts_of_all_ranks_are_the_single_workers_batch(
     training_shards: TrainingShards, workers: int, step: int
 ) -> None:
-    def stream(rank: int, of: int) -> BatchStream:
-        return BatchStream(training_shards, BLURRED, CPU, rank=rank, num_workers=of)
-
-    whole = stream(0, 1).batch(step)
-    parts = [stream(rank, workers).batch(step) for rank in range(workers)]
-    for field in fields(Batch):
-        joined = torch.cat([getattr(part, field.name) for part in parts])
+    whole = parts_of(open_stream(training_shards, BLURRED).batch(step))
+    parts = [
+        parts_of(open_stream(training_shards, BLURRED, rank, workers).batch(step))
+        for rank in range(workers)
+    ]
+    for name, expected in whole.items():
+        joined = torch.cat([part[name] for part in parts])
         # pooled features are copied; images pass float32 kernels whose vectorisation may depend
         # on the batch size, at values up to 3: a few units in the last place
-        tolerance = 0.0 if field.name == "pooled" else 1e-5
-        torch.testing.assert_close(
-            joined, getattr(whole, field.name), rtol=0, atol=tolerance, msg=field.name
-        )
+        tolerance = 0.0 if name == "pooled" else 1e-5
+        torch.testing.assert_close(joined, expected, rtol=0, atol=tolerance, msg=name)
 
 
 def test_batch_stream_batch_is_a_function_of_the_step(training_shards: TrainingShards) -> None:
-    first = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
-    second = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
+    first, second = (open_stream(training_shards, TRAIN_CONFIG) for _ in range(2))
     for step in range(5):
         first.batch(step)
-    for field in fields(Batch):
-        found, expected = (getattr(stream.batch(2), field.name) for stream in (first, second))
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    found, expected = (parts_of(stream.batch(2)) for stream in (first, second))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
@@ -165,12 +179,14 @@ def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
     config = TRAIN_CONFIG.model_copy(
         update={"augment": still, "pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
     )
-    batch = BatchStream(training_shards, config, CPU, rank=0, num_workers=1).batch(1)
+    batch = open_stream(training_shards, config).batch(1)
     pool = training_shards.synthetic
+    assert isinstance(pool, PoolReader)
+    assert batch.pooled is not None
     rows = np.arange(len(pool))
     features = torch.from_numpy(pool.gather_features(FEATURES, rows)).float()
     images = torch.from_numpy(pool.images.gather("image", rows)).float() / 255
-    for image, pooled in zip(batch.synthetic, batch.pooled, strict=True):
+    for image, pooled in zip(*batch.synthetic, batch.pooled, strict=True):
         row = int((features == pooled).all(1).nonzero())
         torch.testing.assert_close(image, images[row], rtol=0, atol=1e-4)
 
@@ -178,21 +194,22 @@ def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
 def test_batch_stream_one_pass_of_steps_shows_every_pool_sample_once(
     training_shards: TrainingShards,
 ) -> None:
-    stream = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1)
+    stream = open_stream(training_shards, TRAIN_CONFIG)
     pool = training_shards.synthetic
+    assert isinstance(pool, PoolReader)
     steps = len(pool) // TRAIN_CONFIG.num_synthetic
-    shown = torch.cat([stream.batch(step).pooled for step in range(steps)])
+    shown = torch.cat([parts_of(stream.batch(step))["pooled"] for step in range(steps)])
     features = torch.from_numpy(pool.gather_features(FEATURES, np.arange(len(pool)))).float()
     assert sorted(shown.tolist()) == sorted(features.tolist())
 
 
 def test_batch_stream_two_views_of_a_real_image_differ(training_shards: TrainingShards) -> None:
-    batch = BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=1).batch(0)
-    assert (batch.real_first - batch.real_second).abs().amax((1, 2, 3)).min() > 0.01
+    first, second = open_stream(training_shards, TRAIN_CONFIG).batch(0).real
+    assert (first - second).abs().amax((1, 2, 3)).min() > 0.01
 
 
 def test_batch_stream_batch_not_divisible_by_workers_is_refused(
     training_shards: TrainingShards,
 ) -> None:
     with pytest.raises(ValueError, match="divide"):
-        BatchStream(training_shards, TRAIN_CONFIG, CPU, rank=0, num_workers=3)
+        open_stream(training_shards, TRAIN_CONFIG, num_workers=3)

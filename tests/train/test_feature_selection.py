@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from pipeline.generate.render import render_shard
-from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.loop import train
+from pipeline.train.data import TrainingShards
 from shards.errors import UserError
 from shards.pool import IMAGES, PoolReader
 from shards.schema import feature_schema
@@ -28,6 +27,7 @@ from tests.tiny_shards import (
     pool_recipe,
     random_generator,
 )
+from tests.trainings import open_stream, parts_of, run_training
 
 ROWS = np.array([7, 0, 39, 7])
 COLUMNS = {
@@ -117,26 +117,25 @@ def test_training_shards_pool_of_chosen_layers_offers_them_and_w(
 
 
 def test_batch_stream_carries_the_chosen_features(training_shards: TrainingShards) -> None:
-    cpu = torch.device("cpu")
     chosen = replace(training_shards, features=("synthesis.b8", "w"))
-    whole = BatchStream(training_shards, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(2)
-    batch = BatchStream(chosen, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(2)
-    assert batch.pooled.shape == (TRAIN_CONFIG.num_synthetic, sum(chosen.block_channels))
-    assert batch.pooled.dtype == torch.float32
-    assert torch.equal(batch.pooled[:, :12], whole.pooled[:, COLUMNS["synthesis.b8"]])
-    assert torch.equal(batch.synthetic, whole.synthetic), "images and views stay the same"
-    assert torch.equal(batch.real_first, whole.real_first)
+    whole = parts_of(open_stream(training_shards, TRAIN_CONFIG).batch(2))
+    batch = parts_of(open_stream(chosen, TRAIN_CONFIG).batch(2))
+    pooled, all_pooled = batch.pop("pooled"), whole.pop("pooled")
+    assert pooled.shape == (TRAIN_CONFIG.num_synthetic, sum(chosen.block_channels))
+    assert pooled.dtype == torch.float32
+    assert torch.equal(pooled[:, :12], all_pooled[:, COLUMNS["synthesis.b8"]])
+    assert batch.keys() == whole.keys() == {"synthetic 0", "real 0", "real 1"}
+    for name, images in batch.items():
+        assert torch.equal(images, whole[name]), "images and views stay the same"
 
 
 def test_batch_stream_chosen_features_of_two_workers_are_those_of_one(
     training_shards: TrainingShards,
 ) -> None:
-    chosen, cpu = replace(training_shards, features=("w", "synthesis.b4")), torch.device("cpu")
-    whole = BatchStream(chosen, TRAIN_CONFIG, cpu, rank=0, num_workers=1).batch(1)
-    halves = [
-        BatchStream(chosen, TRAIN_CONFIG, cpu, rank=r, num_workers=2).batch(1) for r in (0, 1)
-    ]
-    assert torch.equal(torch.cat([half.pooled for half in halves]), whole.pooled)
+    chosen = replace(training_shards, features=("w", "synthesis.b4"))
+    whole = parts_of(open_stream(chosen, TRAIN_CONFIG).batch(1))["pooled"]
+    halves = [parts_of(open_stream(chosen, TRAIN_CONFIG, r, 2).batch(1)) for r in (0, 1)]
+    assert torch.equal(torch.cat([half["pooled"] for half in halves]), whole)
 
 
 def test_train_on_chosen_features_gives_a_student_of_its_own(
@@ -145,6 +144,6 @@ def test_train_on_chosen_features_gives_a_student_of_its_own(
     config = TRAIN_CONFIG.model_copy(update={"epochs": 1})
     for name, features in (("all", FEATURES), ("some", ("synthesis.b8", "w"))):
         shards = replace(training_shards, features=features)
-        train(config, shards, tmp_path / name, torch.device("cpu"), "0" * 64, lambda *_: None)
+        run_training(config, shards, tmp_path / name, "0" * 64, lambda *_: None)
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("all", "some")]
     assert students[0] != students[1]

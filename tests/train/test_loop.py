@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from pipeline.backbone import load_backbone
-from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.loop import learning_rate, steps_per_epoch, train
+from pipeline.train.data import TrainingShards
+from pipeline.train.loop import learning_rate, steps_per_epoch
 from shards.errors import UserError
 from shards.manifest import Manifest, shard_name, write_manifest
 from shards.pool import IMAGES, PoolReader
@@ -30,8 +30,8 @@ from tests.tiny_shards import (
     open_pool,
     open_training_shards,
 )
+from tests.trainings import open_stream, parts_of, run_training
 
-CPU = torch.device("cpu")
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10
 
@@ -56,7 +56,7 @@ def run(
     **changes: Any,
 ) -> Path:
     folder.mkdir(exist_ok=True)
-    train(CONFIG.model_copy(update=changes), shards, folder, CPU, fingerprint, report)
+    run_training(CONFIG.model_copy(update=changes), shards, folder, fingerprint, report)
     return folder
 
 
@@ -181,8 +181,8 @@ def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_che
     ).astype(np.float16)  # fmt: skip
     clean = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "clean"))
     step = STEPS_PER_REPORT - 1
-    stream = BatchStream(clean, CONFIG, CPU, rank=0, num_workers=1)
-    poisoned_row = features.tolist().index(stream.batch(step).pooled[3].tolist())
+    stream = open_stream(clean, CONFIG)
+    poisoned_row = features.tolist().index(parts_of(stream.batch(step))["pooled"][3].tolist())
     features[poisoned_row, 0] = value
     poisoned = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "poisoned"))
 

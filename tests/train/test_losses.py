@@ -19,8 +19,10 @@ from pipeline.train.losses import (
     regularised_alignment,
     variance_loss,
 )
-from pipeline.train.methods import Batch, SqueezeAndSpan
+from pipeline.train.method import Batch
+from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
 from tests.tiny_shards import TRAIN_CONFIG
+from tests.trainings import make_method
 
 WEIGHTS = LossWeights(invariance=25.0, variance=20.0, covariance=1.5)
 
@@ -156,17 +158,19 @@ def test_regularised_alignment_terms_are_the_unweighted_sums_of_both_sides() -> 
 def test_squeeze_and_span_loss_mixes_eq_11_and_12_by_the_synthetic_share(share: float) -> None:
     config = TRAIN_CONFIG.model_copy(update={"synthetic_share": share})
     torch.manual_seed(0)
-    method = SqueezeAndSpan(config, [5, 3]).double()
+    method = make_method(config, [5, 3]).double()
+    assert isinstance(method, SqueezeAndSpan)
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    batch = Batch(draw(5, 3, 16, 16), draw(5, 8), draw(4, 3, 16, 16), draw(4, 3, 16, 16))
+    pooled = draw(5, 8)
+    batch = Batch((draw(5, 3, 16, 16),), (draw(4, 3, 16, 16), draw(4, 3, 16, 16)), pooled)
     output = method(batch)
-    views = torch.cat([batch.synthetic, batch.real_first, batch.real_second])
-    synthetic, first, second = method.student(views).split([5, 4, 4])
-    squeezed = method.squeeze(batch.pooled)
+    views = torch.cat([*batch.synthetic, *batch.real])
+    synthetic, first, second = method.projector(method.backbone(views)).split([5, 4, 4])
+    squeezed = method.squeeze(pooled)
     weights = LossWeights(25.0, 25.0, 1.0)
     expected = share * reference_objective(synthetic, squeezed, weights)
     expected = expected + (1 - share) * reference_objective(first, second, weights)
@@ -247,9 +251,9 @@ def test_monitors_of_an_embedding_with_gradient_carry_none() -> None:
 
 def test_metrics_of_a_step_are_finite_numbers_and_hold_the_loss() -> None:
     torch.manual_seed(0)
-    method = SqueezeAndSpan(TRAIN_CONFIG, [5, 3])
+    method = make_method(TRAIN_CONFIG, [5, 3])
     synthetic, first, second = torch.randn(3, 4, 3, 16, 16)
-    batch = Batch(synthetic, torch.randn(4, 8), first, second)
+    batch = Batch((synthetic,), (first, second), torch.randn(4, 8))
     output = method(batch)
     metrics = output.metrics()
     assert metrics["loss"] == output.loss.item()

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from pipeline.backbone import Normalise, build_backbone, load_backbone
-from pipeline.config import StudentConfig
-from pipeline.train.loop import build_method
+from pipeline.train.projector import build_projector
 from pipeline.train.squeeze import SqueezeModule
-from pipeline.train.student import Student, build_projector
+from pipeline.train_config import StudentConfig
 from shards.errors import UserError
 from tests.tiny_shards import TRAIN_CONFIG
+from tests.trainings import make_method
 
 
 def perturb(network: nn.Module) -> nn.Module:
@@ -96,8 +96,8 @@ def test_initial_backbone_of_a_method_does_not_depend_on_its_other_networks() ->
     wide = TRAIN_CONFIG.model_copy(
         update={"student": StudentConfig(width=8, projector_layers=3, embedding_dim=24)}
     )
-    first = build_method(TRAIN_CONFIG, [4, 4]).student.backbone
-    assert states_equal(first, build_method(wide, [4, 4, 6]).student.backbone)
+    first = make_method(TRAIN_CONFIG, [4, 4]).backbone
+    assert states_equal(first, make_method(wide, [4, 4, 6]).backbone)
     assert states_equal(first, build_backbone(TRAIN_CONFIG.student, TRAIN_CONFIG.seed))
 
 
@@ -105,12 +105,12 @@ def test_building_networks_leaves_the_global_random_state_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    build_method(TRAIN_CONFIG, [4, 4])
+    make_method(TRAIN_CONFIG, [4, 4])
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_building_a_method_twice_gives_the_same_weights() -> None:
-    assert states_equal(build_method(TRAIN_CONFIG, [4, 4]), build_method(TRAIN_CONFIG, [4, 4]))
+    assert states_equal(make_method(TRAIN_CONFIG, [4, 4]), make_method(TRAIN_CONFIG, [4, 4]))
 
 
 def layer_kinds(network: nn.Sequential) -> list[str]:
@@ -149,14 +149,6 @@ def test_squeeze_module_sums_one_linear_map_per_block() -> None:
         start += weight.shape[1]
     squeeze.eval()
     torch.testing.assert_close(squeeze(pooled), squeeze.head(total), rtol=1e-4, atol=1e-5)
-
-
-def test_student_embedding_is_the_projected_representation() -> None:
-    student = Student(TRAIN_CONFIG).eval()
-    images = torch.randn(2, 3, 16, 16)
-    embedding = student(images)
-    assert embedding.shape == (2, 16)
-    torch.testing.assert_close(embedding, student.projector(student.backbone(images)))
 
 
 def test_load_backbone_saved_weights_are_the_same_network(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from pipeline.generate.plan import make_recipe
-from pipeline.generate.render import draw_inputs
 from pipeline.seeding import numpy_generator
+from pipeline.teacher.sampling import draw_inputs
 from tests.tiny_teachers import CONFIG, NUM_CLASSES, TEACHERS, fake_info, stylegan2
 
 
 def test_draw_inputs_classes_are_uniform() -> None:
     generator = TEACHERS["conditional"]()
     recipe = make_recipe(CONFIG, fake_info(generator))
-    classes = draw_inputs(generator, recipe, np.arange(1000)).classes
+    classes = draw_inputs(generator, recipe.sampling, np.arange(1000)).classes
     assert classes is not None
     counts = torch.bincount(classes, minlength=NUM_CLASSES)
     # 200 each with a standard deviation of 12.6: five of them
@@ -28,10 +28,10 @@ def test_draw_inputs_classes_are_uniform() -> None:
 def test_draw_inputs_conditional_sample_does_not_depend_on_its_batch() -> None:
     generator = TEACHERS["conditional"]()
     recipe = make_recipe(CONFIG, fake_info(generator))
-    together = draw_inputs(generator, recipe, np.arange(4, 10))
+    together = draw_inputs(generator, recipe.sampling, np.arange(4, 10))
     assert together.classes is not None
     for row in range(6):
-        alone = draw_inputs(generator, recipe, np.array([4 + row]))
+        alone = draw_inputs(generator, recipe.sampling, np.array([4 + row]))
         assert torch.equal(alone.z, together.z[row : row + 1])
         assert alone.classes is not None
         assert alone.classes.item() == together.classes[row]
@@ -42,8 +42,8 @@ def test_draw_inputs_conditional_sample_does_not_depend_on_the_noise_mode(mode: 
     """What a sample shows is (seed, index); noise is a detail of how."""
     generator = TEACHERS["conditional"]()
     recipe = make_recipe(CONFIG, fake_info(generator))
-    expected = draw_inputs(generator, recipe, np.arange(50))
-    found = draw_inputs(generator, replace(recipe, noise=mode), np.arange(50))
+    expected = draw_inputs(generator, recipe.sampling, np.arange(50))
+    found = draw_inputs(generator, replace(recipe, noise=mode).sampling, np.arange(50))
     assert torch.equal(found.z, expected.z)
     assert found.classes is not None
     assert expected.classes is not None
@@ -54,7 +54,10 @@ def test_draw_inputs_latents_are_the_same_with_and_without_classes() -> None:
     plain, conditional = stylegan2(), stylegan2(num_classes=NUM_CLASSES)
     recipe = make_recipe(CONFIG, fake_info(plain))
     rows = np.arange(6)
-    ours, theirs = draw_inputs(plain, recipe, rows), draw_inputs(conditional, recipe, rows)
+    ours, theirs = (
+        draw_inputs(plain, recipe.sampling, rows),
+        draw_inputs(conditional, recipe.sampling, rows),
+    )
     assert ours.classes is None
     assert ours.one_hot(0) is None
     assert torch.equal(ours.z, theirs.z)
@@ -68,7 +71,7 @@ def test_draw_inputs_without_classes_are_the_first_numbers_of_the_samples_counte
     """Pools rendered by earlier releases stay what they are."""
     generator = stylegan2()
     recipe = make_recipe(CONFIG, fake_info(generator))
-    inputs = draw_inputs(generator, recipe, np.array([3, 1000]))
+    inputs = draw_inputs(generator, recipe.sampling, np.array([3, 1000]))
     sides = [4, 8, 8, 16, 16]
     for row, index in enumerate([3, 1000]):
         draws = numpy_generator(5, "generate", index)

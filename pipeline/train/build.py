@@ -1,0 +1,56 @@
+"""Config -> method: the built-in ones by name, one's own by `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+from pipeline.seeding import torch_generator
+from pipeline.train.method import Method, MethodContext
+from pipeline.train_config import MethodConfig, OwnMethodConfig, TrainConfig
+from shards.errors import UserError
+
+_PACKAGE = "pipeline.train.methods"
+_METHODS = {
+    "squeeze_and_span": f"{_PACKAGE}.squeeze_and_span:SqueezeAndSpan",
+    "vicreg": f"{_PACKAGE}.vicreg:VicReg",
+    "simsiam": f"{_PACKAGE}.simsiam:SimSiam",
+    "encoding": f"{_PACKAGE}.encoding:Encoding",
+}
+
+
+def method_class(options: MethodConfig) -> type[Method]:
+    """The class that `train.method` names.
+
+    Raises:
+        UserError: if there is no such class, or it is not a `Method`.
+    """
+    place = _METHODS.get(options.name, options.name)
+    module, _, name = place.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"train.method.name={place}: cannot be imported ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f"train.method.name={place}: no subclass of {Method.__module__}.Method")
+    return found
+
+
+def build_method(config: TrainConfig, context: MethodContext) -> Method:
+    """Fresh networks whose initial weights depend on the seed only."""
+    options = config.method
+    cls: Any = method_class(options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(config.seed, "train/init").initial_seed())
+        if not isinstance(options, OwnMethodConfig):
+            method: Method = cls(config, context, options)
+            return method
+        try:
+            own: Method = cls(config, context, **options.options)
+        except TypeError as error:
+            raise UserError(f"train.method.options: {error}") from None
+    if not hasattr(own, "backbone"):
+        raise UserError(f"train.method.name={options.name}: leaves no network in `backbone`")
+    return own

@@ -1,0 +1,54 @@
+"""What a training reads, as plain values that travel to workers, which open it for themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.stores import PoolShards, RealShards
+from pipeline.teacher.description import Sampling, Teacher, read_teacher_info
+from pipeline.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.teacher.interface import TeacherGenerator
+    from pipeline.train.data import TrainingShards
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Real images, and synthetic samples from a pool or straight from the teacher."""
+
+    real: RealShards
+    pool: PoolShards | None
+    """None for a training that renders, or has no synthetic images."""
+    features: tuple[str, ...]
+    """Names of the features to read."""
+    teacher: Teacher
+    sampling: Sampling
+    """Which samples a training renders, and how many at once, in which arithmetic."""
+    render_batch: int
+    precision: str
+
+    def open(self, config: TrainConfig, device: Any) -> TrainingShards:
+        """Readers, and the renderer on `device`; raises UserError if shards are missing."""
+        from pipeline.train.data import TrainingShards
+        from pipeline.train.online import OnlineSamples
+
+        synthetic = None if self.pool is None else self.pool.open()
+        if not config.renders:
+            return TrainingShards(self.real.open(), synthetic, self.features)
+        features = read_teacher_info(self.teacher.folder).select(self.features)
+        online = OnlineSamples(
+            self.load_generator(device), self.sampling, features, self.render_batch
+        )
+        return TrainingShards(self.real.open(), online)
+
+    def load_generator(self, device: Any) -> TeacherGenerator:
+        """The frozen teacher on `device`, in the arithmetic of the recipe."""
+        import torch
+
+        from pipeline.teacher.checkpoint import load_generator
+
+        generator = load_generator(self.teacher.folder, self.teacher.factory).to(device)
+        generator.set_precision(getattr(torch, self.precision))
+        return generator

@@ -1,0 +1,102 @@
+"""What a way to train is: a module that turns the batch of a step into named losses.
+
+Neighbours: `methods/` has them, `data.py` makes the batches, `loop.py` optimises `StepOutput.loss`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.distributed import gather_batch
+from pipeline.teacher.interface import TeacherGenerator
+from pipeline.train.losses import effective_rank, embedding_std
+from pipeline.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's part of a step; every view is normalised images [n, 3, R, R]."""
+
+    synthetic: tuple[Tensor, ...]
+    """As many views of the synthetic images as the method asks for."""
+    real: tuple[Tensor, ...]
+    """Likewise of the real ones."""
+    pooled: Tensor | None
+    """Pooled features of the synthetic images, float32 [n_s, Σ C_l]; None where the method's config
+    says that it does not read them, and without synthetic images.
+    """
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """First and second views of all images, synthetic ones first, [n, 3, R, R] each."""
+        domains = [views for views in (self.synthetic, self.real) if views]
+        first, second = (torch.cat(views) for views in zip(*domains, strict=True))
+        return first, second
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step computed, over the global batch."""
+
+    loss: Tensor
+    """To be minimised."""
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    """Its parts, by name, unweighted."""
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    """[N, D] each, by name, to be watched for collapse."""
+
+    def metrics(self) -> dict[str, float]:
+        """Losses, and the signs of collapse of every embedding, as plain numbers."""
+        values = {"loss": self.loss, **self.terms}
+        for name, embedding in self.embeddings.items():
+            values[f"{name}_std"] = embedding_std(embedding)
+            values[f"{name}_effective_rank"] = effective_rank(embedding)
+        return {name: value.item() for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method may use beside its config."""
+
+    block_channels: list[int]
+    """Channels of the features to distil, in the order in which they are pooled."""
+    load_generator: Callable[[], TeacherGenerator]
+    """The frozen teacher, on the device of the training."""
+
+
+class Method(nn.Module, ABC):
+    """Networks and losses of one way to train. A subclass is made with (config, context) and the
+    options of its own, and leaves the network that training is about in `backbone`.
+
+    Attributes:
+        synthetic_views: random views of each synthetic image.
+        real_views: random views of each real image.
+    """
+
+    synthetic_views: ClassVar[int] = 2
+    real_views: ClassVar[int] = 2
+    backbone: nn.Module
+
+    def __init__(self, config: TrainConfig, context: MethodContext) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> StepOutput:
+        """Losses of one step; with statistics over all workers, every worker returns the same."""
+
+    def gather(self, embedding: Tensor) -> Tensor:
+        """Rows of all workers, [n, D] -> [N, D]; the worker's own where `train.variant=release`."""
+        return embedding if self.config.variant == "release" else gather_batch(embedding)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters as the optimiser takes them; a group with `fixed_rate` keeps its learning
+        rate.
+        """
+        return [{"params": list(self.parameters())}]

@@ -1,0 +1,111 @@
+"""The encoding baseline: an encoder into `w`, trained through the frozen generator (Yang et al.
+2022, Eq. 3).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.backbone import build_backbone
+from pipeline.teacher.stylegan2 import Generator
+from pipeline.train.method import Batch, Method, MethodContext, StepOutput
+from pipeline.train_config import EncodingConfig, TrainConfig
+from shards.errors import UserError
+
+_MIN_LPIPS_SIDE = 64  # AlexNet's strides leave nothing of smaller images
+
+
+class Encoding(Method):
+    """‖G(E(x)) - x‖₁ + LPIPS(G(E(x)), x) + β ‖E(x) - w‖², the last on synthetic images; each a mean
+    over all elements, G with the noise maps of the checkpoint.
+
+    Raises:
+        UserError: if the teacher is no StyleGAN2, or the weights of LPIPS are not there.
+    """
+
+    synthetic_views = 1
+    real_views = 1
+
+    def __init__(
+        self, config: TrainConfig, context: MethodContext, options: EncodingConfig
+    ) -> None:
+        super().__init__(config, context)
+        generator = context.load_generator()
+        if not isinstance(generator, Generator):
+            raise UserError(
+                f"train.method.name=encoding: a {generator.arch.family} teacher has no mapped "
+                "latent; take a StyleGAN2"
+            )
+        self._frozen = (generator,)  # in a tuple: no part of what is trained and saved
+        self.backbone = build_backbone(config.student, config.seed)
+        self.head = nn.Linear(self.backbone.representation_dim, generator.arch.w_dim)
+        self.latent_weight = options.latent_weight
+        self._perceptual = (build_lpips(),) if options.perceptual == "lpips" else ()
+        self.register_buffer("mean", torch.tensor(config.pixel_mean)[:, None, None], False)
+        self.register_buffer("std", torch.tensor(config.pixel_std)[:, None, None], False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """Image terms of all images, and the latent term of the synthetic ones."""
+        assert batch.pooled is not None
+        views = torch.cat([*batch.synthetic, *batch.real])
+        encoded = self.head(self.backbone(views))
+        images = 2 * (views * self.std + self.mean) - 1  # back to the generator's range
+        rendered = self._render(encoded)
+        num_synthetic = len(batch.pooled)
+        errors = {  # of each sample
+            "pixels": (rendered - images).abs().mean((1, 2, 3)),
+            "latents": (encoded[:num_synthetic] - batch.pooled).square().mean(1),
+        }
+        for network in self._perceptual:
+            errors["perceptual"] = self._distances(network, rendered, images)
+        terms = {name: self.gather(error).mean() for name, error in errors.items()}
+        weights = {"latents": self.latent_weight}
+        loss = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        return StepOutput(loss, terms, {"encoded": self.gather(encoded)})
+
+    def _render(self, encoded: Tensor) -> Tensor:
+        """`w` [n, w_dim] -> images [n, 3, R, R], nominally in [-1, 1]."""
+        (generator,) = self._frozen
+        ws = encoded[:, None].expand(-1, generator.mapping.num_ws, -1)
+        image: Tensor = generator.synthesis(ws.float(), "const")
+        return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
+
+    def _distances(self, network: nn.Module, rendered: Tensor, images: Tensor) -> Tensor:
+        """LPIPS of each sample, [n]."""
+        network.to(rendered.device)
+        side = max(_MIN_LPIPS_SIDE, images.shape[-1])
+        sized = [
+            F.interpolate(part.clamp(-1, 1), (side, side), mode="bilinear", align_corners=False)
+            for part in (rendered, images)
+        ]
+        distances: Tensor = network(*sized)
+        return distances.flatten()
+
+
+def build_lpips() -> nn.Module:
+    """LPIPS with AlexNet, frozen: two [n, 3, R, R] in [-1, 1] -> [n, 1, 1, 1] (Zhang et al. 2018).
+
+    Raises:
+        UserError: if torchmetrics or the weights of torchvision's AlexNet are not there.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    remedy = "or leave the term out with train.method.perceptual=none"
+    url = AlexNet_Weights.DEFAULT.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        raise UserError(f"{path}: LPIPS needs these weights ({url}); put them there, {remedy}")
+    try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+    except ImportError:
+        raise UserError(
+            f"LPIPS comes with torchmetrics: pip install torchmetrics, {remedy}"
+        ) from None
+    network: nn.Module = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,60 @@
+"""SimSiam on the images of either domain or both (Chen & He 2021; Yang et al. 2022, Table 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.backbone import build_backbone
+from pipeline.train.method import Batch, Method, MethodContext, StepOutput
+from pipeline.train_config import SimSiamConfig, TrainConfig
+
+
+def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of -cos over the rows of two [N, D] tensors; no gradient reaches `target` (Chen & He
+    2021, Eq. 1 and 3).
+    """
+    return -F.cosine_similarity(predicted, target.detach()).mean()
+
+
+class SimSiam(Method):
+    """A predictor maps the embedding of one view to that of the other, which is held fixed."""
+
+    def __init__(self, config: TrainConfig, context: MethodContext, options: SimSiamConfig) -> None:
+        super().__init__(config, context)
+        self.backbone = build_backbone(config.student, config.seed)
+        width, dim = self.backbone.representation_dim, config.student.embedding_dim
+        self.projector = nn.Sequential(
+            nn.Linear(width, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, dim, bias=False),
+            nn.BatchNorm1d(dim, affine=False),
+        )
+        hidden = max(1, dim // 4)
+        self.predictor = nn.Sequential(
+            nn.Linear(dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, dim),
+        )
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """The symmetric loss over all images, synthetic and real alike."""
+        first, second = batch.pairs
+        embeddings = self.projector(self.backbone(torch.cat([first, second])))
+        one, other = (self.gather(part) for part in embeddings.split(len(first)))
+        to_other, to_one = (
+            self.gather(part) for part in self.predictor(embeddings).split(len(first))
+        )
+        loss = (negative_cosine(to_other, other) + negative_cosine(to_one, one)) / 2
+        return StepOutput(loss, {}, {"embedding": F.normalize(one)})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The predictor's learning rate does not decay (Chen & He 2021, section 4.2)."""
+        scheduled = [*self.backbone.parameters(), *self.projector.parameters()]
+        predictor = {"params": list(self.predictor.parameters()), "fixed_rate": True}
+        return [{"params": scheduled}, predictor]

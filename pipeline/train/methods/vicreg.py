@@ -1,0 +1,41 @@
+"""VICReg on the images of either domain or both (Bardes et al. 2022; Yang et al. 2022, Table 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.backbone import build_backbone
+from pipeline.train.losses import OFFICIAL, PAPER, LossWeights, regularised_alignment
+from pipeline.train.method import Batch, Method, MethodContext, StepOutput
+from pipeline.train.projector import build_projector
+from pipeline.train_config import TrainConfig, VicRegConfig
+
+
+class VicReg(Method):
+    """Two views of every image agree, and their embeddings keep variance and lose covariance."""
+
+    def __init__(self, config: TrainConfig, context: MethodContext, options: VicRegConfig) -> None:
+        super().__init__(config, context)
+        self.backbone = build_backbone(config.student, config.seed)
+        self.projector = build_projector(
+            self.backbone.representation_dim,
+            config.student.embedding_dim,
+            config.student.projector_layers,
+        )
+        self.weights = LossWeights.of(options)
+        self.convention = options.resolved_convention(config)
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """The objective over all images, synthetic and real alike."""
+        first, second = batch.pairs
+        embeddings = self.projector(self.backbone(torch.cat([first, second]))).split(len(first))
+        one, other = (self.gather(embedding) for embedding in embeddings)
+        terms = regularised_alignment(
+            one, other, self.weights, OFFICIAL if self.convention == "official" else PAPER
+        )
+        return StepOutput(terms.total, terms.named("vicreg"), {"embedding": one})
+
+    def gather(self, embedding: Tensor) -> Tensor:
+        """As the convention says."""
+        return embedding if self.convention == "release" else super().gather(embedding)

@@ -1,0 +1,307 @@
+"""The `train` section of a config: the student, the views, and the method with its settings.
+
+Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `config.py` has the
+other sections, `train/methods/` the methods.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from pipeline.config_fields import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Rgb,
+    Section,
+)
+
+
+class StudentConfig(Section):
+    """Backbone and projector."""
+
+    width: Positive = 64
+    """Channels of the first ResNet-18 stage; 64 is torchvision's."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """`cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride 2 with."""
+    projector_layers: Positive = 5
+    """Linear layers of the projector."""
+    embedding_dim: Positive = 2048
+    """Width of embedding and squeezed representation."""
+
+
+class AugmentConfig(Section):
+    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
+    switches a part off.
+    """
+
+    enabled: bool = True
+    """Off: images are seen as they are (Yang et al. 2022, Table 5, row a)."""
+    crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """Area of the random resized crop as a share of the image."""
+    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Aspect ratio of the crop."""
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotation by up to ± this angle."""
+    flip_p: Fraction = 0.5
+    """Horizontal flip."""
+    brightness: Fraction = 0.4
+    """Colour jitter: factor in 1 ± this."""
+    contrast: Fraction = 0.4
+    """Likewise."""
+    saturation: Fraction = 0.4
+    """Likewise."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Hue shift of up to ± this share of the circle."""
+    jitter_p: Fraction = 0.8
+    """Probability of colour jitter."""
+    grayscale_p: Fraction = 0.2
+    """Probability of conversion to grey."""
+    blur_p: Fraction = 0.0
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
+    """Standard deviation of the blur in pixels."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high or low <= 0:
+                raise ValueError(f"{name} must be a range 0 < low <= high, got {low}, {high}")
+        return self
+
+
+class MethodSection(Section):
+    """Settings of one method; `name` chooses it."""
+
+    reads_features: ClassVar[bool] = True
+    """Whether the method wants `Batch.pooled`; of one's own code that is not known."""
+    reads_teacher: ClassVar[bool] = False
+    """Whether the method needs the teacher itself."""
+    trains: ClassVar[bool] = True
+    """Whether there is anything to train."""
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """What in the rest of `train` the method cannot work with, as a line for the user."""
+        return None
+
+
+class _Weights(MethodSection):
+    invariance_weight: NonNegativeFloat = 25.0
+    """λ."""
+    variance_weight: NonNegativeFloat = 25.0
+    """μ."""
+    covariance_weight: NonNegativeFloat = 1.0
+    """ν."""
+
+
+class SqueezeAndSpanConfig(_Weights):
+    """Squeeze and span (Yang et al. 2022, Eq. 6-12); without real images, squeeze alone."""
+
+    name: Literal["squeeze_and_span"] = "squeeze_and_span"
+    squeeze: bool = True
+    """The squeeze module T_φ. Off: the student predicts the features themselves (vanilla
+    distillation, Eq. 5), and its embedding is as wide as they are.
+    """
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """Span alone has no teacher."""
+        if train.images == "real":
+            return (
+                "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
+                "with train.images=real"
+            )
+        return None
+
+
+class VicRegConfig(_Weights):
+    """VICReg (Bardes et al. 2022) on pairs of views of every image."""
+
+    reads_features = False
+
+    name: Literal["vicreg"]
+    convention: Literal["paper", "official", "release"] | None = None
+    """`paper`: both branches' terms are summed, over the global batch. `official`: as VICReg's own
+    code, which halves the variance terms. `release`: as `paper`, with statistics of each worker.
+    Unset: `paper` or `release`, as `train.variant`.
+    """
+
+    def resolved_convention(self, train: TrainConfig) -> Literal["paper", "official", "release"]:
+        """The convention in force."""
+        return self.convention or train.variant
+
+
+class SimSiamConfig(MethodSection):
+    """SimSiam (Chen & He 2021) on pairs of views of every image."""
+
+    reads_features = False
+
+    name: Literal["simsiam"]
+
+
+class EncodingConfig(MethodSection):
+    """A post-hoc encoder into `w`, trained through the frozen generator (Yang et al. 2022, Eq.
+    3).
+    """
+
+    reads_teacher = True
+    name: Literal["encoding"]
+    latent_weight: NonNegativeFloat = 1.0
+    """Weight of ‖E(x) - w‖², on synthetic images."""
+    perceptual: Literal["lpips", "none"] = "lpips"
+    """LPIPS (Zhang et al. 2018), whose weights must be at hand; `none` leaves the term out."""
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """The encoder sees the images that it is to give back, and needs their latents."""
+        if train.augment.enabled:
+            return "method encoding gives images back as they are: set augment.enabled=false"
+        if train.images == "real":
+            return "method encoding needs synthetic images, whose latents are known"
+        if train.features != ("w",):
+            return "method encoding learns the latents: set features=[w]"
+        return None
+
+
+class DiscriminatorConfig(MethodSection):
+    """No training: features of the GAN's discriminator, straight into the probes (Yang et al. 2022,
+    Eq. 2).
+    """
+
+    reads_features = False
+    reads_teacher = True
+    trains = False
+    name: Literal["discriminator"]
+    level: Literal["multi", "single"] = "multi"
+    """`multi`: all blocks, pooled; `single`: the last but one layer."""
+
+
+class OwnMethodConfig(MethodSection):
+    """A method of one's own code; see docs/methods.md."""
+
+    reads_teacher = True
+
+    name: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """`package.module:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+
+
+METHOD_SECTIONS: dict[str, type[MethodSection]] = {
+    "squeeze_and_span": SqueezeAndSpanConfig,
+    "vicreg": VicRegConfig,
+    "simsiam": SimSiamConfig,
+    "encoding": EncodingConfig,
+    "discriminator": DiscriminatorConfig,
+    "own": OwnMethodConfig,
+}
+"""Tags of the union below; of a method of one's own, "own" stands for its name."""
+
+
+def _method_tag(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if name is None:
+        is_section = isinstance(value, dict | MethodSection)
+        return "squeeze_and_span" if is_section else None
+    if ":" in str(name):
+        return "own"
+    return str(name) if str(name) in METHOD_SECTIONS and name != "own" else None
+
+
+MethodConfig = Annotated[
+    Annotated[SqueezeAndSpanConfig, Tag("squeeze_and_span")]
+    | Annotated[VicRegConfig, Tag("vicreg")]
+    | Annotated[SimSiamConfig, Tag("simsiam")]
+    | Annotated[EncodingConfig, Tag("encoding")]
+    | Annotated[DiscriminatorConfig, Tag("discriminator")]
+    | Annotated[OwnMethodConfig, Tag("own")],
+    Discriminator(
+        _method_tag,
+        custom_error_type="unknown_method",
+        custom_error_message="name must be squeeze_and_span, vicreg, simsiam, encoding, "
+        "discriminator, or code of "
+        "one's own as package.module:Class",
+    ),
+]
+
+
+class TrainConfig(Section):
+    """How a student is trained, by whatever method."""
+
+    seed: NonNegative = 0
+    """Initial weights, sample order and augmentation."""
+    epochs: Positive = 800
+    """One epoch is num_real // global_batch steps, at least 1."""
+    global_batch: Positive = 512
+    """Images per step over all workers, synthetic and real together."""
+    method: MethodConfig = SqueezeAndSpanConfig()
+    """The way to train, by its `name`, and the settings of its own."""
+    variant: Literal["paper", "release"] = "paper"
+    """Where the paper and its released code differ. `release`: the squeezed features are not
+    regularised, all synthetic images of a step get the same augmentation, and every worker has
+    statistics of its own.
+    """
+    images: Literal["both", "synthetic", "real"] = "both"
+    """Domains of the images in a batch."""
+    source: Literal["cached", "online"] = "cached"
+    """Synthetic samples: the pool, over and over, or `online`, rendered fresh for every step."""
+    features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
+    synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """α: share of synthetic images in a batch of both, and weight of the squeeze objective."""
+    learning_rate: PositiveFloat = 0.03
+    """Base rate of SGD, times global_batch / 256; cosine to 0, stepped per epoch, no warm-up."""
+    momentum: Fraction = 0.9
+    """SGD momentum."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """SGD weight decay, on every parameter."""
+    pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
+    """Normalisation of images in [0, 1]; the default is CIFAR's."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)
+    """Likewise."""
+    student: StudentConfig = StudentConfig()
+    """Backbone and projector."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random views of both domains."""
+    shuffle_samples: Positive = 262_144
+    """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
+    checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
+    """Seconds between checkpoints. Not in the fingerprint."""
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in the global batch."""
+        shares = {"both": self.synthetic_share, "synthetic": 1.0, "real": 0.0}
+        return round(self.global_batch * shares[self.images])
+
+    @property
+    def num_real(self) -> int:
+        """Real images in the global batch."""
+        return self.global_batch - self.num_synthetic
+
+    @property
+    def reads_pool(self) -> bool:
+        """Whether batches have samples of the pool."""
+        return self.method.trains and self.num_synthetic > 0 and self.source == "cached"
+
+    @property
+    def renders(self) -> bool:
+        """Whether batches have samples rendered for them."""
+        return self.method.trains and self.num_synthetic > 0 and self.source == "online"
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        sizes = {"synthetic": self.num_synthetic, "real": self.num_real}
+        if any(sizes[name] < 2 for name in sizes if self.images in ("both", name)):
+            raise ValueError(
+                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} "
+                "leaves fewer than two"
+                " images of one domain; raise global_batch"
+            )
+        problem = self.method.find_misfit(self)
+        if problem is not None:
+            raise ValueError(problem)
+        return self

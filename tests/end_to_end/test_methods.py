@@ -1,0 +1,141 @@
+"""Every way to train, through the command line: what it needs is made, what it does not is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import assert_mistake
+from tests.stored_pools import Site, make_site
+
+TINY = (
+    "train.epochs=1",
+    "train.global_batch=8",
+    "train.student.width=4",
+    "train.student.embedding_dim=8",
+    "train.student.projector_layers=2",
+    "eval.knn_k=3",
+    "eval.labels_per_class=2",
+)
+NO_POOL = {
+    "vicreg on real images": ("train.method.name=vicreg", "train.images=real"),
+    "fresh samples": ("train.source=online",),
+    "discriminator": ("train.method.name=discriminator",),
+    "single discriminator feature": (
+        "train.method.name=discriminator",
+        "train.method.level=single",
+    ),
+}
+OF_THE_POOL = {
+    "squeeze": ("train.images=synthetic",),
+    "vanilla": ("train.images=synthetic", "train.method.squeeze=false"),
+    "latents": ("train.features=[w]",),
+    "simsiam": ("train.method.name=simsiam",),
+    "encoding": (
+        "train.method.name=encoding",
+        "train.method.perceptual=none",
+        "train.features=[w]",
+        "train.augment.enabled=false",
+    ),
+    "release": ("train.variant=release",),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    site = make_site(tmp_path_factory.mktemp("methods"))
+    site.stage("real")
+    site.stage("generate")
+    return site
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())
+    return rows
+
+
+def record(folder: Path, stage: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / stage / "record.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("name", [*NO_POOL, *OF_THE_POOL])
+def test_run_with_a_method_writes_results_and_report_and_says_what_made_them(
+    site: Site, name: str
+) -> None:
+    overrides = NO_POOL.get(name) or OF_THE_POOL[name]
+    run = f"name={name.replace(' ', '-')}"
+    site.stage("run", run, *TINY, *overrides)
+    folder = site.runs / name.replace(" ", "-")
+    assert (folder / "generate").exists() == (name in OF_THE_POOL)
+    made = record(folder, "train")
+    expected_pool = 24 if name in OF_THE_POOL else {"fresh samples": 4}.get(name, 0)
+    assert made["outputs"]["pool_size"] == expected_pool
+    assert {row["representation"] for row in results(folder)} >= {"student", "raw_pixels"}
+    page = (folder / "report.html").read_text()
+    assert made["config"]["method"]["name"] in page
+    before = (folder / "train" / "record.json").stat().st_mtime_ns
+    site.stage("run", run, *TINY, *overrides)
+    assert (folder / "train" / "record.json").stat().st_mtime_ns == before, "done is done"
+
+
+def test_train_fresh_samples_of_another_teacher_is_another_student(site: Site) -> None:
+    overrides = ("name=fresh", "train.source=online", *TINY)
+    site.stage("run", *overrides)
+    result = site.try_stage("train", *overrides, "generate.seed=5")
+    assert_mistake(result, "sampling")
+
+
+OWN = '''
+import torch
+from pipeline.backbone import build_backbone
+from pipeline.train.method import Method, StepOutput
+
+class Rotation(Method):
+    """Which way is up (Gidaris et al. 2018)."""
+
+    real_views = 1
+
+    def __init__(self, config, context, scale=1.0):
+        super().__init__(config, context)
+        self.backbone = build_backbone(config.student, config.seed)
+        self.head = torch.nn.Linear(self.backbone.representation_dim, 4)
+        self.scale = scale
+
+    def forward(self, batch):
+        (images,) = batch.real
+        turns = torch.arange(len(images)) % 4
+        turned = torch.stack([i.rot90(int(t), (1, 2)) for i, t in zip(images, turns)])
+        logits = self.head(self.backbone(turned))
+        return StepOutput(self.scale * torch.nn.functional.cross_entropy(logits, turns))
+'''
+
+
+def test_method_of_ones_own_takes_one_file_and_one_config(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_methods.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ("name=own", *TINY, "train.images=real", "train.method.name=my_methods:Rotation")
+    site.stage("run", *own, "train.method.options={scale: 2}")
+    assert "my_methods:Rotation" in (site.runs / "own" / "report.html").read_text()
+    assert "code" in record(site.runs / "own", "train")["inputs"]
+    for wrong, word in (
+        ("train.method.options={scal: 2}", "scal"),
+        ("train.method.name=my_methods:Rotatio", "Rotatio"),
+        ("train.method.name=my_methods:torch", "Method"),
+        ("train.method.name=no_such_module:Rotation", "no_such_module"),
+    ):
+        assert_mistake(site.try_stage("run", *own, "name=wrong", wrong), word)
+
+
+def test_encoding_without_the_weights_of_lpips_names_the_file_and_the_way_out(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    overrides = [o for o in OF_THE_POOL["encoding"] if "perceptual" not in o]
+    result = site.try_stage("run", "name=lpips", *TINY, *overrides)
+    assert_mistake(result, tmp_path, "train.method.perceptual=none")

@@ -1,0 +1,272 @@
+"""Every built-in method: what it computes, against references; and that it can be trained."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.train.data import TrainingShards
+from pipeline.train.losses import (
+    OFFICIAL,
+    PAPER,
+    STUDENT_ONLY,
+    LossWeights,
+    covariance_loss,
+    regularised_alignment,
+    variance_loss,
+)
+from pipeline.train.method import Batch
+from pipeline.train.methods.encoding import Encoding
+from pipeline.train.methods.simsiam import SimSiam, negative_cosine
+from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
+from tests.tiny_shards import ARCHITECTURE, TRAIN_CONFIG
+from tests.trainings import (
+    METHODS,
+    changed,
+    config_of,
+    in_double,
+    make_method,
+    open_stream,
+    shards_of,
+)
+
+WEIGHTS = LossWeights(25.0, 20.0, 1.5)
+
+
+def pairs(count: int = 2, rows: int = 12, width: int = 6, seed: int = 0) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(
+        torch.randn(rows, width, generator=generator, dtype=torch.float64) for _ in range(count)
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_learns_from_its_batches(name: str, training_shards: TrainingShards) -> None:
+    """Ten steps on one batch bring the loss down, and every parameter has its share in that."""
+    config = config_of(name)
+    shards = shards_of(config, training_shards)
+    batch = open_stream(shards, config).batch(0)
+    sizes = {"synthetic": config.num_synthetic, "real": config.num_real}
+    for domain, views in (("synthetic", batch.synthetic), ("real", batch.real)):
+        assert [len(view) for view in views] == [sizes[domain]] * len(views)
+        assert bool(views) == bool(sizes[domain])
+    method = make_method(config, shards.block_channels)
+    optimizer = torch.optim.SGD(method.parameter_groups(), lr=1e-3, momentum=0.9)
+    losses = []
+    for _ in range(10):
+        output = method(batch)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(output.loss.item())
+    assert losses[-1] < losses[0]
+    for parameter_name, parameter in method.named_parameters():
+        assert parameter.grad is not None, parameter_name
+    metrics = output.metrics()
+    assert metrics["loss"] == losses[-1]
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert len([key for key in metrics if key.endswith("_effective_rank")]) >= 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_trains_the_same_initial_backbone(name: str) -> None:
+    """So that rows of a table differ by their method alone."""
+    first = make_method(TRAIN_CONFIG, [12, 12, 8]).backbone.state_dict()
+    found = make_method(config_of(name), [12, 12, 8]).backbone.state_dict()
+    torch.testing.assert_close(found, first, rtol=0, atol=0)
+
+
+def test_unused_domains_are_not_read(training_shards: TrainingShards) -> None:
+    batch = open_stream(training_shards, config_of("vicreg real")).batch(0)
+    assert batch.synthetic == ()
+    assert batch.pooled is None
+
+
+# Conventions
+
+
+def test_conventions_are_what_they_are_called() -> None:
+    first, second = pairs()
+    mse = (first - second).square().mean()
+    variances = variance_loss(first), variance_loss(second)
+    covariances = covariance_loss(first), covariance_loss(second)
+    expected = {
+        PAPER: (sum(variances), sum(covariances)),
+        OFFICIAL: (sum(variances) / 2, sum(covariances)),
+        STUDENT_ONLY: (variances[0], covariances[0]),
+    }
+    for convention, (variance, covariance) in expected.items():
+        found = regularised_alignment(first, second, WEIGHTS, convention).total
+        torch.testing.assert_close(found, 25 * mse + 20 * variance + 1.5 * covariance)
+
+
+def test_vicreg_official_equals_lightlys_loss() -> None:
+    lightly = pytest.importorskip("lightly.loss", reason="pip install lightly")
+    for seed in range(3):
+        first, second = pairs(rows=32, width=48, seed=seed)
+        theirs = lightly.VICRegLoss(25.0, 20.0, 1.5)(first, second)
+        ours = regularised_alignment(first, second, WEIGHTS, OFFICIAL).total
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_negative_cosine_equals_lightlys_loss() -> None:
+    lightly = pytest.importorskip("lightly.loss", reason="pip install lightly")
+    for seed in range(3):
+        first, second = pairs(rows=32, width=48, seed=seed)
+        theirs = lightly.NegativeCosineSimilarity()(first, second)
+        torch.testing.assert_close(negative_cosine(first, second), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["paper", "official", "release"])
+def test_vicreg_is_the_objective_on_pairs_of_views_of_all_images(
+    convention: str, training_shards: TrainingShards
+) -> None:
+    config = changed(TRAIN_CONFIG, method={"name": "vicreg", "convention": convention})
+    batch = in_double(open_stream(shards_of(config, training_shards), config).batch(0))
+    method = make_method(config).double()
+    output = method(batch)
+    both = zip(batch.synthetic, batch.real, strict=True)
+    views = torch.cat([torch.cat(pair) for pair in both])
+    first, second = method.projector(method.backbone(views)).chunk(2)
+    weights = LossWeights(25.0, 25.0, 1.0)
+    expected = regularised_alignment(
+        first, second, weights, OFFICIAL if convention == "official" else PAPER
+    )
+    torch.testing.assert_close(output.loss, expected.total)
+
+
+# SimSiam
+
+
+def reference_negative_cosine(predicted: Tensor, target: Tensor) -> float:
+    total = 0.0
+    for p, z in zip(predicted.tolist(), target.tolist(), strict=True):
+        dot = sum(a * b for a, b in zip(p, z, strict=True))
+        norms = math.hypot(*p) * math.hypot(*z)
+        total -= dot / norms
+    return total / len(predicted)
+
+
+def test_negative_cosine_equals_loops_and_stops_the_targets_gradient() -> None:
+    predicted, target = (part.requires_grad_() for part in pairs())
+    loss = negative_cosine(predicted, target)
+    assert loss.item() == pytest.approx(reference_negative_cosine(predicted, target), rel=1e-9)
+    loss.backward()
+    assert predicted.grad is not None
+    assert target.grad is None
+
+
+def test_simsiam_is_symmetric_in_the_two_views(training_shards: TrainingShards) -> None:
+    config = config_of("simsiam both")
+    batch = in_double(open_stream(shards_of(config, training_shards), config).batch(0))
+    method = make_method(config).double().eval()  # without batch statistics
+    swapped = Batch(batch.synthetic[::-1], batch.real[::-1], None)
+    torch.testing.assert_close(method(batch).loss, method(swapped).loss)
+
+
+def test_simsiam_predictor_keeps_its_learning_rate() -> None:
+    method = make_method(config_of("simsiam both"))
+    assert isinstance(method, SimSiam)
+    scheduled, fixed = method.parameter_groups()
+    assert {id(p) for p in fixed["params"]} == {id(p) for p in method.predictor.parameters()}
+    assert fixed["fixed_rate"]
+    assert "fixed_rate" not in scheduled
+    grouped = [*scheduled["params"], *fixed["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
+
+
+# Squeeze and span, less and less of it
+
+
+def test_vanilla_distillation_predicts_the_features_themselves(
+    training_shards: TrainingShards,
+) -> None:
+    config = config_of("vanilla")
+    method = make_method(config, training_shards.block_channels).double()
+    batch = in_double(open_stream(training_shards, config).batch(0))
+    output = method(batch)
+    embedding = method.projector(method.backbone(*batch.synthetic))
+    assert batch.pooled is not None
+    assert embedding.shape == batch.pooled.shape
+    torch.testing.assert_close(output.loss, 25 * F.mse_loss(embedding, batch.pooled))
+
+
+def test_squeeze_alone_is_the_squeeze_objective_whatever_the_share(
+    training_shards: TrainingShards,
+) -> None:
+    config = config_of("squeeze")
+    method = make_method(config, training_shards.block_channels).double()
+    assert isinstance(method, SqueezeAndSpan)
+    batch = in_double(open_stream(training_shards, config).batch(0))
+    output = method(batch)
+    embedding = method.projector(method.backbone(*batch.synthetic))
+    assert batch.pooled is not None
+    expected = regularised_alignment(
+        embedding, method.squeeze(batch.pooled), LossWeights(25.0, 25.0, 1.0)
+    )
+    torch.testing.assert_close(output.loss, expected.total)
+    assert not any(name.startswith("span") for name in output.metrics())
+
+
+def test_release_does_not_regularise_the_squeezed_features(
+    training_shards: TrainingShards,
+) -> None:
+    released, printed = config_of("release"), config_of("squeeze and span")
+    batch = in_double(open_stream(training_shards, released).batch(0))
+    outputs = []
+    for config in (released, printed):
+        method = make_method(config, training_shards.block_channels).double()
+        outputs.append(method(batch))
+        squeezed = outputs[-1].embeddings["squeezed"]
+    extra = 25 * variance_loss(squeezed) + covariance_loss(squeezed)
+    torch.testing.assert_close(outputs[1].loss - outputs[0].loss, 0.5 * extra)
+
+
+def test_release_gives_all_synthetic_images_the_same_augmentation(
+    training_shards: TrainingShards,
+) -> None:
+    augment = {"crop_scale": (0.3, 0.3), "jitter_p": 0, "grayscale_p": 0, "flip_p": 0.5}
+    config = changed(TRAIN_CONFIG, variant="release", augment=augment)
+    stream = open_stream(training_shards, config)
+    (views,) = stream.batch(3).synthetic
+    again = torch.cat(
+        [open_stream(training_shards, config, rank, 2).batch(3).synthetic[0] for rank in (0, 1)]
+    )
+    torch.testing.assert_close(views, again, rtol=0, atol=1e-5)
+
+
+# Encoding
+
+
+def test_encoding_loss_is_that_of_eq_3(training_shards: TrainingShards) -> None:
+    config = config_of("encoding both")
+    shards = shards_of(config, training_shards)
+    assert shards.block_channels == [ARCHITECTURE.w_dim]
+    batch = open_stream(shards, config).batch(0)
+    method = make_method(config, shards.block_channels)
+    assert isinstance(method, Encoding)
+    output = method(batch)
+    views = torch.cat([*batch.synthetic, *batch.real])
+    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
+    images = 2 * (views * std + mean) - 1
+    encoded = method.head(method.backbone(views))
+    (generator,) = method._frozen
+    ws = encoded[:, None].repeat(1, generator.mapping.num_ws, 1)
+    pixels = (generator.synthesis(ws, "const") - images).abs().mean()
+    assert batch.pooled is not None
+    latents = (encoded[: len(batch.pooled)] - batch.pooled).square().mean()
+    torch.testing.assert_close(output.loss, pixels + latents)
+
+
+def test_encoding_trains_and_saves_nothing_of_the_generator() -> None:
+    method = make_method(config_of("encoding both"), [ARCHITECTURE.w_dim])
+    assert isinstance(method, Encoding)
+    (generator,) = method._frozen
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+    inside = {id(parameter) for parameter in method.parameters()}
+    assert not inside & {id(parameter) for parameter in generator.parameters()}
+    assert not any("synthesis" in name for name in method.state_dict())

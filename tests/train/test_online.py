@@ -1,0 +1,107 @@
+"""Samples rendered for a training are those of the pool, and never the same twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.teacher.description import Sampling
+from pipeline.train.data import TrainingShards
+from pipeline.train.online import OnlineSamples
+from shards.pool import PoolReader
+from tests.tiny_shards import BLOCKS, FEATURES, TRAIN_CONFIG, pool_recipe, random_generator
+from tests.trainings import changed, open_stream, parts_of, run_training
+
+ONLINE = changed(TRAIN_CONFIG, source="online", epochs=2)
+
+
+def open_online(render_batch: int = 8) -> OnlineSamples:
+    return OnlineSamples(random_generator(), pool_recipe().sampling, BLOCKS, render_batch)
+
+
+def online_shards(training_shards: TrainingShards) -> TrainingShards:
+    return TrainingShards(training_shards.real, open_online())
+
+
+def test_online_samples_are_those_of_a_pool_of_the_same_sampling(
+    training_shards: TrainingShards,
+) -> None:
+    pool = training_shards.synthetic
+    assert isinstance(pool, PoolReader)
+    rows = np.array([3, 0, 21])
+    images, pooled = open_online().render(rows)
+    # single precision sums in another order; the pool rounds features to half precision
+    stored = pool.images.gather("image", rows).astype(np.int64)
+    assert np.abs(images.numpy().astype(np.int64) - stored).max() <= 1
+    features = pool.gather_features(FEATURES, rows).astype(np.float32)
+    np.testing.assert_allclose(pooled.numpy(), features, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("render_batch", [1, 3, 100])
+def test_online_samples_do_not_depend_on_how_many_are_rendered_at_once(render_batch: int) -> None:
+    rows = np.arange(5, 12)
+    images, pooled = open_online(render_batch).render(rows)
+    expected_images, expected_pooled = open_online().render(rows)
+    assert (images.int() - expected_images.int()).abs().max() <= 1
+    torch.testing.assert_close(pooled, expected_pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_online_samples_may_be_trained_on(training_shards: TrainingShards) -> None:
+    _, pooled = open_online().render(np.arange(2))
+    layer = torch.nn.Linear(pooled.shape[1], 1)
+    layer(pooled).sum().backward()  # refused for tensors of inference mode
+
+
+def test_online_stream_shows_fresh_samples_in_every_step(training_shards: TrainingShards) -> None:
+    shards = online_shards(training_shards)
+    assert shards.block_channels == training_shards.block_channels
+    stream = open_online()
+    size = ONLINE.num_synthetic
+    batches = open_stream(shards, ONLINE)
+    for step in (0, 7):
+        _, expected = stream.render(np.arange(step * size, (step + 1) * size))
+        torch.testing.assert_close(parts_of(batches.batch(step))["pooled"], expected)
+
+
+def test_online_stream_parts_of_two_workers_are_the_single_workers_batch(
+    training_shards: TrainingShards,
+) -> None:
+    shards = online_shards(training_shards)
+    whole = parts_of(open_stream(shards, ONLINE).batch(2))
+    parts = [parts_of(open_stream(shards, ONLINE, rank, 2).batch(2)) for rank in (0, 1)]
+    for name, expected in whole.items():
+        joined = torch.cat([part[name] for part in parts])
+        # a level of 255 in a pixel, from sums in another order, and what normalisation makes of it
+        torch.testing.assert_close(joined, expected, rtol=1e-4, atol=0.03)
+
+
+def test_online_training_killed_and_resumed_equals_uninterrupted(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    shards = online_shards(training_shards)
+    config = ONLINE.model_copy(update={"epochs": 10})
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(KilledError):
+        run_training(config, shards, tmp_path / "parts", "f", kill)
+    for name in ("whole", "parts"):
+        run_training(config, shards, tmp_path / name, "f", lambda *_: None)
+    students = [(tmp_path / n / "student.safetensors").read_bytes() for n in ("whole", "parts")]
+    assert students[0] == students[1]
+
+
+def test_sampling_of_another_seed_gives_other_samples() -> None:
+    other = OnlineSamples(random_generator(), Sampling(99, "random", 1.0, None), BLOCKS, 8)
+    ours, _ = open_online().render(np.arange(3))
+    theirs, _ = other.render(np.arange(3))
+    assert (ours != theirs).any((1, 2, 3)).all()
