@@ -13,7 +13,7 @@ BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
 
-.PHONY: help setup demo import teacher real generate train eval report test lint type check bench clean
+.PHONY: help setup demo import teacher real generate train eval report tables test lint type check bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 13
@@ -55,6 +55,9 @@ eval: $(STAMP) ## Probe the student and its baselines on real images
 
 report: $(STAMP) ## Write the results as one HTML page
 	@$(RUN) report $(CONFIG) $(ARGS)
+
+tables: $(STAMP) ## Run every row of the paper's tables 1, 2 and 5
+	@$(RUN) tables $(CONFIG) $(ARGS)
 
 test: $(STAMP) ## Run the test suite
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -1,19 +1,17 @@
 """`python -m pipeline STAGE CONFIG [section.field=value …]`: the only entry point.
 
-A stage module has `find` (the record of a finished stage, found without importing torch or Ray),
-`run` and `describe`. `run` here goes through all of them in one process on one Ray session.
+Neighbours: `stages.py` knows the stages. `run` goes through all of them in one process on one Ray
+session, `tables` runs the paper's tables.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 os.environ.setdefault("WDS_SECURE", "1")
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the imports below run: end without a word
@@ -27,24 +25,12 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
-from pipeline.record import current_commit
+from pipeline.stages import STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
-from shards.atomic import exclusive
 from shards.errors import NotApplicable, UserError
 from shards.storage import StorageError
 
-STAGES = {
-    "real": "Pack real images into shards.",
-    "teacher": "Train a GAN on the real shards (the digits' teacher is shipped).",
-    "generate": "Render the teacher's images and features into shards, on Ray.",
-    "train": "Distil the teacher into a student: squeeze and span.",
-    "eval": "Probe the student and its baselines on real images.",
-    "report": "Write the results as one HTML page.",
-}
-
-SHARED_STAGES = ("real", "generate")
-"""Several of the same may be at work at once: they write the same content to the same names."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -52,22 +38,22 @@ ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A YAML such as configs/digits.yaml.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[section.field=value …]", help="Changes to it.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[section.field=value | FILE …]",
+        help="Changes to it; FILE: one with changes, such as configs/methods/vicreg-real.yaml.",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show the resolved config and what is to do, and stop.")
 ]
 
 
-def _stage(name: str) -> Any:
-    return importlib.import_module(f"pipeline.{name}.stage")
-
-
 def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
     if dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
     for name in names:
-        stage = _stage(name)
+        stage = load_stage(name)
         try:
             record = stage.find(config)
         except UserError as problem:
@@ -80,18 +66,8 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         elif dry_run:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
-            current_commit()
-            alone = name not in SHARED_STAGES and is_first_process()
-            with exclusive(config.run_dir / name) if alone else nullcontext():
-                stage.run(config)
-            console.print(
-                f"{name:<9} finished: {stage.describe(config, stage.find(config))}", soft_wrap=True
-            )
-
-
-def is_first_process() -> bool:
-    """Whether this process speaks and keeps records: the only one, or torchrun's rank 0."""
-    return os.environ.get("RANK", "0") == "0"
+            record = run_stage(name, config)
+            console.print(f"{name:<9} finished: {stage.describe(config, record)}", soft_wrap=True)
 
 
 def _add_command(name: str, help_text: str) -> None:
@@ -104,6 +80,15 @@ for _name, _help in STAGES.items():
     _add_command(_name, _help)
 
 
+@app.command("tables", help="Run every row of the paper's tables 1, 2 and 5, and write them.")
+def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Run the rows that are not done; `--dry-run` lists them."""
+    from pipeline.tables.stage import run_tables
+
+    if not run_tables(config, overrides or [], dry_run):
+        raise typer.Exit(1)
+
+
 app.add_typer(shards_app, name="shards")
 app.command("import-teacher")(import_command)
 app.command("inspect-teacher")(inspect_command)
@@ -113,25 +98,20 @@ app.command("inspect-teacher")(inspect_command)
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run every stage that is needed and not done; train a teacher if the config names none."""
     resolved = load_config(config, overrides or [])
-    train = resolved.train
-    needs_teacher = train.reads_pool or train.renders or train.method.reads_teacher
-    unneeded = set() if train.reads_pool else {"generate"}
-    if resolved.teacher.checkpoint is not None or not needs_teacher:
-        unneeded.add("teacher")
-    if resolved.teacher.checkpoint is not None and needs_teacher:
+    names = needed_stages(resolved)
+    if resolved.teacher.checkpoint is not None:
         from pipeline.teacher.description import read_teacher_info
 
         origin = read_teacher_info(resolved.teacher.checkpoint).origin
         seen = f", {origin['images_seen']:,} images seen" if "images_seen" in origin else ""
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
-    names = [name for name in STAGES if name not in unneeded]
     try:
         _run_stages(names, resolved, dry_run)
     except NotApplicable as reason:
         console.print(f"the run ends here: {reason}", soft_wrap=True)
         return
     if not dry_run:
-        _stage("report").print_results(resolved)
+        load_stage("report").print_results(resolved)
         console.print(f"report    {resolved.run_dir / 'report.html'}", soft_wrap=True)
 
 

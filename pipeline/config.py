@@ -225,6 +225,19 @@ class EvalConfig(Section):
     """Labels of the few-label protocol."""
     seeds: tuple[NonNegative, ...] = Field(default=(0, 1, 2), min_length=1)
     """Draws of the few labels."""
+    baselines: bool = True
+    """Whether raw pixels and the untrained student are probed, too."""
+
+
+class TablesConfig(Section):
+    """The paper's tables, run on this config (Yang et al. 2022, Tables 1, 2 and 5)."""
+
+    seeds: tuple[NonNegative, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Trainings of every row: values of `train.seed`."""
+    epochs: Positive | None = None
+    """Epochs of every training; unset: `train.epochs`."""
+    paper: Literal["cifar10", "cifar100", "stl10", "imagenet100", "imagenet"] | None = None
+    """The data set of the paper that this is, whose numbers are put beside ours."""
 
 
 def auto_recipe(resolution: int) -> dict[str, object]:
@@ -259,6 +272,7 @@ class Config(Section):
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+    tables: TablesConfig = TablesConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -13,18 +13,44 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Config
+from pipeline.config import Config, PathsConfig
 from pipeline.train_config import METHOD_SECTIONS
 from shards.errors import UserError
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read `path` and apply `section.field=value` overrides, whose values are YAML.
+def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Read `path` and apply changes, in order: `section.field=value`, whose values are YAML, or
+    another file such as `configs/methods/vicreg-real.yaml`, whose fields replace those of `path`.
+
+    A run with such a file has its name appended, and distils the teacher of the run without it
+    unless a config names one.
 
     Raises:
         UserError: naming the field or file, for a missing or malformed file, an unknown field, a
             wrong type or an impossible combination.
     """
+    data = _read(path)
+    files = [Path(change) for change in changes if _is_file(change)]
+    name = data.get("name")
+    for change in changes:
+        if _is_file(change):
+            _merge(data, _read(Path(change)))
+        else:
+            _apply_override(data, change)
+    if files and data.get("name") == name:
+        data["name"] = "-".join([str(name), *(file.stem for file in files)])
+        _take_teacher_of(data, str(name))
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_describe(error, path)) from None
+
+
+def _is_file(change: str) -> bool:
+    return "=" not in change and change.endswith((".yaml", ".yml"))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -33,12 +59,33 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
-    for override in overrides:
-        _apply_override(data, override)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise UserError(_describe(error, path)) from None
+    return data
+
+
+def _merge(data: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Fields of `changes` replace those of `data`; a section with another `name` does as a
+    whole.
+    """
+    for field, value in changes.items():
+        old = data.get(field)
+        is_other = (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and (value.get("name", old.get("name")) != old.get("name"))
+        )
+        if isinstance(value, dict) and isinstance(old, dict) and not is_other:
+            _merge(old, value)
+        else:
+            data[field] = value
+
+
+def _take_teacher_of(data: dict[str, Any], name: str) -> None:
+    sections = {key: data.get(key) or {} for key in ("teacher", "paths")}
+    if all(isinstance(section, dict) for section in sections.values()):
+        teacher = dict(sections["teacher"])
+        if teacher.get("checkpoint") is None:
+            runs = Path(str(sections["paths"].get("runs", PathsConfig().runs)))
+            data["teacher"] = {**teacher, "checkpoint": str(runs / name / "teacher")}
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

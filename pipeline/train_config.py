@@ -152,8 +152,10 @@ class EncodingConfig(MethodSection):
     name: Literal["encoding"]
     latent_weight: NonNegativeFloat = 1.0
     """Weight of ‖E(x) - w‖², on synthetic images."""
-    perceptual: Literal["lpips", "none"] = "lpips"
-    """LPIPS (Zhang et al. 2018), whose weights must be at hand; `none` leaves the term out."""
+    perceptual: Literal["auto", "lpips", "none"] = "auto"
+    """LPIPS (Zhang et al. 2018), or `none`; `auto` takes LPIPS where its weights are at hand, and
+    what became of it is in every result.
+    """
 
     def find_misfit(self, train: TrainConfig) -> str | None:
         """The encoder sees the images that it is to give back, and needs their latents."""

@@ -72,7 +72,8 @@ MAY_IMPORT = {
         for name in ("real", "generate", "train", "eval", "report")
     },
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
-    "main": {"shards", "trunk", "teacher", "store"},
+    "tables": {"shards", "trunk", "report", "tables"},  # runs the stages by name
+    "main": {"shards", "trunk", "teacher", "store", "tables"},
 }
 
 
@@ -114,7 +115,8 @@ def test_shards_know_no_gan_no_training_and_no_ray() -> None:
 
 PLANNING = {
     *("stage.py", "plan.py", "architecture.py", "__main__.py"),
-    *("config.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
+    *("config.py", "train_config.py", "stages.py", "rows.py", "inputs.py", "perceptual.py"),
+    *("code.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
     *("description.py", "commands.py", "workers.py"),
     *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py"),
 }

@@ -48,7 +48,8 @@ def run(config: Config) -> None:
     folder = config.run_dir / "eval"
     rows = []
     with progress_bar("probes") as bar:
-        task = bar.add_task("eval", total=12, note="")
+        num_representations = 3 if config.eval.baselines else 1
+        task = bar.add_task("eval", total=4 * num_representations, note="")
         for representation in _representations(config):
             from pipeline.eval.probes import run_probes
 
@@ -95,7 +96,7 @@ def _reader(config: Config, split: str) -> ShardReader:
 
 
 def _representations(config: Config) -> Iterator[Any]:
-    """Student, the same student untrained, raw pixels; the features of each are computed once."""
+    """Student and, where wanted, the same student untrained and raw pixels."""
     from pipeline.backbone import build_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
@@ -105,12 +106,17 @@ def _representations(config: Config) -> Iterator[Any]:
     if len(np.unique(labels[0])) < 2 or (labels[1] < 0).any():
         raise UserError("real.path: evaluation needs at least two classes and only labelled images")
     device = choose_device(config.ray.device)
-    untrained = calibrate_batch_norm(
-        build_backbone(config.train.student, config.train.seed), train, config.train, device
-    )
-    for name, backbone in (("student", load_student(config)), ("untrained_student", untrained)):
+
+    def represent(name: str, backbone: Any) -> Any:
         features = [extract(backbone, reader, config.train, device) for reader in (train, test)]
-        yield Representation(name, features[0], labels[0], features[1], labels[1])
+        return Representation(name, features[0], labels[0], features[1], labels[1])
+
+    yield represent("student", load_student(config))
+    if not config.eval.baselines:
+        return
+    untrained = build_backbone(config.train.student, config.train.seed)
+    calibrate_batch_norm(untrained, train, config.train, device)
+    yield represent("untrained_student", untrained)
     yield Representation("raw_pixels", raw_pixels(train), labels[0], raw_pixels(test), labels[1])
 
 

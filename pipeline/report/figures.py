@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 Metrics = list[dict[str, float]]
-_STYLE: Any = {
+STYLE: Any = {
     "svg.hashsalt": "report",  # ids, and so the page, do not change from one run to the next
     "font.size": 9,
     "axes.spines.top": False,
@@ -56,7 +56,7 @@ def loss_curves(metrics: Metrics) -> str:
     """
     panels = _panels(list(metrics[-1]) if metrics else [])
     figure = Figure(figsize=(8.4, 2.7), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, lines) in zip(axes, panels.items(), strict=True):
             for colour, (name, label) in zip(_COLOURS[::2], lines, strict=False):
@@ -65,7 +65,7 @@ def loss_curves(metrics: Metrics) -> str:
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             if len(lines) > 1:
                 axis.legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def _panels(names: list[str]) -> dict[str, list[tuple[str, str]]]:
@@ -85,7 +85,7 @@ def collapse_curves(metrics: Metrics) -> str:
     """Standard deviation and effective rank of every embedding over samples seen, SVG data URI."""
     names = [n.removesuffix("_std") for n in (metrics[-1] if metrics else {}) if n.endswith("_std")]
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         left, right = figure.subplots(1, 2)
         for name, colour in zip(names, _COLOURS, strict=False):
             label = _LABELS.get(name, name)
@@ -99,7 +99,7 @@ def collapse_curves(metrics: Metrics) -> str:
             left.legend()
         for axis in (left, right):
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        return _svg(figure)
+        return svg(figure)
 
 
 def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
@@ -109,7 +109,7 @@ def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
     protocols = list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
     colours = dict(zip(names, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=False))
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         axis = figure.subplots()
         for offset, name in enumerate(names):
             chosen = {(r["probe"], r["labels"]): r for r in rows if r["representation"] == name}
@@ -131,14 +131,15 @@ def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
         axis.set(ylabel="top-1, %", ylim=(0, 112))
         axis.grid(axis="x", visible=False)
         axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.18))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _series(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
     return [row["samples_seen"] for row in metrics], [row[name] for row in metrics]
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """SVG data URI."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

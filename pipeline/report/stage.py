@@ -65,7 +65,7 @@ def print_results(config: Config) -> None:
         table.add_column(
             f"{'kNN' if probe == 'knn' else probe}\n{labels.replace('_', ' ')}", justify="right"
         )
-    for key, title in REPRESENTATIONS.items():
+    for key, title in _representations(rows).items():
         cells = [_cell(rows, key, protocol) for protocol in protocols]
         table.add_row(title, *cells, style="bold" if key == "student" else None)
     console.print(table)
@@ -104,6 +104,12 @@ def _protocols(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
 
 
+def _representations(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Those that were probed, with their titles."""
+    found = {row["representation"] for row in rows}
+    return {key: title for key, title in REPRESENTATIONS.items() if key in found}
+
+
 def _cell(rows: list[dict[str, Any]], representation: str, protocol: tuple[str, str]) -> str:
     row = _find_row(rows, representation, *protocol)
     spread = f" ± {row['top1_std']:.1f}" if len(row["seeds"]) > 1 else ""
@@ -119,6 +125,12 @@ def _find_row(
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
     few = next(row["labels"] for row in rows if row["labels"] != "all")
+    if len(_representations(rows)) < len(REPRESENTATIONS):
+        return (
+            f"A linear probe on the student scores {_cell(rows, 'student', ('linear', 'all'))} % "
+            f"with all labels and {_cell(rows, 'student', ('linear', few))} % with "
+            f"{few.replace('_per_', ' labels per ')}."
+        )
     scores = {key: _cell(rows, key, ("linear", few)) for key in REPRESENTATIONS}
     everything = {key: _cell(rows, key, ("linear", "all")) for key in REPRESENTATIONS}
     best = max((row for row in rows if row["labels"] == few), key=lambda row: row["top1_mean"])
@@ -133,8 +145,6 @@ def _verdict(rows: list[dict[str, Any]]) -> str:
 
 
 def _render(config: Config) -> str:
-    import jinja2
-
     from pipeline.report import figures
 
     records = _records(config)
@@ -147,23 +157,21 @@ def _render(config: Config) -> str:
     if config.train.reads_pool:
         readers["synthetic"] = pool_shards(config).open().images
     few_rows = [row for row in rows if row["labels"] != "all"]
-    template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(
+    page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=_verdict(rows),
         lesson=_lesson(config, records["train"].outputs["pool_size"], len(readers["real"])),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
-        names=REPRESENTATIONS,
+        names=_representations(rows),
         protocols=_protocols(rows),
         protocol_texts=[
             f"{'kNN' if p == 'knn' else p.capitalize()}: {t}" for p, t in _protocol_texts(rows)
         ],
         num_seeds=len(few_rows[0]["seeds"]),
         cell=lambda key, protocol: _cell(rows, key, protocol),
-        bars=figures.result_bars(rows, REPRESENTATIONS),
+        bars=figures.result_bars(rows, _representations(rows)),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),
@@ -173,6 +181,18 @@ def _render(config: Config) -> str:
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         command=" ".join(["python -m pipeline", *sys.argv[1:]]),
     )
+    return page
+
+
+def template(folder: Path, name: str) -> Any:
+    """The jinja2 template `name` in `folder`, which may include this folder's."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader([folder, Path(__file__).parent])
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template(name)
 
 
 def _protocol_texts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

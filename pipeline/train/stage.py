@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.code import code_digest
 from pipeline.config import Config
-from pipeline.progress import progress_bar
+from pipeline.progress import console, progress_bar
 from pipeline.record import (
     Recipe,
     Record,
@@ -28,7 +28,8 @@ from pipeline.teacher.description import (
     read_teacher_info,
 )
 from pipeline.train.inputs import Inputs
-from pipeline.train_config import OwnMethodConfig, TrainConfig
+from pipeline.train.perceptual import resolve_perceptual
+from pipeline.train_config import EncodingConfig, OwnMethodConfig, TrainConfig
 from pipeline.workers import (
     Report,
     Training,
@@ -59,6 +60,8 @@ def run(config: Config) -> None:
     if not config.train.method.trains:
         _take_discriminator(config, recipe)
         return
+    if "perceptual" in recipe.inputs:
+        console.print(f"train     perceptual term: {recipe.inputs['perceptual']}", soft_wrap=True)
     with workers_ready(config.ray):
         if is_first_worker():
             _check_shards(config)
@@ -108,6 +111,8 @@ def _recipe(config: Config) -> Recipe:
         inputs["sampling"] = ", ".join(map(str, astuple(_sampling(config))))
     if train.num_synthetic and train.method.reads_features and train.features == "all":
         inputs["features"] = ", ".join(_features(config))  # the shards may hold more than asked for
+    if isinstance(train.method, EncodingConfig):
+        inputs["perceptual"] = resolve_perceptual(train.method)
     if isinstance(train.method, OwnMethodConfig):
         inputs["code"] = code_digest(train.method.name, "train.method.name")
     return Recipe.of("train", train, inputs)

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.backbone import build_backbone
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
+from pipeline.train.perceptual import build_lpips, resolve_perceptual
 from pipeline.train_config import EncodingConfig, TrainConfig
 from shards.errors import UserError
 
@@ -24,7 +23,7 @@ class Encoding(Method):
     over all elements, G with the noise maps of the checkpoint.
 
     Raises:
-        UserError: if the teacher is no StyleGAN2, or the weights of LPIPS are not there.
+        UserError: if the teacher is no StyleGAN2, or LPIPS is asked for and not at hand.
     """
 
     synthetic_views = 1
@@ -44,7 +43,7 @@ class Encoding(Method):
         self.backbone = build_backbone(config.student, config.seed)
         self.head = nn.Linear(self.backbone.representation_dim, generator.arch.w_dim)
         self.latent_weight = options.latent_weight
-        self._perceptual = (build_lpips(),) if options.perceptual == "lpips" else ()
+        self._perceptual = (build_lpips(),) if resolve_perceptual(options) == "lpips" else ()
         self.register_buffer("mean", torch.tensor(config.pixel_mean)[:, None, None], False)
         self.register_buffer("std", torch.tensor(config.pixel_std)[:, None, None], False)
         self.mean: Tensor
@@ -86,26 +85,3 @@ class Encoding(Method):
         ]
         distances: Tensor = network(*sized)
         return distances.flatten()
-
-
-def build_lpips() -> nn.Module:
-    """LPIPS with AlexNet, frozen: two [n, 3, R, R] in [-1, 1] -> [n, 1, 1, 1] (Zhang et al. 2018).
-
-    Raises:
-        UserError: if torchmetrics or the weights of torchvision's AlexNet are not there.
-    """
-    from torchvision.models import AlexNet_Weights
-
-    remedy = "or leave the term out with train.method.perceptual=none"
-    url = AlexNet_Weights.DEFAULT.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.is_file():
-        raise UserError(f"{path}: LPIPS needs these weights ({url}); put them there, {remedy}")
-    try:
-        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-    except ImportError:
-        raise UserError(
-            f"LPIPS comes with torchmetrics: pip install torchmetrics, {remedy}"
-        ) from None
-    network: nn.Module = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
-    return network.eval().requires_grad_(False)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torchvision.models import alexnet
 
 from tests.command_line import assert_mistake
 from tests.stored_pools import Site, make_site
@@ -132,10 +134,31 @@ def test_method_of_ones_own_takes_one_file_and_one_config(
         assert_mistake(site.try_stage("run", *own, "name=wrong", wrong), word)
 
 
-def test_encoding_without_the_weights_of_lpips_names_the_file_and_the_way_out(
+def test_encoding_without_the_weights_of_lpips_says_so_in_its_record(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     overrides = [o for o in OF_THE_POOL["encoding"] if "perceptual" not in o]
-    result = site.try_stage("run", "name=lpips", *TINY, *overrides)
+    lpips = "train.method.perceptual=lpips"
+    result = site.try_stage("run", "name=lpips", *TINY, *overrides, lpips)
     assert_mistake(result, tmp_path, "train.method.perceptual=none")
+    code, _, errors = site.try_stage("run", "name=auto", *TINY, *overrides)
+    assert code == 0
+    said = record(site.runs / "auto", "train")["inputs"]["perceptual"]
+    assert str(tmp_path) in said
+    assert said in " ".join(errors.split())
+
+
+def test_encoding_with_lpips_trains_through_it(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are random ones in the layout of torchvision's file."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(alexnet().state_dict(), file)
+    overrides = [o for o in OF_THE_POOL["encoding"] if "perceptual" not in o]
+    site.stage("run", "name=with-lpips", *TINY, *overrides)
+    assert record(site.runs / "with-lpips", "train")["inputs"]["perceptual"] == "lpips"
+    lines = (site.runs / "with-lpips" / "train" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["perceptual"] > 0

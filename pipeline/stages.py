@@ -1,0 +1,61 @@
+"""The stages by name, and how one is brought up to date.
+
+A stage module has `find` (the record of a finished stage, found without importing torch or Ray),
+`run` and `describe`. They are imported by name: neither the command line nor the tables know more
+of a stage than that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from contextlib import nullcontext
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.record import Record, current_commit
+from shards.atomic import exclusive
+
+STAGES = {
+    "real": "Pack real images into shards.",
+    "teacher": "Train a GAN on the real shards (the digits' teacher is shipped).",
+    "generate": "Render the teacher's images and features into shards, on Ray.",
+    "train": "Train the student: squeeze and span, or another method.",
+    "eval": "Probe the student and its baselines on real images.",
+    "report": "Write the results as one HTML page.",
+}
+_SHARED = ("real", "generate")
+"""Several of the same may be at work at once: they write the same content to the same names."""
+
+
+def load_stage(name: str) -> Any:
+    """The stage's module."""
+    return importlib.import_module(f"pipeline.{name}.stage")
+
+
+def needed_stages(config: Config) -> list[str]:
+    """Stages without which `config` has no report, in order; one that it gives a teacher, or that
+    uses none, does not train one.
+    """
+    train = config.train
+    needs_teacher = train.reads_pool or train.renders or train.method.reads_teacher
+    unneeded = set() if train.reads_pool else {"generate"}
+    if config.teacher.checkpoint is not None or not needs_teacher:
+        unneeded.add("teacher")
+    return [name for name in STAGES if name not in unneeded]
+
+
+def run_stage(name: str, config: Config) -> Record:
+    """Run a stage that is not done, alone in its folder; returns its record."""
+    stage = load_stage(name)
+    current_commit()
+    alone = name not in _SHARED and is_first_process()
+    with exclusive(config.run_dir / name) if alone else nullcontext():
+        stage.run(config)
+    record: Record = stage.find(config)
+    return record
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and keeps records: the only one, or torchrun's rank 0."""
+    return os.environ.get("RANK", "0") == "0"
