@@ -236,6 +236,8 @@ class TablesConfig(Section):
     """Trainings of every row: values of `train.seed`."""
     epochs: Positive | None = None
     """Epochs of every training; unset: `train.epochs`."""
+    rows: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Which ways to train: `all`, or names of files in `configs/methods/`, without `.yaml`."""
     paper: Literal["cifar10", "cifar100", "stl10", "imagenet100", "imagenet"] | None = None
     """The data set of the paper that this is, whose numbers are put beside ours."""
 

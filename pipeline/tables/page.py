@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from pipeline.tables.collect import (
     read_numbers,
     score,
 )
-from pipeline.tables.rows import TABLES, Row, Table
+from pipeline.tables.rows import TABLES, Row, Table, choose_configs
 from shards.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -58,9 +59,14 @@ def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) 
     """What the templates show."""
     columns = columns_of(numbers)
     paper = base.tables.paper
+    configs = choose_configs(base.tables.rows)
     tables = []
     for table in TABLES:
-        rows = [_view_row(row, numbers, columns, paper, problems) for row in table.rows]
+        chosen = [row for row in table.rows if row.config in configs]
+        if not chosen:
+            continue
+        table = replace(table, rows=tuple(chosen))
+        rows = [_view_row(row, numbers, columns, paper, problems) for row in chosen]
         plot = _plot(table, numbers, paper)
         tables.append({"title": table.title, "rows": rows, "plot": plot})
     texts = dict.fromkeys(f"{_name(number.probe)}: {number.protocol}" for number in numbers)

@@ -5,7 +5,11 @@ Numbers are top-1 in percent, linear probe, of Yang et al. 2022.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+from shards.errors import UserError
 
 DATASETS = ("cifar10", "cifar100", "stl10", "imagenet100", "imagenet")
 
@@ -89,6 +93,16 @@ TABLES = (
 )  # fmt: skip
 
 
-def distinct_configs() -> list[str]:
-    """The 19 configs behind the 23 lines, each once, in the order of the tables."""
-    return list(dict.fromkeys(row.config for table in TABLES for row in table.rows))
+def choose_configs(wanted: Literal["all"] | Sequence[str]) -> list[str]:
+    """The 19 configs behind the 23 lines, each once, in the order of the tables; or some of them.
+
+    Raises:
+        UserError: naming one that is in no table.
+    """
+    known = list(dict.fromkeys(row.config for table in TABLES for row in table.rows))
+    if wanted == "all":
+        return known
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"tables.rows: no table has {name!r}; there are {', '.join(known)}")
+    return [name for name in known if name in wanted]

@@ -6,6 +6,7 @@ are independent: Ray has as many at work as it has room for.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.progress import console, progress_bar
 from pipeline.stages import load_stage, needed_stages, run_stage
-from pipeline.tables.rows import distinct_configs
+from pipeline.tables.rows import choose_configs
 from shards.errors import UserError
 
 METHODS_FOLDER = "methods"
@@ -55,13 +56,19 @@ def run_tables(path: Path, changes: Sequence[str], dry_run: bool = False) -> boo
         for cell, problem in _run_cells(todo, base):
             if problem is not None:
                 problems[cell.row] = problem
-                console.print(f"{cell.config.name}: {problem}", soft_wrap=True)
-            bar.update(task, advance=1, note=cell.config.name)
+            bar.advance(task)
+            console.print(f"{cell.config.name:<30} {problem or _accuracy(cell)}", soft_wrap=True)
     from pipeline.tables.page import write_tables
 
     for file in write_tables(base, cells, problems):
         console.print(f"tables    {file}", soft_wrap=True)
     return not problems
+
+
+def _accuracy(cell: Cell) -> str:
+    """The first of its numbers, for the terminal."""
+    first, *_ = json.loads((cell.config.run_dir / "results.json").read_text(encoding="utf-8"))
+    return f"{first['top1_mean']:.1f} % {first['probe']}, {first['labels']} labels"
 
 
 def list_cells(path: Path, changes: Sequence[str]) -> list[Cell]:
@@ -71,7 +78,7 @@ def list_cells(path: Path, changes: Sequence[str]) -> list[Cell]:
     teacher = base.teacher_folder
     cells = []
     for seed in base.tables.seeds:
-        for row in distinct_configs():
+        for row in choose_configs(base.tables.rows):
             overrides = [
                 f"name={row}-seed{seed}",
                 f"train.seed={seed}",

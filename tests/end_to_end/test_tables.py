@@ -1,0 +1,111 @@
+"""`tables` through the command line: every row is run once, side by side, and shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.tables.rows import choose_configs
+from tests.background import running
+from tests.command_line import assert_mistake
+from tests.stored_pools import Site, make_site
+from tests.workspace import ROOT
+
+TINY = (
+    "train.global_batch=8",
+    "train.student.width=4",
+    "train.student.embedding_dim=8",
+    "train.student.projector_layers=2",
+    "eval.knn_k=3",
+    "eval.labels_per_class=2",
+    "tables.epochs=1",
+    "tables.seeds=[0]",
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Its config lies beside `methods/`, as those that ship do."""
+    site = make_site(tmp_path)
+    (site.source / "methods").symlink_to(ROOT / "configs" / "methods")
+    return site
+
+
+@pytest.mark.slow
+def test_tables_runs_every_row_and_shows_them_and_then_does_nothing(site: Site) -> None:
+    site.stage("tables", *TINY, "tables.paper=cifar10")
+    folder = site.runs / "tiny"
+    numbers = pq.read_table(folder / "tables.parquet").to_pylist()
+    assert {number["row"] for number in numbers} == set(choose_configs("all"))
+    assert all(0 <= number["top1"] <= 100 for number in numbers)
+    by_row = {number["row"]: number for number in numbers}
+    assert by_row["vicreg-real"]["pool_size"] == 0
+    assert by_row["squeeze"]["pool_size"] == 24
+    markdown = (folder / "tables.md").read_text()
+    assert "| features, squeeze and span |" in markdown
+    assert "92.54" in markdown
+    assert "no perceptual term" in markdown or "lpips" in by_row["encoding-both"]["perceptual"]
+    page = (folder / "tables.html").read_text()
+    assert page.count("<figure") == 3
+    assert "http" not in page.replace("http://www.w3.org", "")
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("record.json")}
+    site.stage("tables", *TINY, "tables.paper=cifar10")
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("record.json")} == before
+
+
+def test_tables_of_some_rows_names_one_that_is_not_there(site: Site) -> None:
+    site.stage("tables", *TINY, "tables.rows=[vicreg-real, squeeze]", "tables.seeds=[0, 1]")
+    markdown = (site.runs / "tiny" / "tables.md").read_text()
+    assert markdown.count(" ± ") == 3 * 4  # squeeze is in two tables
+    assert "VICReg" in markdown
+    assert "SimSiam" not in markdown
+    assert_mistake(site.try_stage("tables", *TINY, "tables.rows=[vicreg]"), "vicreg-real")
+
+
+def test_tables_row_that_cannot_be_run_is_named_and_the_others_are_there(site: Site) -> None:
+    (site.teacher / "discriminator.safetensors").unlink()
+    rows = "tables.rows=[discriminator-multi, vicreg-real]"
+    code, _, errors = site.try_stage("tables", *TINY, rows)
+    assert code == 1
+    assert "discriminator" in errors
+    markdown = (site.runs / "tiny" / "tables.md").read_text()
+    assert "not run: " in markdown
+    numbers = pq.read_table(site.runs / "tiny" / "tables.parquet").to_pylist()
+    assert {number["row"] for number in numbers} == {"vicreg-real"}
+
+
+def test_tables_row_alone_is_an_ordinary_run_beside_its_base(site: Site) -> None:
+    method = ROOT / "configs" / "methods" / "vicreg-real.yaml"
+    site.stage("run", str(method), *TINY, "train.epochs=1")
+    made = json.loads((site.runs / "tiny-vicreg-real" / "train" / "record.json").read_text())
+    assert made["config"]["method"]["name"] == "vicreg"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_tables_on_ray_interrupted_and_typed_again_equal_those_of_one_process(
+    site: Site, tmp_path: Path
+) -> None:
+    rows = ("tables.rows=[squeeze, simsiam-real, vicreg-both]", *TINY)
+    site.stage("tables", *rows)
+    expected = (site.runs / "tiny" / "tables.parquet").read_bytes()
+    places = (f"paths.store={site.store}", f"paths.runs={tmp_path / 'ray'}")
+    on_ray = (*rows, *places, "ray.render_workers=2")
+    folder = tmp_path / "ray" / "tiny" / "tables"
+    with running(tmp_path / "log", "tables", site.config, *on_ray) as run:
+        run.wait_until(lambda: len(list(folder.glob("*/results.json"))) > 0)
+        assert run.process.pid is not None
+        os.kill(run.process.pid, signal.SIGINT)
+        code, _, errors = run.result()
+        assert code == 130, errors
+    with running(tmp_path / "log2", "tables", site.config, *on_ray) as run:
+        code, _, errors = run.result()
+        assert code == 0, errors
+    found = pq.read_table(tmp_path / "ray" / "tiny" / "tables.parquet")
+    assert found.equals(pq.read_table(site.runs / "tiny" / "tables.parquet"))
+    assert expected

@@ -1,0 +1,57 @@
+"""Numbers of the tables: means, refusals, and how collapse is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Config
+from pipeline.record import Recipe, write_record
+from pipeline.tables.collect import read_numbers, score
+from pipeline.tables.stage import Cell
+from shards.errors import UserError
+
+
+def write_cell(folder: Path, row: str, seed: int, top1: float, protocol: str = "p") -> Cell:
+    name = f"{row}-seed{seed}"
+    config = Config.model_validate({"name": name, "paths": {"runs": str(folder)}})
+    outputs: dict[str, Any] = {"student.safetensors": "0" * 64, "pool_size": 10}
+    for stage in ("train", "eval"):
+        (config.run_dir / stage).mkdir(parents=True)
+        write_record(config.run_dir / stage, Recipe(stage, {}, {}), outputs)
+    results = [
+        {"representation": name, "probe": "linear", "labels": "all", "top1_mean": value,
+         "top1_std": 0.0, "seeds": [0], "protocol": protocol}
+        for name, value in (("student", top1), ("raw_pixels", 1.0))
+    ]  # fmt: skip
+    (config.run_dir / "results.json").write_text(json.dumps(results))
+    return Cell(row, seed, config)
+
+
+def test_score_is_mean_and_deviation_over_the_seeds_of_the_student(tmp_path: Path) -> None:
+    cells = [write_cell(tmp_path, "a", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 97.0))]
+    cells.append(write_cell(tmp_path, "b", 0, 50.0))
+    numbers = read_numbers(cells)
+    found = score(numbers, "a", ("linear", "all"))
+    assert found is not None
+    assert (found.mean, found.num_seeds) == (93.0, 3)
+    assert found.std == pytest.approx(13**0.5)
+    assert str(score(numbers, "b", ("linear", "all"))) == "50.0"
+    assert score(numbers, "c", ("linear", "all")) is None
+
+
+def test_numbers_of_different_protocols_are_refused(tmp_path: Path) -> None:
+    cells = [
+        write_cell(tmp_path, "a", 0, 90.0, "last epoch"),
+        write_cell(tmp_path, "b", 1, 91.0, "best epoch"),
+    ]
+    with pytest.raises(UserError, match=r"b-seed1 and a-seed0.*best epoch.*last epoch"):
+        read_numbers(cells)
+
+
+def test_cells_without_results_have_no_numbers(tmp_path: Path) -> None:
+    config = Config.model_validate({"name": "a-seed0", "paths": {"runs": str(tmp_path)}})
+    assert read_numbers([Cell("a", 0, config)]) == []
