@@ -12,6 +12,7 @@ from torchvision.models import alexnet
 
 from tests.command_line import assert_mistake
 from tests.stored_pools import Site, make_site
+from tests.workspace import ROOT
 
 TINY = (
     "train.epochs=1",
@@ -132,6 +133,19 @@ def test_method_of_ones_own_takes_one_file_and_one_config(
         ("train.method.name=no_such_module:Rotation", "no_such_module"),
     ):
         assert_mistake(site.try_stage("run", *own, "name=wrong", wrong), word)
+
+
+def test_method_in_the_documents_is_a_dozen_lines_and_trains(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    (tmp_path / "documented.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    method = ("train.images=real", "train.method.name=documented:Rotation")
+    site.stage("run", "name=documented", *TINY, *method)
+    assert results(site.runs / "documented")
 
 
 def test_encoding_without_the_weights_of_lpips_says_so_in_its_record(
