@@ -95,23 +95,38 @@ def _reader(config: Config, split: str) -> ShardReader:
 
 
 def _representations(config: Config) -> Iterator[Any]:
-    """Student, the same student untrained, raw pixels; the features of each are computed once."""
+    """Student, the same student untrained, raw pixels, of labelled images only; the features of
+    each are computed once.
+    """
     from pipeline.backbone import build_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
 
     train, test = _reader(config, "train"), _reader(config, "test")
-    labels = [reader.gather("label", np.arange(len(reader))) for reader in (train, test)]
-    if len(np.unique(labels[0])) < 2 or (labels[1] < 0).any():
-        raise UserError("real.path: evaluation needs at least two classes and only labelled images")
+    train_labels, test_labels = (
+        reader.gather("label", np.arange(len(reader))) for reader in (train, test)
+    )
+    rows = np.flatnonzero(train_labels >= 0)
+    if len(np.unique(train_labels[rows])) < 2 or (test_labels < 0).any():
+        raise UserError(
+            "real.path: evaluation needs train images of at least two classes and only labelled "
+            "test images"
+        )
     device = choose_device(config.ray.device)
+
+    def probed(name: str, of_train: np.ndarray, of_test: np.ndarray) -> Representation:
+        return Representation(name, of_train, train_labels[rows], rows, of_test, test_labels)
+
     untrained = calibrate_batch_norm(
         build_backbone(config.train.student, config.train.seed), train, config.train, device
     )
     for name, backbone in (("student", load_student(config)), ("untrained_student", untrained)):
-        features = [extract(backbone, reader, config.train, device) for reader in (train, test)]
-        yield Representation(name, features[0], labels[0], features[1], labels[1])
-    yield Representation("raw_pixels", raw_pixels(train), labels[0], raw_pixels(test), labels[1])
+        yield probed(
+            name,
+            extract(backbone, train, config.train, device, rows),
+            extract(backbone, test, config.train, device),
+        )
+    yield probed("raw_pixels", raw_pixels(train, rows), raw_pixels(test, np.arange(len(test))))
 
 
 def load_student(config: Config) -> Any:
@@ -129,7 +144,7 @@ def load_student(config: Config) -> Any:
 
 
 def _neighbours(config: Config, student: Any) -> dict[str, Any]:
-    """For a few test images, the nearest real train images and the nearest synthetic ones, by
+    """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
     index.
     """
     from pipeline.device import choose_device
@@ -145,5 +160,7 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"test": queries.tolist()}
     for domain, keys in domains.items():
         similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
+        if domain == "real":
+            indices = student.train_rows[indices]
         found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
     return found

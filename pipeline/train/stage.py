@@ -59,6 +59,10 @@ def run(config: Config) -> None:
     if not config.train.method.trains:
         _take_discriminator(config, recipe)
         return
+    if not config.train.student.is_resnet:  # those take images of any size
+        from pipeline.backbone import check_backbone
+
+        check_backbone(config.train.student, config.real.resolution)
     with workers_ready(config.ray):
         if is_first_worker():
             _check_shards(config)
