@@ -162,7 +162,10 @@ def _timm_network(name: str) -> Backbone:
         raise UserError(f"{_FIELD}=timm:{name}: timm is not installed; pip install timm") from None
     if not timm.is_model(name):
         raise _unknown(name, timm.list_models(), "timm")
-    network = timm.create_model(name, pretrained=False, num_classes=0)
+    try:
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+    except RuntimeError as error:  # of the part of the name behind the dot
+        raise UserError(f"{_FIELD}=timm:{name}: {error}; leave the tag out") from None
     network.representation_dim = getattr(network, "head_hidden_size", network.num_features)
     return cast(Backbone, network)
 
