@@ -30,7 +30,9 @@ class StudentConfig(Section):
     weights are random, and dropout and stochastic depth are off.
     """
     width: Positive = 64
-    """Channels of the first stage of `resnet18` and `resnet50`; 64 is torchvision's."""
+    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
+    torchvision's.
+    """
     stem: Literal["cifar", "imagenet"] = "cifar"
     """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
     2 with.

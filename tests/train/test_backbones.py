@@ -67,7 +67,7 @@ def test_resnet50_of_width_64_loads_into_torchvision_and_agrees(stem: str) -> No
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("width", [8, 48, 128])
+@pytest.mark.parametrize("width", [8, 48, 96])
 def test_resnet50_of_another_width_scales_every_stage(width: int) -> None:
     state = build_backbone(student("resnet50", width=width), seed=0).state_dict()
     reference = models.resnet50().state_dict()
