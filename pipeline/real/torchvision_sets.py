@@ -108,7 +108,13 @@ def list_imagenet(
     for part in (root / "meta.bin", root / "train", root / "val"):
         if not part.exists():
             raise UserError(f"real.path: {part} is not there; {_remedy('imagenet', root)}")
-    return list_images(root, "train" if split == "train" else "val", classes)
+    folder = "train" if split == "train" else "val"
+    files, wnids = list_images(root, folder, classes)
+    if not files:
+        raise UserError(
+            f"real.path: {root / folder} has no images; remove it, and {_remedy('imagenet', root)}"
+        )
+    return files, wnids
 
 
 def open_imagenet(
@@ -125,13 +131,16 @@ def open_imagenet(
 
     try:
         words, _ = load_meta_file(root)
-        names = [words[wnid][0] for wnid in wnids]
+        known = {wnid: synset[0] for wnid, synset in words.items()}
     except Exception as error:  # whatever torch finds wrong with a damaged file
         raise UserError(
             f"real.path: {root / 'meta.bin'} is not what torchvision makes of ImageNet "
             f"({type(error).__name__}: {error}); remove it, and {_remedy('imagenet', root)}"
         ) from None
-    return Source(len(files), names, read_files(files, resolution))
+    strangers = [wnid for wnid in wnids if wnid not in known]
+    if strangers:
+        raise UserError(f"real.path: {strangers[0]} is no class of ImageNet; move that folder away")
+    return Source(len(files), [known[wnid] for wnid in wnids], read_files(files, resolution))
 
 
 def _remedy(name: str, root: Path) -> str:

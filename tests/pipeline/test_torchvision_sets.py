@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,18 @@ def test_damaged_imagenet_meta_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "meta.bin").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"real\.path.*meta\.bin"):
         open_source(config_of("imagenet", tmp_path), "train")
+
+
+def test_imagenet_with_a_foreign_or_without_any_class_is_named(tmp_path: Path) -> None:
+    write_imagenet(tmp_path)
+    (tmp_path / "train" / "n02106662").rename(tmp_path / "train" / "dogs")
+    (tmp_path / "val" / "n02106662").rename(tmp_path / "val" / "dogs")
+    with pytest.raises(UserError, match=r"real\.path: dogs is no class"):
+        open_source(config_of("imagenet", tmp_path), "train")
+    shutil.rmtree(tmp_path / "train")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match=r"real\.path: .*train has no images"):
+        source_digest(config_of("imagenet", tmp_path), "train")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "imagenet"])
