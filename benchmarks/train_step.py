@@ -158,7 +158,8 @@ def benchmark(
         Figure("reading, in one thread", config.train.global_batch / read, "samples/s"),
     ]  # fmt: skip
     details = {
-        "size": f"{config.real.resolution} px, ResNet-18 width {config.train.student.width}, "
+        "size": f"{config.real.resolution} px, {config.train.student.architecture} width "
+        f"{config.train.student.width}, "
         f"embedding {config.train.student.embedding_dim}",
         "global batch": config.train.global_batch,
         "views per step": step.num_views,

@@ -22,7 +22,8 @@ from pipeline.config_fields import (
     Section,
     UserPath,
 )
-from pipeline.train_config import TrainConfig
+from pipeline.real_config import RealConfig
+from pipeline.train_config import RELEASE_CIFAR100_WEIGHTS, TrainConfig
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder, check_location
@@ -62,40 +63,6 @@ class RayConfig(Section):
     """Object store of the embedded Ray, in MiB."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU if the process sees one."""
-
-
-class RealConfig(Section):
-    """The real images: where they come from and how they are brought to size."""
-
-    source: Literal["digits", "folder"] = "digits"
-    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under
-    `path`.
-    """
-    path: UserPath | None = None
-    """Folder with `train/` and, for evaluation, `test/`; class sub-folders give labels, a flat
-    folder has none.
-    """
-    resolution: Annotated[int, Field(ge=8, le=1024)] = 32
-    """Side of the square images in pixels, a power of two from 8."""
-    samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
-    """Images in one tar."""
-    image_codec: ImageCodec = "npy"
-    """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
-    image_quality: Annotated[int, Field(ge=1, le=100)] = 90
-    """Of `webp` and `jpg`."""
-
-    @model_validator(mode="after")
-    def _check(self) -> RealConfig:
-        if self.resolution & (self.resolution - 1):
-            raise ValueError(
-                "resolution must be a power of two from 8, as a teacher's is, got "
-                f"{self.resolution}"
-            )
-        if self.source == "folder" and self.path is None:
-            raise ValueError("source=folder needs path=FOLDER with train/ and test/ inside")
-        if self.source == "digits" and self.path is not None:
-            raise ValueError("path is for source=folder; the digits come with scikit-learn")
-        return self
 
 
 class TeacherConfig(Section):
@@ -291,6 +258,21 @@ class Config(Section):
         if teacher.get("recipe") != "auto" or resolution < 1:
             return data
         return {**data, "teacher": {**auto_recipe(resolution), **teacher}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_release_weights(cls, data: Any) -> Any:
+        """The release weighs its losses otherwise on CIFAR-100; see `TrainConfig.variant`."""
+        if not isinstance(data, dict) or not isinstance(data.get("train"), dict):
+            return data
+        train, real = data["train"], data.get("real")
+        is_cifar100 = isinstance(real, dict) and real.get("source") == "cifar100"
+        method = train.get("method", {})
+        if not is_cifar100 or train.get("variant") != "release" or not isinstance(method, dict):
+            return data
+        if method.get("name", "squeeze_and_span") not in ("squeeze_and_span", "vicreg"):
+            return data
+        return {**data, "train": {**train, "method": {**RELEASE_CIFAR100_WEIGHTS, **method}}}
 
     @property
     def store(self) -> Folder:

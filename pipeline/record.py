@@ -33,6 +33,7 @@ _PACKAGES = (
     "webdataset",
     "pyarrow",
     "scikit-learn",
+    "timm",
     "faiss-gpu",
     "faiss-cpu",
 )

@@ -24,14 +24,44 @@ from pipeline.config_fields import (
 class StudentConfig(Section):
     """Backbone and projector."""
 
+    architecture: Annotated[str, Field(pattern=r"^(timm:)?\w[\w.]*$")] = "resnet18"
+    """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
+    `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
+    weights are random, and dropout and stochastic depth are off.
+    """
     width: Positive = 64
-    """Channels of the first ResNet-18 stage; 64 is torchvision's."""
+    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
+    torchvision's.
+    """
     stem: Literal["cifar", "imagenet"] = "cifar"
-    """`cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride 2 with."""
+    """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
+    2 with.
+    """
     projector_layers: Positive = 5
     """Linear layers of the projector."""
     embedding_dim: Positive = 2048
     """Width of embedding and squeezed representation."""
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the backbone is one of the two ResNets with a stem and a width to choose."""
+        return self.architecture in ("resnet18", "resnet50")
+
+    @property
+    def backbone(self) -> dict[str, str | int]:
+        """What describes the backbone, by field."""
+        fields = ("architecture", "width", "stem") if self.is_resnet else ("architecture",)
+        return {name: getattr(self, name) for name in fields}
+
+    @model_validator(mode="after")
+    def _check(self) -> StudentConfig:
+        for name in ("width", "stem"):
+            if not self.is_resnet and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
+                    "leave it out"
+                )
+        return self
 
 
 class AugmentConfig(Section):
@@ -97,6 +127,14 @@ class _Weights(MethodSection):
     """μ."""
     covariance_weight: NonNegativeFloat = 1.0
     """ν."""
+
+
+RELEASE_CIFAR100_WEIGHTS = {
+    "invariance_weight": 10.0,
+    "variance_weight": 10.0,
+    "covariance_weight": 1.0,
+}
+"""λ, μ and ν of the released code on CIFAR-100."""
 
 
 class SqueezeAndSpanConfig(_Weights):
@@ -244,7 +282,8 @@ class TrainConfig(Section):
     variant: Literal["paper", "release"] = "paper"
     """Where the paper and its released code differ. `release`: the squeezed features are not
     regularised, all synthetic images of a step get the same augmentation, and every worker has
-    statistics of its own.
+    statistics of its own. With `real.source: cifar100` it also makes λ = μ = 10, ν = 1 the defaults
+    of methods squeeze_and_span and vicreg.
     """
     images: Literal["both", "synthetic", "real"] = "both"
     """Domains of the images in a batch."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.backbone import Normalise
 from pipeline.train_config import TrainConfig
@@ -19,11 +20,16 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Representation:
-    """`train` and `test` [N, D] float32 with labels [N] int64: all that a probe may see."""
+    """`train` and `test` [N, D] float32 with labels [N] int64: all that a probe may see.
+
+    `train_rows` [N] int64 are the places of `train` among the real train images, of which only the
+    labelled ones are here.
+    """
 
     name: str
     train: np.ndarray
     train_labels: np.ndarray
+    train_rows: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
 
@@ -34,14 +40,16 @@ def extract(
     reader: ShardReader,
     config: TrainConfig,
     device: torch.device,
-    num_samples: int | None = None,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Representations [N, D] float32 of the first `num_samples` images, without augmentation."""
+    """Representations [N, D] float32 of the images at `rows` [N], else of all, without
+    augmentation.
+    """
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     backbone = backbone.eval().to(device)
     parts = []
-    for rows in _batches(num_samples or len(reader)):
-        images = torch.from_numpy(reader.gather("image", rows)).to(device)
+    for batch in _batches(np.arange(len(reader)) if rows is None else rows):
+        images = torch.from_numpy(reader.gather("image", batch)).to(device)
         parts.append(backbone(normalise(images)).float().cpu().numpy())
     return np.concatenate(parts)
 
@@ -51,24 +59,26 @@ def calibrate_batch_norm(
     backbone: nn.Module, reader: ShardReader, config: TrainConfig, device: torch.device
 ) -> nn.Module:
     """Give an untrained backbone the batch statistics of the train images, so that it is judged at
-    its best.
+    its best; one without batch normalisation stays as it is.
     """
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     backbone = backbone.train().to(device)
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # average over the passes
-    for rows in _batches(len(reader)):
+    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return backbone
+    for norm in norms:
+        norm.momentum = None  # average over the passes
+    for rows in _batches(np.arange(len(reader))):
         if len(rows) > 1:
             backbone(normalise(torch.from_numpy(reader.gather("image", rows)).to(device)))
     return backbone
 
 
-def raw_pixels(reader: ShardReader) -> np.ndarray:
-    """The images themselves, [N, 3 R R] float32 in [0, 1]."""
-    images = reader.gather("image", np.arange(len(reader)))
+def raw_pixels(reader: ShardReader, rows: np.ndarray) -> np.ndarray:
+    """The images at `rows` [N] themselves, [N, 3 R R] float32 in [0, 1]."""
+    images = reader.gather("image", rows)
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
-def _batches(count: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
+def _batches(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]

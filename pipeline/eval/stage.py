@@ -96,20 +96,31 @@ def _reader(config: Config, split: str) -> ShardReader:
 
 
 def _representations(config: Config) -> Iterator[Any]:
-    """Student and, where wanted, the same student untrained and raw pixels."""
+    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
+    only.
+    """
     from pipeline.backbone import build_backbone
     from pipeline.device import choose_device
     from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
 
     train, test = _reader(config, "train"), _reader(config, "test")
-    labels = [reader.gather("label", np.arange(len(reader))) for reader in (train, test)]
-    if len(np.unique(labels[0])) < 2 or (labels[1] < 0).any():
-        raise UserError("real.path: evaluation needs at least two classes and only labelled images")
+    train_labels, test_labels = (
+        reader.gather("label", np.arange(len(reader))) for reader in (train, test)
+    )
+    rows = np.flatnonzero(train_labels >= 0)
+    if len(np.unique(train_labels[rows])) < 2 or (test_labels < 0).any():
+        raise UserError(
+            "real.path: evaluation needs train images of at least two classes and only labelled "
+            "test images"
+        )
     device = choose_device(config.ray.device)
 
-    def represent(name: str, backbone: Any) -> Any:
-        features = [extract(backbone, reader, config.train, device) for reader in (train, test)]
-        return Representation(name, features[0], labels[0], features[1], labels[1])
+    def probed(name: str, of_train: np.ndarray, of_test: np.ndarray) -> Representation:
+        return Representation(name, of_train, train_labels[rows], rows, of_test, test_labels)
+
+    def represent(name: str, backbone: Any) -> Representation:
+        of_train = extract(backbone, train, config.train, device, rows)
+        return probed(name, of_train, extract(backbone, test, config.train, device))
 
     yield represent("student", load_student(config))
     if not config.eval.baselines:
@@ -117,7 +128,7 @@ def _representations(config: Config) -> Iterator[Any]:
     untrained = build_backbone(config.train.student, config.train.seed)
     calibrate_batch_norm(untrained, train, config.train, device)
     yield represent("untrained_student", untrained)
-    yield Representation("raw_pixels", raw_pixels(train), labels[0], raw_pixels(test), labels[1])
+    yield probed("raw_pixels", raw_pixels(train, rows), raw_pixels(test, np.arange(len(test))))
 
 
 def load_student(config: Config) -> Any:
@@ -135,7 +146,7 @@ def load_student(config: Config) -> Any:
 
 
 def _neighbours(config: Config, student: Any) -> dict[str, Any]:
-    """For a few test images, the nearest real train images and the nearest synthetic ones, by
+    """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
     index.
     """
     from pipeline.device import choose_device
@@ -151,5 +162,7 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"test": queries.tolist()}
     for domain, keys in domains.items():
         similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
+        if domain == "real":
+            indices = student.train_rows[indices]
         found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
     return found

@@ -12,9 +12,11 @@ from itertools import islice
 import numpy as np
 
 from pipeline.claims import Claims, remove_leftovers
-from pipeline.config import Config, RealConfig
+from pipeline.config import Config
 from pipeline.progress import progress_bar
-from pipeline.real.sources import SPLITS, Source, folder_digest, open_source
+from pipeline.real.images import Source
+from pipeline.real.sources import SPLITS, open_source, source_digest
+from pipeline.real_config import RealConfig
 from pipeline.record import Recipe, Record, read_record, write_record
 from pipeline.stores import RECIPE_FILE, RealShards, real_shards
 from shards.errors import UserError
@@ -86,7 +88,7 @@ def recipe_of(config: Config) -> Recipe:
     """What determines the bytes of the real shards."""
     inputs = {"schema": str(SCHEMA_VERSION)}
     if config.real.path is not None:
-        inputs |= {split: folder_digest(config.real.path, split) for split in SPLITS}
+        inputs |= {split: source_digest(config.real, split) for split in SPLITS}
     return Recipe.of("real", config.real, inputs)
 
 

@@ -236,13 +236,21 @@ def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
         lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
     return lineage | {
         "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
-        "student": f"ResNet-18, width {config.train.student.width}, sha256 {student}…",
+        "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
         f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
         f"finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
     }
+
+
+def _student(config: Config) -> str:
+    if config.train.method.name == "discriminator":
+        return "the discriminator's features"
+    described = config.train.student.backbone
+    architecture = described.pop("architecture")
+    return ", ".join([str(architecture), *(f"{name} {described[name]}" for name in described)])
 
 
 def _lesson(config: Config, pool_size: int, num_real: int) -> str:

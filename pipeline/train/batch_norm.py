@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.distributed import num_workers, sum_over_workers
+from shards.errors import UserError
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -20,9 +21,19 @@ def synchronise_batch_norm(module: Module, device: torch.device) -> Module:
     """`module` with batch statistics over all workers; unchanged for a single one.
 
     torch's `SyncBatchNorm` runs on GPUs only, so on the CPU `GlobalBatchNorm` stands in.
+
+    Raises:
+        UserError: for layers that only derive from torch's, which neither could replace: what they
+            add, such as the activation in timm's, would be lost.
     """
     if num_workers() == 1:
         return module
+    for child in module.modules():
+        if isinstance(child, _BatchNorm) and type(child) not in _GLOBAL:
+            raise UserError(
+                f"train.student.architecture: its {type(child).__name__} has no statistics over "
+                "several workers; set ray.train_workers=1 or choose another"
+            )
     if device.type == "cuda":
         converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return converted

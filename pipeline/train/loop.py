@@ -134,15 +134,14 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, fixed_r
 
 
 def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
-    """Write the backbone under torchvision's ResNet-18 names (without `fc`).
+    """Write the backbone under its names in torchvision or timm (without the classifier).
 
-    The file's metadata has one entry, "student": JSON of width, stem and the normalisation of
-    images in [0, 1]. One, because the order of several would not be reproducible.
+    The file's metadata has one entry, "student": JSON of the architecture, of a ResNet's width and
+    stem, and of the normalisation of images in [0, 1]. One, because the order of several would not
+    be reproducible.
     """
     description = {
-        "architecture": "resnet18",
-        "width": config.student.width,
-        "stem": config.student.stem,
+        **config.student.backbone,
         "pixel_mean": config.pixel_mean,
         "pixel_std": config.pixel_std,
     }

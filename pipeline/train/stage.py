@@ -62,6 +62,10 @@ def run(config: Config) -> None:
         return
     if "perceptual" in recipe.inputs:
         console.print(f"train     perceptual term: {recipe.inputs['perceptual']}", soft_wrap=True)
+    if not config.train.student.is_resnet:  # those take images of any size
+        from pipeline.backbone import check_backbone
+
+        check_backbone(config.train.student, config.real.resolution)
     with workers_ready(config.ray):
         if is_first_worker():
             _check_shards(config)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.backbone import Normalise, ResNet18, build_backbone
+from pipeline.backbone import Normalise, StudentResNet, build_backbone
 from pipeline.eval.extract import calibrate_batch_norm, extract, raw_pixels
 from shards.reader import ShardReader
 from tests.tiny_shards import TRAIN_CONFIG, real_arrays
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 IMAGES = torch.from_numpy(real_arrays(40)["image"])
 
 
-def backbone() -> ResNet18:
+def backbone() -> StudentResNet:
     network = build_backbone(TRAIN_CONFIG.student, seed=0)
     generator = torch.Generator().manual_seed(1)
     for name, value in network.state_dict().items():
@@ -49,7 +49,7 @@ def test_extract_does_not_move_the_running_statistics(real_reader: ShardReader) 
 def test_extract_prefix_is_the_head_of_the_whole(real_reader: ShardReader) -> None:
     network = backbone()
     whole = extract(network, real_reader, TRAIN_CONFIG, CPU)
-    head = extract(network, real_reader, TRAIN_CONFIG, CPU, num_samples=7)
+    head = extract(network, real_reader, TRAIN_CONFIG, CPU, rows=np.arange(7))
     assert head.shape == (7, network.representation_dim)
     # float32 kernels may round by batch size
     np.testing.assert_allclose(head, whole[:7], rtol=1e-4, atol=1e-5)
@@ -73,6 +73,6 @@ def test_calibrate_batch_norm_statistics_become_those_of_the_images(
 
 
 def test_raw_pixels_are_the_images_in_unit_range(real_reader: ShardReader) -> None:
-    found = raw_pixels(real_reader)
+    found = raw_pixels(real_reader, np.arange(40))
     np.testing.assert_allclose(found, IMAGES.numpy().reshape(40, -1) / 255, rtol=1e-6)
     assert found.dtype == np.float32

@@ -182,7 +182,8 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     # kNN takes cosines: centre the clouds, which the linear probe does by itself
     train, test = train - 3, test - 3
     labels = shuffled(labels) if shuffle else labels
-    representation = Representation("student", train, labels, test, test_labels)
+    rows = np.arange(len(train))
+    representation = Representation("student", train, labels, rows, test, test_labels)
     return list(run_probes(representation, EvalConfig(knn_k=5, labels_per_class=5, **changes)))
 
 

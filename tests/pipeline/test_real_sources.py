@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pipeline.config import RealConfig
-from pipeline.real.sources import folder_digest, open_source
+from pipeline.real.sources import open_source, source_digest
+from pipeline.real_config import RealConfig
 from shards.errors import UserError
 
 SIDE = 8
@@ -22,8 +22,8 @@ def save_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] =
     Image.new("RGB", size, colour).save(path)
 
 
-def folder_config(path: Path) -> RealConfig:
-    return RealConfig(source="folder", path=path, resolution=SIDE)
+def folder_config(path: Path, classes: Path | None = None) -> RealConfig:
+    return RealConfig(source="folder", path=path, classes=classes, resolution=SIDE)
 
 
 def read(path: Path, split: str = "train") -> list[tuple[np.ndarray, int]]:
@@ -50,13 +50,6 @@ def test_digits_at_their_own_size_are_the_grey_levels_in_every_channel() -> None
     expected = load_digits().images[0] * 255 / 16
     for channel in image:
         assert np.abs(channel - expected).max() <= 1  # rounded to a byte
-
-
-def test_digits_splits_have_digests_of_their_own() -> None:
-    config = RealConfig(source="digits", resolution=8)
-    digests = {split: open_source(config, split).digest for split in ("train", "test")}
-    assert digests["train"] != digests["test"]
-    assert open_source(config, "train").digest == digests["train"]
 
 
 def test_folder_with_classes_labels_images_by_sorted_class_name(tmp_path: Path) -> None:
@@ -165,14 +158,14 @@ def test_folder_oblong_image_is_cropped_at_its_centre(tmp_path: Path) -> None:
 def test_folder_digest_changes_with_names_sizes_and_times_only(tmp_path: Path) -> None:
     path = tmp_path / "train" / "a.png"
     save_image(path, (1, 2, 3))
-    before = folder_digest(tmp_path, "train")
-    assert folder_digest(tmp_path, "train") == before
+    before = source_digest(folder_config(tmp_path), "train")
+    assert source_digest(folder_config(tmp_path), "train") == before
     path.rename(path.with_name("b.png"))
-    renamed = folder_digest(tmp_path, "train")
+    renamed = source_digest(folder_config(tmp_path), "train")
     os.utime(path.with_name("b.png"), ns=(1, 1))
-    touched = folder_digest(tmp_path, "train")
+    touched = source_digest(folder_config(tmp_path), "train")
     save_image(tmp_path / "train" / "c.png", (1, 2, 3))
-    assert len({before, renamed, touched, folder_digest(tmp_path, "train")}) == 4
+    assert len({before, renamed, touched, source_digest(folder_config(tmp_path), "train")}) == 4
 
 
 def test_folder_with_flat_test_beside_classes_is_refused(tmp_path: Path) -> None:
@@ -197,3 +190,42 @@ def test_hidden_and_empty_folders_are_no_classes(tmp_path: Path) -> None:
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "train" / "empty").mkdir()
     assert open_source(folder_config(tmp_path), "train").class_names == ["cat"]
+
+
+def class_list(folder: Path, text: str) -> Path:
+    path = folder / "classes.txt"
+    path.write_text(text)
+    return path
+
+
+def test_listed_classes_alone_are_read_and_numbered(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog", "emu"):
+            save_image(tmp_path / split / name / "1.png", (0, 0, 0))
+    config = folder_config(tmp_path, class_list(tmp_path, "# two of them\n emu\n\ncat\n"))
+    for split in ("train", "test"):
+        source = open_source(config, split)
+        assert source.class_names == ["cat", "emu"]
+        assert [label for _, label in source.images] == [0, 1]
+
+
+def test_listed_classes_digest_follows_their_files_only(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        save_image(tmp_path / "train" / name / "1.png", (0, 0, 0))
+    config = folder_config(tmp_path, class_list(tmp_path, "cat"))
+    before = source_digest(config, "train")
+    save_image(tmp_path / "train" / "dog" / "2.png", (0, 0, 0))
+    assert source_digest(config, "train") == before
+    class_list(tmp_path, "cat\ndog\n")
+    assert source_digest(config, "train") != before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("cat\nyak\n", "yak"), ("# none\n", "classes.txt"), (None, "classes.txt")]
+)
+def test_unusable_list_of_classes_is_named(tmp_path: Path, text: str | None, words: str) -> None:
+    save_image(tmp_path / "train" / "cat" / "1.png", (0, 0, 0))
+    classes = tmp_path / "classes.txt" if text is None else class_list(tmp_path, text)
+    for function in (open_source, source_digest):
+        with pytest.raises(UserError, match=rf"real\.classes: .*{words}"):
+            function(folder_config(tmp_path, classes), "train")

@@ -1,0 +1,51 @@
+"""A student by the name of its architecture, through the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.command_line import assert_mistake
+from tests.stored_pools import Site, make_site
+
+TINY = (
+    "train.epochs=1",
+    "train.global_batch=8",
+    "train.method.name=vicreg",
+    "train.images=real",
+    "train.student.embedding_dim=8",
+    "train.student.projector_layers=2",
+    "eval.knn_k=3",
+    "eval.labels_per_class=2",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    site = make_site(tmp_path_factory.mktemp("students"))
+    site.stage("real")
+    return site
+
+
+def page_of(site: Site, name: str, *overrides: str) -> str:
+    site.stage("run", f"name={name}", *TINY, *overrides)
+    return (site.runs / name / "report.html").read_text()
+
+
+def test_run_with_a_named_architecture_says_what_the_student_is(site: Site) -> None:
+    named = page_of(site, "named", "train.student.architecture=mobilenet_v3_small")
+    assert "mobilenet_v3_small, sha256" in named
+    resnet = page_of(site, "resnet", "train.student.architecture=resnet50", "train.student.width=4")
+    assert "resnet50, width 4, stem cifar, sha256" in resnet
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [("mobilenet_v3_smal", "mobilenet_v3_small"), ("vit_b_32", "does not take images of")],
+)
+def test_train_with_an_architecture_that_will_not_do_names_it(
+    site: Site, architecture: str, words: str
+) -> None:
+    site.stage("real", "name=wrong", *TINY)
+    field = "train.student.architecture"
+    result = site.try_stage("train", "name=wrong", *TINY, f"{field}={architecture}")
+    assert_mistake(result, field, words)

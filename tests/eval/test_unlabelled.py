@@ -1,0 +1,105 @@
+"""Evaluation of real images of which only some are labelled, as STL-10's are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from pipeline.backbone import build_backbone
+from pipeline.config import Config
+from pipeline.eval import stage
+from pipeline.record import Recipe, file_digest, write_record
+from shards.errors import UserError
+from shards.manifest import Manifest, shard_name, write_manifest
+from shards.reader import ShardReader
+from shards.schema import encode_meta, real_schema
+from shards.storage import Folder
+from shards.writer import write_shard
+from tests.tiny_shards import RESOLUTION, real_arrays
+
+LABELLED = np.arange(1, 60, 2)
+"""Rows of the mixed train split; those between are unlabelled."""
+
+
+def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> str:
+    """One shard and its manifest; returns the digest of its content."""
+    schema, place = real_schema(RESOLUTION), Folder.at(folder)
+    meta = encode_meta({"index": row, "label": int(label)} for row, label in enumerate(labels))
+    batch = {"image": images, "label": labels, "meta": meta}
+    manifest = Manifest(schema, (write_shard(place, shard_name(0), schema, 0, [batch]),))
+    write_manifest(place, manifest)
+    return ShardReader(place, remedy="").digest
+
+
+def make_run(
+    folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> Config:
+    """A run that has real images and an untrained student, ready to be evaluated."""
+    config = Config.model_validate(
+        {
+            "name": "mixed",
+            "paths": {"store": str(folder / "store"), "runs": folder / "runs"},
+            "ray": {"device": "cpu"},
+            "real": {"source": "stl10", "path": folder, "resolution": RESOLUTION},
+            "train": {
+                "images": "real",
+                "method": {"name": "vicreg"},
+                "student": {"width": 4},
+            },
+            "eval": {"knn_k": 3, "labels_per_class": 2, "seeds": [0]},
+        }
+    )
+    splits = {"train": train, "test": test}
+    digests = {name: write_split(folder / "store" / name, *part) for name, part in splits.items()}
+    outputs: dict[str, Any] = {
+        "folder": str(folder / "store"),
+        "num_samples": {name: len(labels) for name, (_, labels) in splits.items()},
+        "class_names": ["a", "b", "c", "d"],
+        "digests": digests,
+    }
+    write_record(config.run_dir / "real", Recipe.of("real", config.real, {}), outputs)
+    student = config.run_dir / "train" / "student.safetensors"
+    student.parent.mkdir()
+    save_file(build_backbone(config.train.student, seed=1).state_dict(), student)
+    outputs = {student.name: file_digest(student)}
+    write_record(config.run_dir / "train", Recipe.of("train", config.train, {}), outputs)
+    return config
+
+
+def evaluated(config: Config) -> tuple[dict[tuple[str, ...], float], Any]:
+    """Accuracies by representation, probe and labels; and the neighbours."""
+    stage.run(config)
+    rows = json.loads((config.run_dir / "results.json").read_text())
+    results = {
+        (row["representation"], row["probe"], row["labels"]): row["top1_mean"] for row in rows
+    }
+    return results, json.loads((config.run_dir / "eval" / "neighbours.json").read_text())
+
+
+def test_eval_probes_and_finds_neighbours_among_labelled_images_only(tmp_path: Path) -> None:
+    known, test = (real_arrays(count, seed) for seed, count in enumerate((30, 20)))
+    images = np.zeros((60, *known["image"].shape[1:]), dtype=np.uint8)
+    labels = np.full(60, -1, dtype=np.int64)
+    images[LABELLED], labels[LABELLED] = known["image"], known["label"]
+    images[LABELLED - 1] = test["image"][0]  # the nearest neighbours, were they taken
+    test_split = test["image"], test["label"]
+    mixed, near = evaluated(make_run(tmp_path / "mixed", (images, labels), test_split))
+    pure, expected = evaluated(
+        make_run(tmp_path / "pure", (known["image"], known["label"]), test_split)
+    )
+    compared = {key for key in pure if key[0] != "untrained_student"}  # calibrated on all images
+    assert {key: mixed[key] for key in compared} == {key: pure[key] for key in compared}
+    assert near["real"]["indices"] == LABELLED[np.array(expected["real"]["indices"])].tolist()
+
+
+def test_eval_of_one_labelled_class_beside_unlabelled_images_is_refused(tmp_path: Path) -> None:
+    arrays = real_arrays(8)
+    labels = np.array([2, -1] * 4)
+    config = make_run(tmp_path, (arrays["image"], labels), (arrays["image"], arrays["label"]))
+    with pytest.raises(UserError, match=r"real\.path: .*two classes"):
+        stage.run(config)
