@@ -38,6 +38,7 @@ from shards.pool import PoolReader
 from shards.reader import ShardReader
 
 _PASS_PER_WORKER = 4  # batches that each of lightly's loader workers makes in a turn
+_SHORT_TURNS = 5  # a turn of views alone is milliseconds, which a busy machine easily doubles
 
 
 def compare_vicreg(
@@ -146,7 +147,7 @@ def benchmark(
     vicreg = compare_vicreg(config.train, shards, device, loader_workers, repeats)
     distilling, shares = compare_online(config, shards, blocks, device, repeats)
     images = _images(shards, min(256, num_samples))
-    views = compare_augmentation(images, config.train, device, repeats)
+    views = compare_augmentation(images, config.train, device, _SHORT_TURNS * repeats)
     read = time_reading(shards, config.train, repeats)
     figures = [
         *vicreg,

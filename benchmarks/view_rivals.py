@@ -124,7 +124,7 @@ def _prepare_ours(config: TrainConfig, images: Tensor, device: torch.device) -> 
 
     def run() -> Tensor:
         views = draw_views(config.augment, len(resident), generator)
-        view: Tensor = normalise(make_views(resident.float() / 255, views))
+        view: Tensor = normalise(make_views(resident.float().div_(255), views))
         return view
 
     return run
