@@ -102,71 +102,103 @@ def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -
 def make_views(images: Tensor, views: ViewParameters) -> Tensor:
     """Apply `views` to `images` [B, 3, R, R] in [0, 1]; same shape and range."""
     device = images.device
-    grid = F.affine_grid(views.theta.to(device), list(images.shape), align_corners=False)
+    grid = _sampling_grid(views.theta.to(device), images.shape[-1])
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    images = _jitter(images, views.factors, views.order)
-    grey = views.is_grey.to(device)[:, None, None, None]
-    images = torch.where(grey, _luma(images), images)
+    _jitter(images, views.factors, views.order)
+    _turn_grey(images, views.is_grey)
     return _blur(images, views.sigma.to(device)) if views.sigma.any() else images
 
 
-def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """The four colour operations, each sample in its own order.
+def _sampling_grid(theta: Tensor, side: int) -> Tensor:
+    """[B, side, side, 2]: `F.affine_grid` without its corners aligned, as one matrix product for
+    the whole batch instead of a tiny one for each sample.
+    """
+    centres = (torch.arange(side, device=theta.device) * 2 + 1) / side - 1
+    x, y = centres.expand(side, side), centres[:, None].expand(side, side)
+    base = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
+    return (theta.reshape(-1, 3) @ base).view(-1, 2, side, side).permute(0, 2, 3, 1)
+
+
+def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
+    """The four colour operations in place, each sample in its own order.
 
     `factors` and `order` are on the CPU: which rows an operation takes is decided without waiting
-    for the device.
+    for the device. Rows that an operation would leave as they are stay out of it.
     """
-    operations = (_brightness, _contrast, _saturation, _shift_hue)
-    active = (factors != torch.tensor([1.0, 1.0, 1.0, 0.0])).any(0).tolist()
-    if sum(active) == 1:  # nothing to order
-        order = torch.full_like(order[:, :1], active.index(True))
-    for slot in range(order.shape[1] if any(active) else 0):
-        for name, operation in enumerate(operations):
-            if active[name]:
-                chosen = (order[:, slot] == name).nonzero()[:, 0]
-                rows = chosen.to(images.device)
-                factor = factors[chosen, name].to(images.device)
-                images = images.index_copy(0, rows, operation(images[rows], factor))
-    return images
+    is_active = (factors != torch.tensor(_NEUTRAL)).gather(1, order)
+    first_active = (~is_active).int().argsort(dim=1, stable=True)  # no slot for what does nothing
+    is_active, order = is_active.gather(1, first_active), order.gather(1, first_active)
+    order = torch.where(is_active, order, len(_OPERATIONS))  # [B, 4], or that: nothing
+    counts = [slot.bincount(minlength=len(_OPERATIONS) + 1).tolist() for slot in order.T]
+    rows_by_operation = order.argsort(0).T.to(images.device)  # [4, B]
+    factors = factors.to(images.device)
+    for slot_counts, slot_rows in zip(counts, rows_by_operation, strict=True):
+        chosen = slot_rows.split(slot_counts)
+        for index, operation in enumerate(_OPERATIONS):
+            if slot_counts[index]:
+                rows = chosen[index]
+                factor = factors[rows, index, None, None, None]
+                images.index_copy_(0, rows, operation(images.index_select(0, rows), factor))
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    factor = factor[:, None, None, None]
-    return (images * factor + other * (1 - factor)).clamp(0, 1)
+def _turn_grey(images: Tensor, is_grey: Tensor) -> None:
+    """In place, the rows that the CPU's `is_grey` [B] names."""
+    if is_grey.any():
+        rows = is_grey.nonzero()[:, 0].to(images.device)
+        grey = _luma(images.index_select(0, rows))
+        images.index_copy_(0, rows, grey.expand(-1, images.shape[1], -1, -1))
 
 
 def _luma(images: Tensor) -> Tensor:
-    weights = torch.tensor(_LUMA, device=images.device)[:, None, None]
-    return (images * weights).sum(1, keepdim=True)
+    red, green, blue = images.chunk(3, 1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+
+
+# The operations take `images` [b, 3, R, R], which they may overwrite, and a `factor` [b, 1, 1, 1].
 
 
 def _brightness(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, torch.zeros([], device=images.device), factor)
+    return images.mul_(factor).clamp_(0, 1)
 
 
 def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _luma(images).mean((1, 2, 3), keepdim=True), factor)
+    return _blend(images, _luma(images.mean((2, 3), keepdim=True)), factor)
 
 
 def _saturation(images: Tensor, factor: Tensor) -> Tensor:
     return _blend(images, _luma(images), factor)
 
 
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return images.mul_(factor).add_(other * (1 - factor)).clamp_(0, 1)
+
+
 def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by `shift` in [-0.5, 0.5], through HSV (Smith 1978)."""
-    high, low = images.amax(1), images.amin(1)
+    """Turn the hue by `shift` in [-0.5, 0.5], through HSV (Smith 1978); without `where`, comparison
+    and `remainder`, which took a CPU longer than all the rest.
+    """
+    device = images.device
+    red, green, blue = images.chunk(3, 1)
+    larger, smaller = torch.maximum(green, blue), torch.minimum(green, blue)
+    high, low = torch.maximum(red, larger), torch.minimum(red, smaller)
     chroma = high - low
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
-    red, green, blue = images.unbind(1)
-    hue = torch.where(
-        high == red,
-        (green - blue) / safe,
-        torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    # the hue is |primary + ...| in sixths of the circle: 0 or -6 for red, -2 for green, 4 for blue
+    is_bluish = (blue - green).sign_().clamp_min_(0)
+    is_not_red = (larger - red).sign_().clamp_min_(0)
+    primary = is_not_red.mul_(is_bluish * 12 - 2).sub_(is_bluish, alpha=6)
+    hue = torch.minimum(red, larger).sub_(smaller).div_(chroma.clamp_min(1e-12))
+    turn = hue.add_(primary).abs_().div_(6).add_(shift)
+    hue = turn.sub_(turn.floor()).mul_(6)  # [b, 1, R, R] in [0, 6]
+    centres, signs, offsets = (
+        torch.tensor(values, device=device)[:, None, None]
+        for values in ((3.0, 2.0, 4.0), (1.0, -1.0, -1.0), (-1.0, 2.0, 2.0))
     )
-    hue = hue + 6 * shift[:, None, None]  # [B, R, R], in sixths of the circle
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None]
-    position = (offsets + hue[:, None]) % 6
-    return high[:, None] - chroma[:, None] * torch.minimum(position, 4 - position).clamp(0, 1)
+    share = (hue - centres).abs_().mul_(signs).add_(offsets).clamp_(0, 1)
+    return share.mul_(chroma).add_(low)
+
+
+_OPERATIONS = (_brightness, _contrast, _saturation, _shift_hue)
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class BatchStream:
         """Random views of this worker's `images`; `is_shared`: each is the same for all of them."""
         if images is None:
             return ()
-        pixels = images.float() / 255
+        pixels = images.float().div_(255)
         return tuple(
             self._view(pixels, global_size, generator, is_shared) for _ in range(num_views)
         )

@@ -9,13 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import render, stream, train_step
+from benchmarks import render, stream, train_step, view_rivals
 from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
-from benchmarks.torchvision_views import build_torchvision_views
+from benchmarks.train_ours import PARTS, vicreg_config
+from benchmarks.train_rivals import LightlyVicReg
 from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.train.build import build_method
+from pipeline.train.method import Batch, MethodContext
+from pipeline.train.methods.vicreg import VicReg
 from pipeline.train_config import SqueezeAndSpanConfig
 
 CPU = torch.device("cpu")
@@ -85,16 +89,83 @@ def test_render_benchmark_at_toy_size_writes_its_figures(tmp_path: Path) -> None
     assert all(figure["rate"] > 0 for figure in found["figures"])
 
 
-def test_train_step_benchmark_at_toy_size_measures_every_part(tmp_path: Path) -> None:
+def test_train_step_benchmark_at_toy_size_measures_every_figure_without_rivals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_step, "has_lightly", lambda: False)
+    monkeypatch.setattr(view_rivals, "RIVALS", view_rivals.RIVALS[:1])
+
     run = train_step.benchmark(
         tiny_config(), num_samples=40, repeats=1, device=CPU, folder=tmp_path
     )
 
-    shares = run.details["shares of time"]
-    assert list(shares) == list(train_step.PARTS)
+    shares = run.details["shares of time of squeeze and span"]
+    assert list(shares) == list(PARTS)
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for share in shares.values())
-    assert [figure.rival is not None for figure in run.figures] == [False, True, False]
+    assert all(figure.rate > 0 for figure in run.figures)
+    assert {figure.name: figure.rival for figure in run.figures} == {
+        "VICReg step": None,
+        "squeeze and span, cached": "rendered online",
+        "squeeze, cached": "rendered online",
+        "augmentation": "torchvision v2 per image, CPU",
+        "reading, in one thread": None,
+    }
+
+
+def test_vicreg_step_of_lightly_starts_from_our_weights_and_trains() -> None:
+    pytest.importorskip("lightly")
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
+    config = vicreg_config(tiny_config().train)
+    rival = LightlyVicReg(config, images, CPU, num_steps=2, loader_workers=0, channels_last=False)
+    before = [parameter.clone() for parameter in rival.model.parameters()]
+    ours = build_method(config, MethodContext([], lambda: pytest.fail("needs no teacher")))
+
+    rival.run()
+
+    assert isinstance(ours, VicReg)
+    for (name, mine), theirs in zip(ours.backbone.named_parameters(), before, strict=False):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, msg=name)
+    shapes = [parameter.shape for parameter in ours.projector.parameters()]
+    head = [p.shape for name, p in rival.model[1].named_parameters()]
+    assert head == [*shapes, shapes[-1][:1]]  # its last layer has a bias
+    assert len(rival.loader) == 2
+    assert any(
+        not torch.equal(old, new) for old, new in zip(before, rival.model.parameters(), strict=True)
+    )
+
+
+def test_vicreg_config_has_the_objective_of_lightlys_loss() -> None:
+    losses = pytest.importorskip("lightly.loss.vicreg_loss")
+    config = vicreg_config(tiny_config().train)
+    method = build_method(config, MethodContext([], lambda: pytest.fail("needs no teacher")))
+    views = tuple(torch.randn(8, 3, 8, 8) for _ in range(2))
+
+    loss = method(Batch((), views, None)).loss
+
+    assert isinstance(method, VicReg)
+    one, other = method.projector(method.backbone(torch.cat(views))).chunk(2)
+    # the same sums in another order
+    torch.testing.assert_close(loss, losses.VICRegLoss()(one, other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rival", view_rivals.RIVALS, ids=lambda rival: rival.name)
+def test_views_of_every_rival_have_the_layout_of_ours(rival: view_rivals.Rival) -> None:
+    if not rival.is_installed:
+        pytest.skip(f"{rival.package} is not installed")
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    config = tiny_config().train
+
+    views = rival.prepare(config, images, CPU)()
+
+    assert views.shape == (5, 3, 8, 8)
+    assert views.dtype == torch.float32
+    low, high = (
+        (bound - torch.tensor(config.pixel_mean)) / torch.tensor(config.pixel_std)
+        for bound in (0, 1)
+    )
+    assert (views.amin((0, 2, 3)) >= low - 1e-5).all()
+    assert (views.amax((0, 2, 3)) <= high + 1e-5).all()
 
 
 @pytest.mark.parametrize("kind", ["raw", "jpg"])
@@ -123,14 +194,6 @@ def test_stream_benchmark_converts_the_samples_of_the_pool(tmp_path: Path) -> No
         assert isinstance(sample.image, bytes)
         pixels = np.asarray(Image.open(io.BytesIO(sample.image))).transpose(2, 0, 1)
         np.testing.assert_array_equal(pixels, image)
-
-
-def test_torchvision_views_have_the_layout_of_ours() -> None:
-    config = tiny_config().train
-    view = build_torchvision_views(config, 8)(Image.new("RGB", (8, 8), (255, 0, 0)))
-
-    assert view.shape == (3, 8, 8)
-    assert view.dtype == torch.float32
 
 
 def test_cifar_config_has_the_papers_values() -> None:

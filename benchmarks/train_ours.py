@@ -1,0 +1,111 @@
+"""Our training step, set up as `pipeline/train/loop.py` does, and the variants that are compared.
+
+Neighbours: `train_step.py` times them, `train_rivals.py` has lightly's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from benchmarks.measure import synchronise
+from benchmarks.random_shards import Blocks
+from benchmarks.render import build_random_generator
+from pipeline.config import Config
+from pipeline.teacher.description import Sampling
+from pipeline.teacher.train import build_architectures
+from pipeline.train.build import build_method
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.loop import learning_rate
+from pipeline.train.method import MethodContext
+from pipeline.train.online import OnlineSamples
+from pipeline.train_config import TrainConfig
+
+PARTS = ("batch", "forward", "backward", "optimiser")
+
+
+@dataclass
+class TrainingStep:
+    """Networks, optimiser and batches at full size."""
+
+    config: TrainConfig
+    shards: TrainingShards
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        context = MethodContext(self.shards.block_channels, _no_generator)
+        self.method = build_method(self.config, context).to(self.device)
+        self.stream = BatchStream(
+            self.shards, self.config, type(self.method), self.device, rank=0, num_workers=1
+        )
+        self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.method.parameters(),
+            lr=learning_rate(self.config, 0),
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+        )
+        self.method.train()
+        self.index = 0
+
+    @property
+    def num_views(self) -> int:
+        """Views per step, of both domains."""
+        synthetic = self.method.synthetic_views * self.config.num_synthetic
+        return synthetic + self.method.real_views * self.config.num_real
+
+    def run(self) -> None:
+        """One step, waiting for the GPU only where training does."""
+        output = self.method(self.stream.batch(self.index))
+        if not output.loss.isfinite():
+            raise ValueError(f"the loss is not finite at step {self.index}")
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        self.optimizer.step()
+        self.index += 1
+
+    def run_parts(self) -> dict[str, float]:
+        """One step, waiting for the GPU after every part; returns the seconds of `PARTS`."""
+        marks = [self._now()]
+        batch = self.stream.batch(self.index)
+        marks.append(self._now())
+        loss = self.method(batch).loss
+        marks.append(self._now())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        marks.append(self._now())
+        self.optimizer.step()
+        marks.append(self._now())
+        self.index += 1
+        return dict(zip(PARTS, np.diff(marks).tolist(), strict=True))
+
+    def _now(self) -> float:
+        synchronise(self.device)
+        return time.perf_counter()
+
+
+def _no_generator() -> NoReturn:
+    raise ValueError("this benchmark has no teacher")
+
+
+def changed(config: TrainConfig, **values: Any) -> TrainConfig:
+    """`config` with other values, checked."""
+    return TrainConfig.model_validate(config.model_dump() | values)
+
+
+def vicreg_config(config: TrainConfig) -> TrainConfig:
+    """VICReg on two views of every real image, with the objective of its authors, as lightly's."""
+    method = {"name": "vicreg", "convention": "official"}
+    return changed(config, method=method, images="real")
+
+
+def render_online(config: Config, blocks: Blocks, device: torch.device) -> OnlineSamples:
+    """Samples of a teacher of `config`'s sizes with random weights, with the features `blocks`."""
+    arch, _ = build_architectures(config.teacher, config.real.resolution)
+    generator = build_random_generator(arch, device)
+    sampling = Sampling(seed=0, noise="random", truncation_psi=1.0, truncation_cutoff=None)
+    return OnlineSamples(generator, sampling, blocks, config.generate.render_batch)
