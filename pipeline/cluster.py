@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterable
+from typing import Any
 
 from pipeline.config import RayConfig
-from pipeline.interrupt import interrupt_at_once
+from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from pipeline.progress import console
 from shards.errors import UserError
 
@@ -93,6 +95,20 @@ def _check_gpus(config: RayConfig) -> None:
     if not is_external():
         raise UserError(f"{problem} here; set it to 0 or name a cluster with RAY_ADDRESS")
     console.print(f"{problem} now; waiting for the cluster to grow (Ctrl-C ends this)")
+
+
+def wait_for_any(references: Iterable[Any]) -> list[Any]:
+    """Those of the tasks that have ended, after at most a second.
+
+    Signals are answered when Ray has returned: raised inside its calls, they come out as errors.
+    """
+    import ray
+
+    with deferred_interrupts() as is_interrupted:
+        finished, _ = ray.wait(list(references), num_returns=1, timeout=1)
+    if is_interrupted():
+        raise Interrupted
+    return list(finished)
 
 
 def disconnect() -> None:

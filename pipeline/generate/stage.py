@@ -227,8 +227,7 @@ def _render_on_ray(
             if not in_flight:
                 time.sleep(_POLL_S)
                 continue
-            finished, _ = ray.wait(list(in_flight), num_returns=1, timeout=1)  # lets signals in
-            for reference in finished:
+            for reference in cluster.wait_for_any(in_flight):
                 yield _result(reference, plan, in_flight.pop(reference))
                 watch(len(in_flight))
     finally:

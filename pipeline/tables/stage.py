@@ -135,8 +135,7 @@ def _run_on_ray(cells: list[Cell], base: Config) -> Iterator[tuple[Cell, str | N
             while waiting and len(in_flight) < limit:
                 cell = waiting.pop()
                 in_flight[task.remote(cell.config.model_dump_json())] = cell
-            finished, _ = ray.wait(list(in_flight), num_returns=1, timeout=1)
-            for reference in finished:
+            for reference in cluster.wait_for_any(in_flight):
                 cell = in_flight.pop(reference)
                 yield cell, _result(reference)
     finally:
