@@ -46,6 +46,12 @@ def run(config: Config) -> None:
     """Probe all representations; `results.json` comes last."""
     recipe = _recipe(config)
     folder = config.run_dir / "eval"
+    train = require_record(config.run_dir / "train", "train")
+    lesson = {
+        "method": config.train.method.name,
+        "variant": config.train.variant,
+        "pool_size": train.outputs["pool_size"],
+    }
     rows = []
     with progress_bar("probes") as bar:
         num_representations = 3 if config.eval.baselines else 1
@@ -54,7 +60,7 @@ def run(config: Config) -> None:
             from pipeline.eval.probes import run_probes
 
             for result in run_probes(representation, config.eval):
-                rows.append(asdict(result))
+                rows.append({**asdict(result), **lesson})
                 note = (
                     f"{result.representation} {result.probe} {result.labels} {result.top1_mean:.1f}"
                 )

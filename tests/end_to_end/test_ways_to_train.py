@@ -78,6 +78,12 @@ def test_run_with_a_method_writes_results_and_report_and_says_what_made_them(
     expected_pool = 24 if name in OF_THE_POOL else {"fresh samples": 4}.get(name, 0)
     assert made["outputs"]["pool_size"] == expected_pool
     assert {row["representation"] for row in results(folder)} >= {"student", "raw_pixels"}
+    for row in results(folder):
+        assert row["pool_size"] == expected_pool
+        assert (row["method"], row["variant"]) == (
+            made["config"]["method"]["name"],
+            made["config"]["variant"],
+        )
     page = (folder / "report.html").read_text()
     assert made["config"]["method"]["name"] in page
     before = (folder / "train" / "record.json").stat().st_mtime_ns
