@@ -190,5 +190,5 @@ class Normalise(nn.Module):
         """Same shape, float32."""
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        normalised = (images - self.mean).div_(self.std)  # in place: new pages cost a CPU more
+        normalised = (images - self.mean).div_(self.std)
         return normalised.contiguous(memory_format=torch.channels_last)
