@@ -22,8 +22,9 @@ from pipeline.config_fields import (
     Section,
     UserPath,
 )
+from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
-from pipeline.train_config import RELEASE_CIFAR100_WEIGHTS, TrainConfig
+from pipeline.train_config import TrainConfig
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder, check_location

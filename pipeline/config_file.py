@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config import Config, PathsConfig
-from pipeline.train_config import METHOD_SECTIONS
+from pipeline.method_config import METHOD_SECTIONS
 from shards.errors import UserError
 
 

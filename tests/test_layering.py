@@ -115,7 +115,15 @@ def test_shards_know_no_gan_no_training_and_no_ray() -> None:
 
 PLANNING = {
     *("stage.py", "plan.py", "architecture.py", "__main__.py"),
-    *("config.py", "train_config.py", "stages.py", "rows.py", "inputs.py", "perceptual.py"),
+    *(
+        "config.py",
+        "train_config.py",
+        "method_config.py",
+        "stages.py",
+        "rows.py",
+        "inputs.py",
+        "perceptual.py",
+    ),
     *("code.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
     *("description.py", "commands.py", "workers.py"),
     *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py"),

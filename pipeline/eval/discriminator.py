@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config
+from pipeline.method_config import DiscriminatorConfig
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.features import captured, pool_features
-from pipeline.train_config import DiscriminatorConfig, TrainConfig
+from pipeline.train_config import TrainConfig
 
 
 class DiscriminatorBackbone(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.method_config import DiscriminatorConfig
 from pipeline.progress import progress_bar
 from pipeline.record import (
     Recipe,
@@ -23,7 +24,6 @@ from pipeline.record import (
     write_record,
 )
 from pipeline.stores import pool_shards, real_shards
-from pipeline.train_config import DiscriminatorConfig
 from shards.atomic import write_atomic
 from shards.errors import NotApplicable, UserError
 from shards.reader import ShardReader

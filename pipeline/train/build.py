@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from pipeline.method_config import MethodConfig, OwnMethodConfig
 from pipeline.seeding import torch_generator
 from pipeline.train.method import Method, MethodContext
-from pipeline.train_config import MethodConfig, OwnMethodConfig, TrainConfig
+from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 _PACKAGE = "pipeline.train.methods"

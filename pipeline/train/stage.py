@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.code import code_digest
 from pipeline.config import Config
+from pipeline.method_config import EncodingConfig, OwnMethodConfig
 from pipeline.progress import console, progress_bar
 from pipeline.record import (
     Recipe,
@@ -29,7 +30,7 @@ from pipeline.teacher.description import (
 )
 from pipeline.train.inputs import Inputs
 from pipeline.train.perceptual import resolve_perceptual
-from pipeline.train_config import EncodingConfig, OwnMethodConfig, TrainConfig
+from pipeline.train_config import TrainConfig
 from pipeline.workers import (
     Report,
     Training,

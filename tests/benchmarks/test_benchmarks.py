@@ -16,11 +16,11 @@ from benchmarks.train_ours import PARTS, vicreg_config
 from benchmarks.train_rivals import LightlyVicReg
 from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.method_config import SqueezeAndSpanConfig
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.train.build import build_method
 from pipeline.train.method import Batch, MethodContext
 from pipeline.train.methods.vicreg import VicReg
-from pipeline.train_config import SqueezeAndSpanConfig
 
 CPU = torch.device("cpu")
 

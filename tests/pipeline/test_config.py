@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.train_config import SqueezeAndSpanConfig, TrainConfig
+from pipeline.method_config import SqueezeAndSpanConfig
+from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

@@ -9,7 +9,8 @@ import yaml
 
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.train_config import SqueezeAndSpanConfig, TrainConfig, VicRegConfig
+from pipeline.method_config import SqueezeAndSpanConfig, VicRegConfig
+from pipeline.train_config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

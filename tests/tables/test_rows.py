@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config_file import load_config
+from pipeline.method_config import SqueezeAndSpanConfig
 from pipeline.tables.rows import TABLES, choose_configs
-from pipeline.train_config import SqueezeAndSpanConfig
 from shards.errors import UserError
 
 METHODS = Path("configs/methods")

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.backbone import build_backbone
+from pipeline.method_config import SimSiamConfig
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
-from pipeline.train_config import SimSiamConfig, TrainConfig
+from pipeline.train_config import TrainConfig
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from pipeline.backbone import build_backbone
+from pipeline.method_config import SqueezeAndSpanConfig
 from pipeline.train.losses import PAPER, STUDENT_ONLY, LossWeights, regularised_alignment
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.projector import build_projector
 from pipeline.train.squeeze import SqueezeModule
-from pipeline.train_config import SqueezeAndSpanConfig, TrainConfig
+from pipeline.train_config import TrainConfig
 
 
 class SqueezeAndSpan(Method):
