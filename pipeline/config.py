@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config_fields import (
     Fraction,
@@ -20,6 +20,7 @@ from pipeline.config_fields import (
     Positive,
     PositiveFloat,
     Section,
+    Seeds,
     UserPath,
 )
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
@@ -191,7 +192,7 @@ class EvalConfig(Section):
     """Votes weigh exp(cosine / temperature)."""
     labels_per_class: Positive = 10
     """Labels of the few-label protocol."""
-    seeds: tuple[NonNegative, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: Seeds = (0, 1, 2)
     """Draws of the few labels."""
     baselines: bool = True
     """Whether raw pixels and the untrained student are probed, too."""
@@ -200,11 +201,16 @@ class EvalConfig(Section):
 class TablesConfig(Section):
     """The paper's tables, run on this config (Yang et al. 2022, Tables 1, 2 and 5)."""
 
-    seeds: tuple[NonNegative, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: Seeds = (0, 1, 2)
     """Trainings of every row: values of `train.seed`."""
     epochs: Positive | None = None
     """Epochs of every training; unset: `train.epochs`."""
-    rows: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    rows: Annotated[
+        Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)],
+        BeforeValidator(
+            lambda rows: rows if rows == "all" or not isinstance(rows, str) else [rows]
+        ),
+    ] = "all"
     """Which ways to train: `all`, or names of files in `configs/methods/`, without `.yaml`."""
     paper: Literal["cifar10", "cifar100", "stl10", "imagenet100", "imagenet"] | None = None
     """The data set of the paper that this is, whose numbers are put beside ours."""

@@ -18,6 +18,15 @@ ImageCodec = Literal["npy", "png", "webp", "jpg"]
 Rgb = tuple[Finite, Finite, Finite]
 
 
+def _check_distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a seed is there twice")
+    return values
+
+
+Seeds = Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+
+
 class Section(BaseModel):
     """A frozen model that knows its fields and no others."""
 

@@ -37,13 +37,14 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
             _merge(data, _read(Path(change)))
         else:
             _apply_override(data, change)
-    if files and data.get("name") == name:
-        data["name"] = "-".join([str(name), *(file.stem for file in files)])
+    if files:
         _take_teacher_of(data, str(name))
+        if data.get("name") == name:
+            data["name"] = "-".join([str(name), *(file.stem for file in files)])
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(_describe(error, path)) from None
+        raise UserError(_describe(error, " with ".join(map(str, [path, *files])))) from None
 
 
 def _is_file(change: str) -> bool:
@@ -91,7 +92,9 @@ def _take_teacher_of(data: dict[str, Any], name: str) -> None:
 def _apply_override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise UserError(f"{override}: overrides look like section.field=value")
+        raise UserError(
+            f"{override}: overrides look like section.field=value, files with changes end in .yaml"
+        )
     *parents, leaf = name.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})
@@ -106,7 +109,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"{name}: cannot read the value {text!r}") from None
 
 
-def _describe(error: ValidationError, path: Path) -> str:
+def _describe(error: ValidationError, place: str) -> str:
     """First problem as one line: file, section.field, what is wrong, and a near miss if there is
     one.
     """
@@ -115,18 +118,19 @@ def _describe(error: ValidationError, path: Path) -> str:
     field = ".".join(map(str, location)) or "config"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown field {field}{_suggest(first['loc'])}{more}"
+        return f"{place}: unknown field {field}{_suggest(first['loc'])}{more}"
     message = first["msg"].removeprefix("Value error, ")
     value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-    return f"{path}: {field}: {message}{value}{more}"
+    return f"{place}: {field}: {message}{value}{more}"
 
 
 def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
-    """A place as the file has it: pydantic puts the kind of method into it."""
+    """A place as the file has it: pydantic puts the member of a union into it."""
     return [
         part
         for index, part in enumerate(location)
         if not (index and location[index - 1] == "method" and part in METHOD_SECTIONS)
+        and not str(part).startswith(("literal[", "tuple["))
     ]
 
 

@@ -38,7 +38,7 @@ def needed_stages(config: Config) -> list[str]:
     uses none, does not train one.
     """
     train = config.train
-    needs_teacher = train.reads_pool or train.renders or train.method.reads_teacher
+    needs_teacher = train.reads_pool or train.needs_teacher
     unneeded = set() if train.reads_pool else {"generate"}
     if config.teacher.checkpoint is not None or not needs_teacher:
         unneeded.add("teacher")

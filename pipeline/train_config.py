@@ -60,7 +60,7 @@ class StudentConfig(Section):
             if not self.is_resnet and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
-                    "leave it out"
+                    "leave it out, or set width=64 and stem=cifar"
                 )
         return self
 
@@ -170,6 +170,12 @@ class TrainConfig(Section):
     def renders(self) -> bool:
         """Whether batches have samples rendered for them."""
         return self.method.trains and self.num_synthetic > 0 and self.source == "online"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the teacher itself is used, not only its pool."""
+        is_asked = self.method.reads_teacher and (self.num_synthetic > 0 or not self.method.trains)
+        return self.renders or is_asked
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

@@ -23,6 +23,7 @@ from pipeline.tables.rows import choose_configs
 from shards.errors import UserError
 
 METHODS_FOLDER = "methods"
+_SHIPPED = Path(__file__).resolve().parents[2] / "configs" / METHODS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _accuracy(cell: Cell) -> str:
 def list_cells(path: Path, changes: Sequence[str]) -> list[Cell]:
     """Every training of the tables, all rows of one seed before the next."""
     base = load_config(path, changes)
-    methods = path.parent / METHODS_FOLDER
+    beside = path.parent / METHODS_FOLDER
+    methods = beside if beside.is_dir() else _SHIPPED
     teacher = base.teacher_folder
     cells = []
     for seed in base.tables.seeds:
@@ -109,6 +111,8 @@ def run_cell(config: Config) -> str | None:
                 run_stage(name, config)
     except UserError as error:
         return str(error)
+    except Exception as error:  # of one row: the others are run
+        return f"{type(error).__name__}: {error}"
     return None
 
 

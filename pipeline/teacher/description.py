@@ -54,8 +54,10 @@ class TeacherInfo:
         """Names of the block features, in order."""
         return tuple(feature.name for feature in self.features if feature.is_block)
 
-    def select(self, wanted: Literal["blocks"] | Sequence[str]) -> list[tuple[str, int]]:
-        """(name, channels) of the features `wanted`, in the order asked for.
+    def select(
+        self, wanted: Literal["blocks"] | Sequence[str], field: str = "generate.features"
+    ) -> list[tuple[str, int]]:
+        """(name, channels) of the features `wanted` by the config's `field`, in that order.
 
         Raises:
             UserError: naming one that the teacher does not have.
@@ -64,12 +66,10 @@ class TeacherInfo:
         sizes[W] = self.generator.w_dim
         names = self.blocks if wanted == "blocks" else wanted
         if len(set(names)) < len(names):
-            raise UserError("generate.features: a name is there twice")
+            raise UserError(f"{field}: a name is there twice")
         for name in names:
             if name not in sizes:
-                raise UserError(
-                    f"generate.features: the teacher has no {name!r}; it has {', '.join(sizes)}"
-                )
+                raise UserError(f"{field}: the teacher has no {name!r}; it has {', '.join(sizes)}")
         return [(name, sizes[name]) for name in names]
 
     def to_json(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 import torch
 
+from pipeline.backbone import build_backbone
 from pipeline.method_config import MethodConfig, OwnMethodConfig
 from pipeline.seeding import torch_generator
 from pipeline.train.method import Method, MethodContext
@@ -32,10 +34,13 @@ def method_class(options: MethodConfig) -> type[Method]:
     module, _, name = place.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"train.method.name={place}: cannot be imported ({error})") from None
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UserError(f"train.method.name={place}: no subclass of {Method.__module__}.Method")
+    except (Exception, SystemExit) as error:  # the user's code may do anything
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"train.method.name={place}: cannot be imported ({reason})") from error
+    if not (isinstance(found, type) and issubclass(found, Method)) or inspect.isabstract(found):
+        raise UserError(
+            f"train.method.name={place}: no subclass of {Method.__module__}.Method with a forward"
+        )
     return found
 
 
@@ -49,9 +54,14 @@ def build_method(config: TrainConfig, context: MethodContext) -> Method:
             method: Method = cls(config, context, options)
             return method
         try:
-            own: Method = cls(config, context, **options.options)
+            inspect.signature(cls).bind(config, context, **options.options)
         except TypeError as error:
             raise UserError(f"train.method.options: {error}") from None
-    if not hasattr(own, "backbone"):
-        raise UserError(f"train.method.name={options.name}: leaves no network in `backbone`")
+        own: Method = cls(config, context, **options.options)
+    wanted = build_backbone(config.student, config.seed).state_dict()
+    if getattr(own, "backbone", None) is None or own.backbone.state_dict().keys() != wanted.keys():
+        raise UserError(
+            f"train.method.name={options.name}: leave build_backbone(config.student, config.seed) "
+            "in `self.backbone`; it is what is saved and probed"
+        )
     return own

@@ -37,7 +37,7 @@ class Inputs:
         synthetic = None if self.pool is None else self.pool.open()
         if not config.renders:
             return TrainingShards(self.real.open(), synthetic, self.features)
-        features = read_teacher_info(self.teacher.folder).select(self.features)
+        features = read_teacher_info(self.teacher.folder).select(self.features, "train.features")
         online = OnlineSamples(
             self.load_generator(device), self.sampling, features, self.render_batch
         )

@@ -26,7 +26,7 @@ from pipeline.progress import console
 from pipeline.state import load_state, save_state
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.method import Method
+from pipeline.train.method import Method, check_output
 from pipeline.train_config import TrainConfig
 from pipeline.workers import Report
 from shards.atomic import write_atomic
@@ -98,7 +98,7 @@ def train(
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
             rate = learning_rate(config, step // epoch_steps)
-            output = wrapped(stream.batch(step))
+            output = check_output(wrapped(stream.batch(step)), config)
             if not output.loss.isfinite():
                 raise UserError(
                     f"train: the loss is not finite at step {step}; lower train.learning_rate"

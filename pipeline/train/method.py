@@ -17,6 +17,7 @@ from pipeline.distributed import gather_batch
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.train.losses import effective_rank, embedding_std
 from pipeline.train_config import TrainConfig
+from shards.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,26 @@ class StepOutput:
             values[f"{name}_std"] = embedding_std(embedding)
             values[f"{name}_effective_rank"] = effective_rank(embedding)
         return {name: value.item() for name, value in values.items()}
+
+
+def check_output(output: Any, config: TrainConfig) -> StepOutput:
+    """`output` if it is what `Method.forward` has to return; raises UserError."""
+    problem = None
+    if not isinstance(output, StepOutput):
+        problem = f"a {type(output).__name__}"
+    elif output.loss.dim() or not output.loss.requires_grad:
+        problem = f"a loss {list(output.loss.shape)} with requires_grad={output.loss.requires_grad}"
+    elif any(term.dim() for term in output.terms.values()):
+        problem = "terms that are no scalars"
+    elif any(embedding.dim() != 2 for embedding in output.embeddings.values()):
+        problem = "embeddings that are not [N, D]"
+    if problem is not None:
+        raise UserError(
+            f"train.method.name={config.method.name}: forward returns {problem}; return "
+            "StepOutput(loss, terms, embeddings) with a scalar loss that has a gradient"
+        )
+    result: StepOutput = output
+    return result
 
 
 @dataclass(frozen=True)

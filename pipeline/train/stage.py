@@ -61,6 +61,10 @@ def run(config: Config) -> None:
     if not config.train.method.trains:
         _take_discriminator(config, recipe)
         return
+    if isinstance(config.train.method, OwnMethodConfig):
+        from pipeline.train.build import method_class
+
+        method_class(config.train.method)  # before anything long begins
     if "perceptual" in recipe.inputs:
         console.print(f"train     perceptual term: {recipe.inputs['perceptual']}", soft_wrap=True)
     if not config.train.student.is_resnet:  # those take images of any size
@@ -107,7 +111,7 @@ def _recipe(config: Config) -> Recipe:
         pool = _pool_record(config)
         _check_resolution(config, pool.outputs["folder"], pool.outputs["resolution"])
         inputs["pool"] = pool.outputs["digest"]
-    if train.renders or train.method.reads_teacher:
+    if train.needs_teacher:
         info = read_teacher_info(config.teacher_folder)
         _check_resolution(config, str(config.teacher_folder), info.generator.resolution)
         network = GENERATOR_FILE if train.method.trains else DISCRIMINATOR_FILE

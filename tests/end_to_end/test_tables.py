@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -84,6 +85,20 @@ def test_tables_row_alone_is_an_ordinary_run_beside_its_base(site: Site) -> None
     site.stage("run", str(method), *TINY, "train.epochs=1")
     made = json.loads((site.runs / "tiny-vicreg-real" / "train" / "record.json").read_text())
     assert made["config"]["method"]["name"] == "vicreg"
+
+
+def test_tables_of_a_base_with_another_method_train_what_their_rows_say(site: Site) -> None:
+    site.stage("tables", *TINY, "tables.rows=squeeze", "train.method.name=vicreg")
+    made = json.loads((site.runs / "tiny/tables/squeeze-seed0/train/record.json").read_text())
+    assert made["config"]["method"]["name"] == "squeeze_and_span"
+
+
+def test_shards_gc_knows_the_trainings_of_tables(site: Site) -> None:
+    site.stage("tables", *TINY, "tables.rows=squeeze")
+    shutil.rmtree(site.runs / "tiny" / "generate")
+    code, out, _ = site.shards("gc")
+    assert code == 0
+    assert out.startswith("0 recipes")
 
 
 @pytest.mark.ray

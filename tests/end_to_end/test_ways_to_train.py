@@ -141,6 +141,72 @@ def test_method_of_ones_own_takes_one_file_and_one_config(
         assert_mistake(site.try_stage("run", *own, "name=wrong", wrong), word)
 
 
+BROKEN = """
+import torch
+from pipeline.backbone import build_backbone
+from pipeline.train.method import Method, StepOutput
+
+class Base(Method):
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.backbone = build_backbone(config.student, config.seed)
+
+class Tensor(Base):
+    def forward(self, batch):
+        return self.backbone(batch.real[0]).sum()
+
+class Vector(Base):
+    def forward(self, batch):
+        return StepOutput(self.backbone(batch.real[0]).sum(1))
+
+class Detached(Base):
+    def forward(self, batch):
+        return StepOutput(torch.zeros([]))
+
+class Abstract(Base):
+    pass
+
+class OtherBackbone(Base):
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.backbone = torch.nn.Flatten()
+
+    def forward(self, batch):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("Tensor", "StepOutput"),
+        ("Vector", "scalar"),
+        ("Detached", "gradient"),
+        ("Abstract", "forward"),
+        ("OtherBackbone", "build_backbone"),
+    ],
+)
+def test_method_of_ones_own_that_is_wrong_is_one_line(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, word: str
+) -> None:
+    (tmp_path / "broken_methods.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    method = ("train.images=real", f"train.method.name=broken_methods:{name}")
+    result = site.try_stage("run", f"name={name}", *TINY, *method)
+    assert_mistake(result, f"broken_methods:{name}", word)
+
+
+@pytest.mark.parametrize("code", ["import sys\nsys.exit(3)", "1 / 0", "def"])
+def test_module_of_ones_own_that_cannot_be_imported_is_one_line(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / f"unimportable{len(code)}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    place = f"unimportable{len(code)}:Method"
+    method = ("train.images=real", f"train.method.name={place}")
+    assert_mistake(site.try_stage("run", "name=unimportable", *TINY, *method), place)
+
+
 def test_method_in_the_documents_is_a_dozen_lines_and_trains(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

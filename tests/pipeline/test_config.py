@@ -106,6 +106,10 @@ def test_load_config_unknown_key_without_a_near_miss_lists_what_there_is(tmp_pat
         ("generate.seed", "-1"),
         ("generate.noise", "some"),
         ("eval.seeds", "[]"),
+        ("tables.seeds", "[0, 0]"),
+        ("tables.rows", "[]"),
+        ("train.method", "null"),
+        ("train.method.name", "vicre"),
         ("ray.device", "tpu"),
         ("ray.train_workers", "0"),
         ("teacher.conv_clamp", "0"),
@@ -228,3 +232,45 @@ def test_train_config_parts_of_the_batch_add_up(
 ) -> None:
     config = TrainConfig(global_batch=batch, synthetic_share=share)
     assert (config.num_synthetic, config.num_real) == parts
+
+
+METHODS = Path("configs/methods")
+
+
+def test_load_config_file_laid_over_another_appends_its_name_and_takes_its_teacher() -> None:
+    config = load_config(Path("configs/folder.yaml"), [str(METHODS / "squeeze.yaml")])
+    assert config.name == "folder-squeeze"
+    assert config.teacher.checkpoint == Path("runs/folder/teacher")
+    assert config.train.images == "synthetic"
+    assert config.train.epochs == load_config(Path("configs/folder.yaml")).train.epochs
+    named = load_config(
+        Path("configs/folder.yaml"),
+        [str(METHODS / "squeeze.yaml"), "name=mine", "paths.runs=elsewhere"],
+    )
+    assert named.name == "mine"
+    assert named.teacher.checkpoint == Path("elsewhere/folder/teacher")
+
+
+def test_load_config_changes_are_applied_in_their_order() -> None:
+    squeeze = str(METHODS / "squeeze.yaml")
+    for changes, images in (
+        (["train.images=both", squeeze], "synthetic"),
+        ([squeeze, "train.images=both"], "both"),
+    ):
+        assert load_config(Path("configs/digits.yaml"), changes).train.images == images
+
+
+def test_load_config_error_names_the_file_laid_over(tmp_path: Path) -> None:
+    (tmp_path / "changes.yaml").write_text("train: {imagess: real}")
+    with pytest.raises(UserError, match=r"changes\.yaml.*did you mean images"):
+        load_config(Path("configs/digits.yaml"), [str(tmp_path / "changes.yaml")])
+    with pytest.raises(UserError, match=r"none\.yaml: no such config"):
+        load_config(Path("configs/digits.yaml"), [str(tmp_path / "none.yaml")])
+    with pytest.raises(UserError, match=r"end in \.yaml"):
+        load_config(Path("configs/digits.yaml"), ["configs/methods/squeeze"])
+
+
+@pytest.mark.parametrize("rows", ["vicreg-real", "[vicreg-real]"])
+def test_load_config_one_row_of_the_tables_needs_no_brackets(rows: str) -> None:
+    config = load_config(Path("configs/digits.yaml"), [f"tables.rows={rows}"])
+    assert config.tables.rows == ("vicreg-real",)
