@@ -171,8 +171,7 @@ MethodConfig = Annotated[
     Discriminator(
         _method_tag,
         custom_error_type="unknown_method",
-        custom_error_message="train.method.name must be squeeze_and_span, vicreg, simsiam, encoding, "
-        "discriminator, or code of "
-        "one's own as package.module:Class",
+        custom_error_message="train.method.name must be squeeze_and_span, vicreg, simsiam, "
+        "encoding, discriminator, or code of one's own as package.module:Class",
     ),
 ]
