@@ -66,7 +66,7 @@ def make_run(
     student = config.run_dir / "train" / "student.safetensors"
     student.parent.mkdir()
     save_file(build_backbone(config.train.student, seed=1).state_dict(), student)
-    outputs = {student.name: file_digest(student)}
+    outputs = {"pool_size": 0, student.name: file_digest(student)}
     write_record(config.run_dir / "train", Recipe.of("train", config.train, {}), outputs)
     return config
 
