@@ -73,6 +73,7 @@ def _read_cell(cell: Cell) -> list[Number]:
     if train is None or evaluated is None:
         return []
     rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    collapsed = has_collapsed(folder / "train")
     return [
         Number(
             row=cell.row,
@@ -85,7 +86,7 @@ def _read_cell(cell: Cell) -> list[Number]:
             pool_size=train.outputs["pool_size"],
             variant=cell.config.train.variant,
             student=train.outputs["student.safetensors"],
-            collapsed=has_collapsed(folder / "train"),
+            collapsed=collapsed,
             perceptual=train.inputs.get("perceptual", ""),
             commit=train.commit or "",
             torch=train.versions["torch"],

@@ -126,8 +126,7 @@ def _notes(numbers: Sequence[Number]) -> list[str]:
     """What has to be known of some rows."""
     without = sorted({n.row for n in numbers if n.perceptual not in ("", "lpips")})
     notes = [f"{row}: {_first(numbers, row).perceptual}" for row in without]
-    online = sorted({n.row for n in numbers if n.pool_size > 0})
-    sizes = {number.pool_size for number in numbers if number.row in online}
+    sizes = {number.pool_size for number in numbers if number.pool_size > 0}
     if len(sizes) > 1:
         notes.append(f"pool sizes differ: {', '.join(f'{size:,}' for size in sorted(sizes))}")
     return notes
