@@ -23,6 +23,14 @@ from tests.workspace import make_teacher
 PER_SHARD = 8
 NUM_SHARDS = 3
 SHARD = "shard-000001.tar"
+TINY_TRAINING = (
+    "train.global_batch=8",
+    "train.student.width=4",
+    "train.student.embedding_dim=8",
+    "train.student.projector_layers=2",
+    "eval.knn_k=3",
+    "eval.labels_per_class=2",
+)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pipeline.teacher.resample import resample
 
 MAX_ROTATION = math.radians(20)  # "upright"
 MAX_INTEGER_TRANSLATION = 0.125  # share of the image
@@ -173,8 +175,7 @@ def apply_geometry(images: Tensor, geometry: Tensor) -> Tensor:
     """float32 `images` [B, C, R, R] resampled by `geometry` [B, 2 or 3, 3] on any device."""
     theta = geometry[:, :2].to(images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    resampled: Tensor = _Resample.apply(images, grid)  # type: ignore[no-untyped-call]
-    return resampled
+    return resample(images, grid)
 
 
 def apply_colour(images: Tensor, colour: Tensor) -> Tensor:
@@ -187,35 +188,6 @@ def apply_colour(images: Tensor, colour: Tensor) -> Tensor:
         raise ValueError(f"images have {images.shape[1]} channels, not 1 or 3")
     pixels = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2))
     return pixels.reshape(images.shape)
-
-
-class _Resample(torch.autograd.Function):
-    """grid_sample, linear in the images: torch gives it one derivative, this all of them."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _ResampleTransposed.apply(gradients[0], *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
-
-
-class _ResampleTransposed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        images = torch.empty_like(gradient)  # only its shape matters
-        modes = (0, 2, False)  # bilinear, reflection, align_corners
-        found: Tensor = torch.ops.aten.grid_sampler_2d_backward(
-            gradient, images, grid, *modes, [True, False]
-        )[0]
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _Resample.apply(gradients[0], *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
 
 
 def _matrix(rows: Sequence[Sequence[Tensor | float]]) -> Tensor:

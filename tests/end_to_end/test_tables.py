@@ -14,19 +14,10 @@ import pytest
 from pipeline.tables.rows import choose_configs
 from tests.background import running
 from tests.command_line import assert_mistake
-from tests.stored_pools import Site, make_site
+from tests.stored_pools import TINY_TRAINING, Site, make_site
 from tests.workspace import ROOT
 
-TINY = (
-    "train.global_batch=8",
-    "train.student.width=4",
-    "train.student.embedding_dim=8",
-    "train.student.projector_layers=2",
-    "eval.knn_k=3",
-    "eval.labels_per_class=2",
-    "tables.epochs=1",
-    "tables.seeds=[0]",
-)
+TINY = (*TINY_TRAINING, "tables.epochs=1", "tables.seeds=[0]")
 
 
 @pytest.fixture

@@ -11,18 +11,10 @@ import torch
 from torchvision.models import alexnet
 
 from tests.command_line import assert_mistake
-from tests.stored_pools import Site, make_site
+from tests.stored_pools import TINY_TRAINING, Site, make_site
 from tests.workspace import ROOT
 
-TINY = (
-    "train.epochs=1",
-    "train.global_batch=8",
-    "train.student.width=4",
-    "train.student.embedding_dim=8",
-    "train.student.projector_layers=2",
-    "eval.knn_k=3",
-    "eval.labels_per_class=2",
-)
+TINY = ("train.epochs=1", *TINY_TRAINING)
 NO_POOL = {
     "vicreg on real images": ("train.method.name=vicreg", "train.images=real"),
     "fresh samples": ("train.source=online",),
