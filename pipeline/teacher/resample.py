@@ -1,4 +1,4 @@
-"""Bilinear resampling with derivatives of any order: the R1 penalty passes through `augment.py`.
+"""Bilinear resampling with derivatives of any order, as the R1 penalty needs of `augment.py`."""
 
 from __future__ import annotations
 
