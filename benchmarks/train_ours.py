@@ -16,13 +16,14 @@ from benchmarks.measure import synchronise
 from benchmarks.random_shards import Blocks
 from benchmarks.render import build_random_generator
 from pipeline.config import Config
+from pipeline.gpu import CompileMode
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.train import build_architectures
 from pipeline.train.build import build_method
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.loop import learning_rate
 from pipeline.train.method import MethodContext
 from pipeline.train.online import OnlineSamples
+from pipeline.train.step import StudentTrainer
 from pipeline.train_config import TrainConfig
 
 PARTS = ("batch", "forward", "backward", "optimiser")
@@ -36,20 +37,16 @@ class TrainingStep:
     shards: TrainingShards
     device: torch.device
 
+    compile_networks: CompileMode = "off"
+
     def __post_init__(self) -> None:
         context = MethodContext(self.shards.block_channels, _no_generator)
-        self.method = build_method(self.config, context).to(self.device)
+        method = build_method(self.config, context)
+        self.trainer = StudentTrainer(self.config, method, self.device, self.compile_networks)
+        self.method = self.trainer.method
         self.stream = BatchStream(
-            self.shards, self.config, type(self.method), self.device, rank=0, num_workers=1
+            self.shards, self.config, type(method), self.device, rank=0, num_workers=1
         )
-        self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
-            self.method.parameters(),
-            lr=learning_rate(self.config, 0),
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
-        )
-        self.method.train()
         self.index = 0
 
     @property
@@ -60,12 +57,8 @@ class TrainingStep:
 
     def run(self) -> None:
         """One step, waiting for the GPU only where training does."""
-        output = self.method(self.stream.batch(self.index))
-        if not output.loss.isfinite():
-            raise ValueError(f"the loss is not finite at step {self.index}")
-        self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        self.optimizer.step()
+        output = self.trainer.losses(self.stream.batch(self.index))
+        self.trainer.update(output, self.index, epoch=0)
         self.index += 1
 
     def run_parts(self) -> dict[str, float]:
@@ -73,12 +66,11 @@ class TrainingStep:
         marks = [self._now()]
         batch = self.stream.batch(self.index)
         marks.append(self._now())
-        loss = self.method(batch).loss
+        output = self.trainer.losses(batch)
         marks.append(self._now())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.trainer.backward(output)
         marks.append(self._now())
-        self.optimizer.step()
+        self.trainer.optimise(epoch=0)
         marks.append(self._now())
         self.index += 1
         return dict(zip(PARTS, np.diff(marks).tolist(), strict=True))

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.view_rivals import as_pictures, lightly_settings
 from pipeline.backbone import build_backbone
-from pipeline.train.loop import learning_rate
+from pipeline.train.step import learning_rate
 from pipeline.train_config import TrainConfig
 
 

@@ -65,6 +65,10 @@ class RayConfig(Section):
     """Object store of the embedded Ray, in MiB."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU if the process sees one."""
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
+    """How torch.compile prepares the networks of a training, a minute that a long one on a GPU
+    gains back: its mode, `off`, or `auto`, the default mode on a GPU and none on a CPU.
+    """
 
 
 class TeacherConfig(Section):

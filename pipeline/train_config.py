@@ -137,6 +137,10 @@ class TrainConfig(Section):
     """SGD momentum."""
     weight_decay: NonNegativeFloat = 5e-4
     """SGD weight decay, on every parameter."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; losses and weights are float32 always. `auto` is bfloat16 on a
+    GPU that has it, else float32.
+    """
     pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
     """Normalisation of images in [0, 1]; the default is CIFAR's."""
     pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)

@@ -10,6 +10,7 @@ on the CPU; a worker keeps its rows, so views do not depend on the number of wor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -41,6 +42,12 @@ class ViewParameters:
     def rows(self, start: int, stop: int) -> ViewParameters:
         """The parameters of some of the views."""
         return ViewParameters(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+    @staticmethod
+    def concatenate(parts: Sequence[ViewParameters]) -> ViewParameters:
+        """The parameters of all views of `parts`, in their order."""
+        names = [field.name for field in fields(ViewParameters)]
+        return ViewParameters(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
 
     def repeated(self, count: int) -> ViewParameters:
         """Those of a single view, for `count` images."""
@@ -102,11 +109,11 @@ def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -
 def make_views(images: Tensor, views: ViewParameters) -> Tensor:
     """Apply `views` to `images` [B, 3, R, R] in [0, 1]; same shape and range."""
     device = images.device
-    grid = _sampling_grid(views.theta.to(device), images.shape[-1])
+    grid = _sampling_grid(views.theta.to(device, non_blocking=True), images.shape[-1])
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     _jitter(images, views.factors, views.order)
     _turn_grey(images, views.is_grey)
-    return _blur(images, views.sigma.to(device)) if views.sigma.any() else images
+    return _blur(images, views.sigma.to(device, non_blocking=True)) if views.sigma.any() else images
 
 
 def _sampling_grid(theta: Tensor, side: int) -> Tensor:
@@ -130,8 +137,8 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
     is_active, order = is_active.gather(1, first_active), order.gather(1, first_active)
     order = torch.where(is_active, order, len(_OPERATIONS))  # [B, 4], or that: nothing
     counts = [slot.bincount(minlength=len(_OPERATIONS) + 1).tolist() for slot in order.T]
-    rows_by_operation = order.argsort(0).T.to(images.device)  # [4, B]
-    factors = factors.to(images.device)
+    rows_by_operation = order.argsort(0).T.to(images.device, non_blocking=True)  # [4, B]
+    factors = factors.to(images.device, non_blocking=True)
     for slot_counts, slot_rows in zip(counts, rows_by_operation, strict=True):
         chosen = slot_rows.split(slot_counts)
         for index, operation in enumerate(_OPERATIONS):
@@ -144,7 +151,7 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
 def _turn_grey(images: Tensor, is_grey: Tensor) -> None:
     """In place, the rows that the CPU's `is_grey` [B] names."""
     if is_grey.any():
-        rows = is_grey.nonzero()[:, 0].to(images.device)
+        rows = is_grey.nonzero()[:, 0].to(images.device, non_blocking=True)
         grey = _luma(images.index_select(0, rows))
         images.index_copy_(0, rows, grey.expand(-1, images.shape[1], -1, -1))
 
@@ -177,7 +184,6 @@ def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by `shift` in [-0.5, 0.5], through HSV (Smith 1978); without `where`, comparison
     and `remainder`, which took a CPU longer than all the rest.
     """
-    device = images.device
     red, green, blue = images.chunk(3, 1)
     larger, smaller = torch.maximum(green, blue), torch.minimum(green, blue)
     high, low = torch.maximum(red, larger), torch.minimum(red, smaller)
@@ -189,12 +195,10 @@ def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
     hue = torch.minimum(red, larger).sub_(smaller).div_(chroma.clamp_min(1e-12))
     turn = hue.add_(primary).abs_().div_(6).add_(shift)
     hue = turn.sub_(turn.floor()).mul_(6)  # [b, 1, R, R] in [0, 6]
-    centres, signs, offsets = (
-        torch.tensor(values, device=device)[:, None, None]
-        for values in ((3.0, 2.0, 4.0), (1.0, -1.0, -1.0), (-1.0, 2.0, 2.0))
-    )
-    share = (hue - centres).abs_().mul_(signs).add_(offsets).clamp_(0, 1)
-    return share.mul_(chroma).add_(low)
+    share = torch.cat([hue - 3, hue - 2, hue - 4], 1).abs_()
+    share[:, :1].sub_(1)
+    share[:, 1:].neg_().add_(2)
+    return share.clamp_(0, 1).mul_(chroma).add_(low)
 
 
 _OPERATIONS = (_brightness, _contrast, _saturation, _shift_hue)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from pipeline.backbone import Normalise
+from pipeline.gpu import on_host
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
-from pipeline.train.augment import draw_views, make_views
+from pipeline.train.augment import ViewParameters, draw_views, make_views
 from pipeline.train.method import Batch, Method
 from pipeline.train.online import OnlineSamples
 from pipeline.train_config import TrainConfig
@@ -64,14 +65,14 @@ class TrainingShards:
 
 
 @dataclass(frozen=True)
-class _Arrays:
-    """What a step reads: images uint8 [n, 3, R, R] and pooled features [n_s, Σ C_l], of the domains
-    in the batch.
+class _Rows:
+    """What a step reads, on the CPU: images uint8 [n, 3, R, R] and pooled features [n_s, Σ C_l], of
+    the domains in the batch.
     """
 
-    synthetic: np.ndarray | None
-    pooled: np.ndarray | None
-    real: np.ndarray | None
+    synthetic: Tensor | None
+    pooled: Tensor | None
+    real: Tensor | None
 
 
 class BatchStream:
@@ -112,25 +113,27 @@ class BatchStream:
     def batch(self, step: int) -> Batch:
         """This worker's part of step `step` >= 0; quickest when steps come in order."""
         config = self._config
-        arrays = self._loaded.get(step)
+        rows = self._loaded.get(step)
+        synthetic, pooled = self._synthetic_samples(step, rows)
         generator = torch_generator(config.seed, "augment", step)
-        synthetic, pooled = self._synthetic_samples(step, arrays)
-        synthetic_views = self._views(
-            synthetic,
-            config.num_synthetic,
-            self._method.synthetic_views,
-            generator,
-            is_shared=config.variant == "release",
-        )
-        real = None if arrays.real is None else torch.from_numpy(arrays.real).to(self._device)
-        real_views = self._views(real, config.num_real, self._method.real_views, generator)
-        return Batch(synthetic_views, real_views, pooled)
+        is_shared = config.variant == "release"
+        views = [
+            *self._draw(
+                synthetic, config.num_synthetic, self._method.synthetic_views, generator, is_shared
+            ),
+            *self._draw(
+                self._on_device(rows.real), config.num_real, self._method.real_views, generator
+            ),
+        ]
+        made = self._make([images for images, _ in views], [parameters for _, parameters in views])
+        num_synthetic = 0 if synthetic is None else self._method.synthetic_views
+        return Batch(made[:num_synthetic], made[num_synthetic:], pooled)
 
     def close(self) -> None:
         """Load no more."""
         self._loaded.close()
 
-    def _load(self, step: int) -> _Arrays:
+    def _load(self, step: int) -> _Rows:
         """Runs in a thread."""
         images = pooled = real = None
         if self._real is not None:
@@ -144,48 +147,57 @@ class BatchStream:
                 pooled = self._pool.gather_features(self._shards.features, rows)
         if self._real is not None:
             real = self._shards.real.gather("image", self._real.rows(step))
-        return _Arrays(images, pooled, real)
+        arrays = (images, pooled, real)
+        return _Rows(*(None if a is None else on_host(a, self._device) for a in arrays))
 
-    def _synthetic_samples(self, step: int, arrays: _Arrays) -> tuple[Tensor | None, Tensor | None]:
+    def _on_device(self, rows: Tensor | None) -> Tensor | None:
+        return None if rows is None else rows.to(self._device, non_blocking=True)
+
+    def _synthetic_samples(self, step: int, rows: _Rows) -> tuple[Tensor | None, Tensor | None]:
         """Images uint8 [n, 3, R, R] and pooled features float32 [n, Σ C_l] on the device."""
         if self._online is not None and self._config.num_synthetic:
             size = self._config.num_synthetic
             part = size // self._num_workers
             first = step * size + self._rank * part
             return self._online.render(np.arange(first, first + part))
-        images, pooled = (
-            None if array is None else torch.from_numpy(array).to(self._device)
-            for array in (arrays.synthetic, arrays.pooled)
-        )
+        images, pooled = self._on_device(rows.synthetic), self._on_device(rows.pooled)
         return images, None if pooled is None else pooled.float()
 
-    def _views(
+    def _draw(
         self,
         images: Tensor | None,
         global_size: int,
         num_views: int,
         generator: torch.Generator,
-        *,
         is_shared: bool = False,
-    ) -> tuple[Tensor, ...]:
-        """Random views of this worker's `images`; `is_shared`: each is the same for all of them."""
+    ) -> list[tuple[Tensor, ViewParameters | None]]:
+        """This worker's `images` with the parameters of each view; `is_shared`: of one view for all
+        of them.
+        """
         if images is None:
-            return ()
-        pixels = images.float().div_(255)
-        return tuple(
-            self._view(pixels, global_size, generator, is_shared) for _ in range(num_views)
-        )
+            return []
+        return [
+            (images, self._draw_view(len(images), global_size, generator, is_shared))
+            for _ in range(num_views)
+        ]
 
-    def _view(
-        self, images: Tensor, global_size: int, generator: torch.Generator, is_shared: bool
-    ) -> Tensor:
+    def _draw_view(
+        self, size: int, global_size: int, generator: torch.Generator, is_shared: bool
+    ) -> ViewParameters | None:
         config = self._config.augment
-        if config.enabled:
-            views = draw_views(config, 1 if is_shared else global_size, generator)
-            start = self._rank * len(images)
-            views = (
-                views.repeated(len(images)) if is_shared else views.rows(start, start + len(images))
-            )
-            images = make_views(images, views)
-        normalised: Tensor = self._normalise(images)
-        return normalised
+        if not config.enabled:
+            return None
+        views = draw_views(config, 1 if is_shared else global_size, generator)
+        start = self._rank * size
+        return views.repeated(size) if is_shared else views.rows(start, start + size)
+
+    def _make(
+        self, images: list[Tensor], parameters: list[ViewParameters | None]
+    ) -> tuple[Tensor, ...]:
+        """All views together: on a GPU, a call of anything costs more than its work."""
+        pixels = torch.cat(images).float().div_(255)
+        drawn = [p for p in parameters if p is not None]
+        if drawn:
+            pixels = make_views(pixels, ViewParameters.concatenate(drawn))
+        views: tuple[Tensor, ...] = self._normalise(pixels).split([len(part) for part in images])
+        return views

@@ -8,25 +8,23 @@ was not.
 from __future__ import annotations
 
 import json
-import math
 import time
 from contextlib import closing
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.distributed import num_workers, worker_rank
+from pipeline.gpu import CompileMode
 from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.progress import console
 from pipeline.state import load_state, save_state
-from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import BatchStream, TrainingShards
-from pipeline.train.method import Method, check_output
+from pipeline.train.method import Method
+from pipeline.train.step import StudentTrainer
 from pipeline.train_config import TrainConfig
 from pipeline.workers import Report
 from shards.atomic import write_atomic
@@ -35,7 +33,8 @@ from shards.errors import UserError
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
 STUDENT_FILE = "student.safetensors"
-LOG_STEPS = 10
+_LOG_STEPS = (10, 100)
+"""Least and most steps between two lines of metrics."""
 
 
 def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
@@ -43,10 +42,12 @@ def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
     return max(1, num_real // config.global_batch)
 
 
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Rate in `epoch`: linear in the global batch, cosine to 0, stepped per epoch."""
-    base = config.learning_rate * config.global_batch / 256
-    return base * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+def log_interval(num_steps: int) -> int:
+    """Steps between two lines of metrics: some thousand lines of a long training, and no more than
+    a GPU can afford to wait for.
+    """
+    least, most = _LOG_STEPS
+    return min(max(least, num_steps // 1000), most)
 
 
 def train(
@@ -57,6 +58,7 @@ def train(
     device: torch.device,
     fingerprint: str,
     report: Report,
+    compile_networks: CompileMode = "off",
 ) -> None:
     """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
 
@@ -69,44 +71,34 @@ def train(
         device: of this worker.
         fingerprint: of the training; a checkpoint of another one is refused.
         report: called with (samples_seen, metrics) after each logged step, on every rank.
+        compile_networks: whether and how, see `pipeline/gpu.py`.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.
-        UserError: if the loss is not finite, before the optimiser sees it.
+        UserError: if the loss is not finite; nothing is saved of that step.
     """
-    rank, workers = worker_rank(), num_workers()
-    stream = BatchStream(shards, config, type(method), device, rank=rank, num_workers=workers)
-    method = synchronise_batch_norm(method, device).to(device)
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2-1.5 x on CPUs
-    optimizer = torch.optim.SGD(
-        method.parameter_groups(),
-        lr=0.0,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    samples_seen = _resume(method, optimizer, folder, fingerprint, device)
-    wrapped: nn.Module = (
-        DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
-    )
+    rank = worker_rank()
+    stream = BatchStream(shards, config, type(method), device, rank=rank, num_workers=num_workers())
+    trainer = StudentTrainer(config, method, device, compile_networks)
+    method = trainer.method
+    state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
+    samples_seen = 0
+    if state is not None:
+        samples_seen = int(state["samples_seen"])
+        trainer.load_state_dict(state)
     epoch_steps = steps_per_epoch(config, len(shards.real))
     num_steps = config.epochs * epoch_steps
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
-    wrapped.train()
     if samples_seen and rank == 0:
         console.print(f"train     resumed at {samples_seen:,} samples")
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
-            rate = learning_rate(config, step // epoch_steps)
-            output = check_output(wrapped(stream.batch(step)), config)
-            if not output.loss.isfinite():
-                raise UserError(
-                    f"train: the loss is not finite at step {step}; lower train.learning_rate"
-                )
-            _update(optimizer, output.loss, rate, learning_rate(config, 0))
+            output = trainer.losses(stream.batch(step))
+            rate = trainer.update(output, step, step // epoch_steps)
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps
-            if (step + 1) % LOG_STEPS == 0 or is_last:
+            if (step + 1) % log_interval(num_steps) == 0 or is_last:
                 epoch = (step + 1) / epoch_steps
                 metrics = {**output.metrics(), "learning_rate": rate, "epoch": epoch}
                 if log is not None:
@@ -115,7 +107,8 @@ def train(
             is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
             if rank == 0 and (is_last or is_due or is_interrupted()):
                 shards.check_unchanged()
-                _save(method, optimizer, samples_seen, folder, fingerprint)
+                state = {"fingerprint": fingerprint, "samples_seen": samples_seen}
+                save_state(folder / CHECKPOINT_FILE, {**state, **trainer.state_dict()})
                 saved_at = time.monotonic()
             if is_interrupted():
                 raise Interrupted
@@ -123,14 +116,6 @@ def train(
         raise UserError("train: the student's weights are not finite; lower train.learning_rate")
     if rank == 0:
         export_student(method, config, folder)
-
-
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, fixed_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = fixed_rate if group.get("fixed_rate") else rate
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
 
 
 def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
@@ -151,38 +136,6 @@ def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
         for name, value in method.backbone.state_dict().items()
     }
     write_atomic(folder / STUDENT_FILE, save(tensors, metadata))
-
-
-def _save(
-    method: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    samples_seen: int,
-    folder: Path,
-    fingerprint: str,
-) -> None:
-    state = {
-        "fingerprint": fingerprint,
-        "samples_seen": samples_seen,
-        "method": method.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    save_state(folder / CHECKPOINT_FILE, state)
-
-
-def _resume(
-    method: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    fingerprint: str,
-    device: torch.device,
-) -> int:
-    """Load the checkpoint, if there is one; returns its `samples_seen`."""
-    state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
-    if state is None:
-        return 0
-    method.load_state_dict(state["method"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["samples_seen"])
 
 
 class _Log:

@@ -85,7 +85,8 @@ def covariance_loss(embedding: Tensor) -> Tensor:
     """
     num_samples, num_dims = embedding.shape
     centred = embedding - embedding.mean(0)
-    covariance = centred.T @ centred / (num_samples - 1)  # [M, M]
+    with torch.autocast(centred.device.type, enabled=False):
+        covariance = centred.T @ centred / (num_samples - 1)  # [M, M]
     off_diagonal = covariance - covariance.diagonal().diag()
     return off_diagonal.square().sum() / num_dims
 

@@ -110,11 +110,22 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
-        """Losses of one step; with statistics over all workers, every worker returns the same."""
+        """Losses of one step; with statistics over all workers, every worker returns the same.
+
+        Runs under autocast where `train.precision` is bfloat16.
+        """
+
+    @property
+    def is_global(self) -> bool:
+        """Whether statistics are over all workers; each worker's own in `train.variant=release`."""
+        return self.config.variant != "release"
 
     def gather(self, embedding: Tensor) -> Tensor:
-        """Rows of all workers, [n, D] -> [N, D]; the worker's own where `train.variant=release`."""
-        return embedding if self.config.variant == "release" else gather_batch(embedding)
+        """Rows of all workers, [n, D] -> [N, D] in float32 at least; of this worker alone unless
+        `is_global`.
+        """
+        embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
+        return gather_batch(embedding) if self.is_global else embedding
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters as the optimiser takes them; a group with `fixed_rate` keeps its learning

@@ -204,6 +204,7 @@ def _training(config: Config, recipe: Recipe) -> Training:
         "folder": str(folder),
         "inputs": _inputs(config),
         "fingerprint": recipe.fingerprint,
+        "compile": config.ray.compile,
     }
     return Training(
         name="train",
@@ -241,4 +242,5 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
     method = build_method(config, context)
     folder = Path(settings["folder"])
-    train(config, shards, method, folder, device, settings["fingerprint"], report)
+    fingerprint, compile_networks = settings["fingerprint"], settings["compile"]
+    train(config, shards, method, folder, device, fingerprint, report, compile_networks)

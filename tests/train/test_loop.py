@@ -16,7 +16,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from pipeline.backbone import load_backbone
 from pipeline.train.data import TrainingShards
-from pipeline.train.loop import learning_rate, steps_per_epoch
+from pipeline.train.loop import steps_per_epoch
+from pipeline.train.step import learning_rate
 from shards.errors import UserError
 from shards.manifest import Manifest, shard_name, write_manifest
 from shards.pool import IMAGES, PoolReader

@@ -56,7 +56,10 @@ class Encoding(Method):
         views = torch.cat([*batch.synthetic, *batch.real])
         encoded = self.head(self.backbone(views))
         images = 2 * (views * self.std + self.mean) - 1  # back to the generator's range
-        rendered = self._render(encoded)
+        with torch.autocast(
+            views.device.type, enabled=False
+        ):  # the generator has its own precision
+            rendered = self._render(encoded)
         num_synthetic = len(batch.pooled)
         errors = {  # of each sample
             "pixels": (rendered - images).abs().mean((1, 2, 3)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from pipeline.backbone import build_backbone
 from pipeline.method_config import VicRegConfig
@@ -37,6 +36,7 @@ class VicReg(Method):
         )
         return StepOutput(terms.total, terms.named("vicreg"), {"embedding": one})
 
-    def gather(self, embedding: Tensor) -> Tensor:
+    @property
+    def is_global(self) -> bool:
         """As the convention says."""
-        return embedding if self.convention == "release" else super().gather(embedding)
+        return self.convention != "release"

@@ -1,0 +1,105 @@
+"""Keeping a GPU busy: half precision, compiled networks, and steps that never wait for the device.
+
+Neighbours: both trainers. On a CPU nothing here changes what they do.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shards.errors import UserError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune"]
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
+    """Arithmetic of a training's networks: `auto` is bfloat16 on a GPU that has it, else
+    float32.
+    """
+    if wanted == "auto":
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def choose_compile_mode(wanted: CompileMode, device: torch.device) -> str | None:
+    """torch.compile's mode, None for not at all. `auto` compiles for a GPU, where a C compiler is
+    at hand, which Triton needs.
+    """
+    if wanted != "auto":
+        return None if wanted == "off" else wanted
+    has_compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+    can_compile = has_compiler and importlib.util.find_spec("triton") is not None
+    return "default" if device.type == "cuda" and can_compile else None
+
+
+def compile_in_place(networks: Iterable[nn.Module], mode: str | None) -> None:
+    """Let torch.compile rewrite the networks' forward and backward passes; their parameters, names
+    and results, but for rounding, stay what they are.
+    """
+    if mode is not None:
+        for network in networks:
+            network.compile(mode=mode, dynamic=False)
+
+
+def begin_step(mode: str | None) -> None:
+    """Tell networks compiled in `mode` that the last step's tensors may be overwritten, as CUDA
+    graphs do.
+    """
+    if mode is not None:
+        torch.compiler.cudagraph_mark_step_begin()
+
+
+def on_host(array: np.ndarray, device: torch.device) -> Tensor:
+    """`array` as a tensor on the CPU from which `device` can copy by itself; for a GPU that is
+    page-locked memory.
+    """
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+class LossGuard:
+    """Stops a training whose loss is not finite.
+
+    On a CPU before the optimiser sees it; on a GPU a step later, because to ask at once would keep
+    it waiting. `settle` before anything is saved, so that nothing of such a step is.
+    """
+
+    def __init__(self) -> None:
+        self._pending: tuple[Tensor, torch.cuda.Event, str] | None = None
+
+    def watch(self, loss: Tensor, problem: str) -> None:
+        """Account for a step's `loss`; `problem` is what to say if it is not finite.
+
+        Raises:
+            UserError: if this step's loss, or on a GPU the last one's, is not finite.
+        """
+        is_finite = loss.detach().isfinite()
+        if is_finite.device.type != "cuda":
+            _check(is_finite, problem)
+            return
+        copied, event = is_finite.to("cpu", non_blocking=True), torch.cuda.Event()
+        event.record()
+        self.settle()
+        self._pending = copied, event, problem
+
+    def settle(self) -> None:
+        """Wait for the last loss; raises as `watch` does."""
+        if self._pending is not None:
+            is_finite, event, problem = self._pending
+            self._pending = None
+            event.synchronize()
+            _check(is_finite, problem)
+
+
+def _check(is_finite: Tensor, problem: str) -> None:
+    if not is_finite:
+        raise UserError(problem)
