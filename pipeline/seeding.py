@@ -26,9 +26,11 @@ def numpy_generator(seed: int, purpose: str, index: int = 0) -> np.random.Genera
     return np.random.Generator(np.random.Philox(key=_key(seed, purpose), counter=counter))
 
 
-def torch_generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
-    """CPU torch generator for one `index` of one `purpose`."""
+def torch_generator(
+    seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Torch generator for one `index` of one `purpose`; one on a GPU draws other numbers."""
     import torch
 
     state = int(numpy_generator(seed, purpose, index).integers(2**63))
-    return torch.Generator().manual_seed(state)
+    return torch.Generator(device).manual_seed(state)

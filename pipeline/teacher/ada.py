@@ -25,23 +25,23 @@ class AdaController:
         self._target = target
         self._num_images = num_images
         self._interval = interval
-        self._sum = 0.0
+        self._sum: Tensor | float = 0.0
         self._steps = 0
 
     def update(self, real_logits: Tensor, global_batch: int) -> None:
         """Account for this worker's logits [b, 1] of one step's `global_batch` real images."""
-        self._sum += mean_over_workers(real_logits.sign().mean()).item()
+        self._sum = self._sum + mean_over_workers(real_logits.sign().mean())
         self._steps += 1
         if self._steps < self._interval:
             return
-        self.overfitting = self._sum / self._steps
+        self.overfitting = float(self._sum) / self._steps  # waits for a GPU, so not in every step
         step = self._steps * global_batch / self._num_images
         self.p = min(max(self.p + (step if self.overfitting > self._target else -step), 0.0), 1.0)
         self._sum, self._steps = 0.0, 0
 
     def state(self) -> list[float]:
         """Everything that `load` needs."""
-        return [self.p, self.overfitting, self._sum, float(self._steps)]
+        return [self.p, self.overfitting, float(self._sum), float(self._steps)]
 
     def load(self, state: list[float]) -> None:
         """Inverse of `state`."""

@@ -48,6 +48,7 @@ def run(config: Config) -> None:
     settings = {
         "config": config.teacher.model_dump_json(),
         "resolution": config.real.resolution,
+        "compile": config.ray.compile,
         "folder": str(folder.resolve()),
         "real": real_shards(config, "train"),
         "fingerprint": recipe.fingerprint,
@@ -126,7 +127,7 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
     config = TeacherConfig.model_validate_json(settings["config"])
     reader = verified(settings["real"].open())
     train_teacher(
-        TeacherTrainer(config, settings["resolution"], device),
+        TeacherTrainer(config, settings["resolution"], device, settings["compile"]),
         lambda rows: reader.gather("image", rows),
         len(reader),
         Path(settings["folder"]),

@@ -11,11 +11,14 @@ with its horizon kept under lazy penalties (app. B); a penalty of weight 0 leave
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config import TeacherConfig
 from pipeline.distributed import (
@@ -24,6 +27,7 @@ from pipeline.distributed import (
     mean_over_workers,
     worker_part,
 )
+from pipeline.gpu import CompileMode, LossGuard, choose_compile_mode, choose_precision
 from pipeline.seeding import torch_generator
 from pipeline.teacher.ada import AdaController
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
@@ -35,6 +39,7 @@ from shards.errors import UserError
 
 W_AVG_BETA = 0.998
 PATH_LENGTH_DECAY = 0.01
+Network = Callable[[Tensor], Tensor]
 PATH_LENGTH_SHARE = 2  # the penalty sees one in so many of the batch
 
 
@@ -61,19 +66,15 @@ def build_architectures(
     return generator, discriminator
 
 
-def choose_precision(config: TeacherConfig, device: torch.device) -> torch.dtype:
-    """Arithmetic of the blocks made for half precision: `auto` is bfloat16 on GPUs that have it.
+def choose_block_precision(config: TeacherConfig, device: torch.device) -> torch.dtype:
+    """Arithmetic of the blocks made for half precision.
 
     Raises:
         UserError: if no block is made for what is asked for.
     """
-    wanted = config.precision
-    if wanted == "auto":
-        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        wanted = "bfloat16" if has_bfloat16 and config.num_half_blocks else "float32"
-    elif wanted == "bfloat16" and config.num_half_blocks == 0:
+    if config.precision == "bfloat16" and config.num_half_blocks == 0:
         raise UserError("teacher.precision: bfloat16 needs teacher.num_half_blocks above 0")
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    return choose_precision(config.precision if config.num_half_blocks else "float32", device)
 
 
 class TeacherTrainer:
@@ -81,7 +82,13 @@ class TeacherTrainer:
     images.
     """
 
-    def __init__(self, config: TeacherConfig, resolution: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TeacherConfig,
+        resolution: int,
+        device: torch.device,
+        compile_networks: CompileMode = "off",
+    ) -> None:
         """Fresh networks; their initial weights depend on the seed only."""
         self.config = config
         self.device = device
@@ -90,7 +97,7 @@ class TeacherTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_generator(config.seed, "teacher/init").initial_seed())
             self.generator, self.discriminator = Generator(arch), Discriminator(arch_d)
-        precision = choose_precision(config, device)
+        precision = choose_block_precision(config, device)
         for network in (self.generator, self.discriminator):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             network.set_precision(precision)
@@ -98,6 +105,12 @@ class TeacherTrainer:
         self.generator_ema.set_precision(torch.float32)
         self.ada = AdaController(config.ada_target, config.ada_images, config.ada_interval)
         self.path_length = torch.zeros([], device=device)
+        mode = choose_compile_mode(compile_networks, device)
+        self._synthesis, self._discriminate = (
+            network if mode is None else torch.compile(network, mode=mode, dynamic=False)
+            for network in (self.generator.synthesis, self.discriminator)
+        )  # not for penalties: torch.compile has no second derivatives
+        self._guard = LossGuard()
         self._optimizer_g = self._adam(
             self.generator, config.path_length_interval if config.path_length_weight else None
         )
@@ -108,10 +121,16 @@ class TeacherTrainer:
     def _adam(self, network: nn.Module, interval: int | None) -> torch.optim.Adam:
         ratio = 1.0 if interval is None else interval / (interval + 1)
         rate = self.config.learning_rate * ratio
-        return torch.optim.Adam(network.parameters(), rate, (0.0, 0.99**ratio), 1e-8)
+        betas, is_fused = (0.0, 0.99**ratio), self.device.type == "cuda"
+        return torch.optim.Adam(network.parameters(), rate, betas, 1e-8, fused=is_fused)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly."""
+        """Everything that `load_state_dict` needs to go on exactly.
+
+        Raises:
+            UserError: if the last step's loss is not finite.
+        """
+        self._guard.settle()
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -134,22 +153,26 @@ class TeacherTrainer:
         self.path_length = state["path_length"]
         self.images_seen = state["images_seen"]
 
-    def step(self, real: Tensor) -> dict[str, float]:
+    def step(self, real: Tensor) -> dict[str, Tensor | float]:
         """One update of both networks on this worker's part of the real images.
 
         Args:
             real: [b, C, R, R] in [-1, 1], `worker_part(global_batch)` of the global batch.
 
         Returns:
-            Losses over the global batch, `augment_p` and `overfitting` (r_t).
+            Losses over the global batch, scalars on the device, `augment_p` and `overfitting`
+            (r_t).
 
         Raises:
-            UserError: if a loss is not finite, before the optimiser sees it.
+            UserError: if a loss is not finite (`LossGuard` says when).
         """
         config = self.config
         index = self.images_seen // config.global_batch
-        draws = torch_generator(config.seed, "teacher/step", index)
-        metrics = {"loss_generator": self._generator_step(draws)}
+        draws = _Draws(
+            torch_generator(config.seed, "teacher/step", index),
+            torch_generator(config.seed, "teacher/latents", index, self.device),
+        )
+        metrics: dict[str, Tensor | float] = {"loss_generator": self._generator_step(draws)}
         if config.path_length_weight and index % config.path_length_interval == 0:
             metrics["path_length"] = self._path_length_step(draws)
         metrics["loss_discriminator"] = self._discriminator_step(real, draws)
@@ -159,89 +182,84 @@ class TeacherTrainer:
         self._average()
         return {**metrics, "augment_p": self.ada.p, "overfitting": self.ada.overfitting}
 
-    def _map(self, draws: torch.Generator, batch: int) -> Tensor:
+    def _map(self, draws: _Draws, batch: int) -> Tensor:
         """`ws` [b, num_ws, w_dim] of this worker's part of `batch` fresh latents, styles mixed."""
         part, arch = worker_part(batch), self.generator.arch
-        z = torch.randn(batch, arch.z_dim, generator=draws)[part].to(self.device)
-        ws: Tensor = self.generator.mapping(z)
+        ws: Tensor = self.generator.mapping(draws.normal(batch, arch.z_dim)[part])
         if self.config.style_mixing_p:
-            other = torch.randn(batch, arch.z_dim, generator=draws)[part].to(self.device)
-            cutoff = int(torch.randint(1, arch.num_ws, (), generator=draws))
-            if torch.rand((), generator=draws) < self.config.style_mixing_p:
+            other = draws.normal(batch, arch.z_dim)[part]
+            cutoff = int(torch.randint(1, arch.num_ws, (), generator=draws.on_cpu))
+            if torch.rand((), generator=draws.on_cpu) < self.config.style_mixing_p:
                 ws = torch.cat([ws[:, :cutoff], self.generator.mapping(other)[:, cutoff:]], 1)
         return ws
 
-    def _synthesise(self, ws: Tensor, draws: torch.Generator, batch: int) -> Tensor:
+    def _noise(self, draws: _Draws, batch: int) -> list[Tensor]:
         part = worker_part(batch)
-        noise = [
-            torch.randn(batch, 1, r, r, generator=draws)[part].to(self.device)
-            for r in self.generator.noise_resolutions
-        ]
-        image: Tensor = self.generator.synthesis(ws, noise)
-        return image
+        return [draws.normal(batch, 1, r, r)[part] for r in self.generator.noise_resolutions]
 
-    def _judge(self, images: Tensor, draws: torch.Generator) -> Tensor:
-        """Logits [b, 1] of this worker's `images`, augmented."""
+    def _judge(self, images: Tensor, draws: _Draws, network: Network | None = None) -> Tensor:
+        """Logits [b, 1] of this worker's `images`, augmented; by the compiled discriminator unless
+        `network` is given.
+        """
         batch = self.config.global_batch
         augmented = augment(
             images,
             self.ada.p,
-            draws,
+            draws.on_cpu,
             self.config.ada_pipe,
             global_batch=batch,
             part=worker_part(batch),
         )
-        logits: Tensor = self.discriminator(augmented)
+        logits: Tensor = (network or self._discriminate)(augmented)
         return logits
 
-    def _generator_step(self, draws: torch.Generator) -> float:
+    def _generator_step(self, draws: _Draws) -> Tensor:
         batch = self.config.global_batch
         self.discriminator.requires_grad_(False)
         ws = self._map(draws, batch)
         mean_w = mean_over_workers(ws[:, 0].mean(0))
         self.generator.mapping.w_avg.lerp_(mean_w, 1 - W_AVG_BETA)
-        loss = F.softplus(-self._judge(self._synthesise(ws, draws, batch), draws)).mean()
+        image = self._synthesis(ws, self._noise(draws, batch))
+        loss = F.softplus(-self._judge(image, draws)).mean()
         self._update(self._optimizer_g, self.generator, loss)
         self.discriminator.requires_grad_(True)
-        return mean_over_workers(loss).item()
+        return mean_over_workers(loss)
 
-    def _path_length_step(self, draws: torch.Generator) -> float:
+    def _path_length_step(self, draws: _Draws) -> Tensor:
         """Path-length regularisation; returns the running mean of the lengths."""
         batch = self.config.global_batch // PATH_LENGTH_SHARE
         ws = self._map(draws, batch)
-        image = self._synthesise(ws, draws, batch)
-        noise = torch.randn(batch, *image.shape[1:], generator=draws)[worker_part(batch)]
-        lengths = path_lengths(image, ws, noise.to(self.device))
+        image = self.generator.synthesis(ws, self._noise(draws, batch))
+        noise = draws.normal(batch, *image.shape[1:])[worker_part(batch)]
+        lengths = path_lengths(image, ws, noise)
         mean = self.path_length.lerp(gather_batch(lengths).mean(), PATH_LENGTH_DECAY)
         self.path_length = mean.detach()
         penalty = (lengths - mean).square().mean() * self.config.path_length_weight
         self._update(self._optimizer_g, self.generator, penalty * self.config.path_length_interval)
-        return self.path_length.item()
+        return self.path_length
 
-    def _discriminator_step(self, real: Tensor, draws: torch.Generator) -> float:
+    def _discriminator_step(self, real: Tensor, draws: _Draws) -> Tensor:
         batch = self.config.global_batch
         with torch.no_grad():
-            image = self._synthesise(self._map(draws, batch), draws, batch)
+            ws = self._map(draws, batch)
+            image = self._synthesis(ws, self._noise(draws, batch))
         loss = F.softplus(self._judge(image, draws)).mean()
         real_logits = self._judge(real, draws)
         loss = loss + F.softplus(-real_logits).mean()
         self._update(self._optimizer_d, self.discriminator, loss)
         self.ada.update(real_logits.detach(), batch)
-        return mean_over_workers(loss).item()
+        return mean_over_workers(loss)
 
-    def _r1_step(self, real: Tensor, draws: torch.Generator) -> None:
+    def _r1_step(self, real: Tensor, draws: _Draws) -> None:
         """R1, through the augmentation as in StyleGAN2-ADA."""
         images = real.detach().requires_grad_()
-        logits = self._judge(images, draws)
+        logits = self._judge(images, draws, self.discriminator)
         penalty = self.config.r1_gamma * r1_penalty(logits, images)
         self._update(self._optimizer_d, self.discriminator, penalty * self.config.r1_interval)
 
     def _update(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
-        if not mean_over_workers(loss).isfinite():
-            raise UserError(
-                f"teacher: loss is not finite at {self.images_seen} images; lower "
-                "teacher.learning_rate"
-            )
+        problem = f"teacher: loss is not finite at {self.images_seen} images"
+        self._guard.watch(mean_over_workers(loss), f"{problem}; lower teacher.learning_rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(network.parameters())
@@ -252,12 +270,21 @@ class TeacherTrainer:
         if self.config.ema_rampup is not None:
             half_life = min(half_life, self.images_seen * self.config.ema_rampup)
         beta = 0.5 ** (self.config.global_batch / max(half_life, 1e-8))
-        with torch.no_grad():
-            for average, current in zip(
-                self.generator_ema.parameters(), self.generator.parameters(), strict=True
-            ):
-                average.lerp_(current, 1 - beta)
-            for stale, fresh in zip(
-                self.generator_ema.buffers(), self.generator.buffers(), strict=True
-            ):
-                stale.copy_(fresh)
+        average, current = self.generator_ema, self.generator
+        get_ema_multi_avg_fn(beta)(list(average.parameters()), list(current.parameters()), None)
+        for stale, fresh in zip(average.buffers(), current.buffers(), strict=True):
+            stale.copy_(fresh)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers of one step, of the whole global batch: what is large is drawn on the device
+    of the training.
+    """
+
+    on_cpu: torch.Generator
+    on_device: torch.Generator
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal, on the device."""
+        return torch.randn(shape, generator=self.on_device, device=self.on_device.device)

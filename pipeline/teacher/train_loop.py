@@ -7,7 +7,8 @@ how far the images are from the real ones, `stage.py` starts it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TeacherConfig
-from pipeline.distributed import worker_part, worker_rank
+from pipeline.distributed import num_workers, worker_rank
+from pipeline.gpu import on_host
 from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
 from pipeline.order import Order
 from pipeline.progress import console
 from pipeline.seeding import numpy_generator, torch_generator
 from pipeline.state import load_state, save_state
+from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.quality import (
     Moments,
@@ -76,26 +79,37 @@ def train_teacher(
         trainer.load_state_dict(state)
     is_first = worker_rank() == 0
     keeper = _Keeper(trainer, gather, num_real, folder, fingerprint, origin) if is_first else None
-    order, part = Order([num_real], config.seed, "teacher"), worker_part(config.global_batch)
-    with deferred_interrupts() as is_interrupted:
+    device, order = trainer.device, Order([num_real], config.seed, "teacher")
+    rows = StepRows(order, config.global_batch, worker_rank(), num_workers())
+    loaded = LoadedAhead(
+        lambda step: on_host(gather(rows.rows(step)), device),
+        0 if device.type == "cpu" else LOADED_AHEAD,
+    )
+    with deferred_interrupts() as is_interrupted, closing(loaded):
         while trainer.images_seen < config.num_images:
-            rows = order.indices(trainer.images_seen, config.global_batch)[part]
-            metrics = trainer.step(_as_images(gather(rows), trainer.device))
+            real = loaded.get(trainer.images_seen // config.global_batch)
+            metrics = trainer.step(_as_images(real.to(device, non_blocking=True)))
             is_last = trainer.images_seen >= config.num_images
+            measured = {}
             if keeper is not None:
-                metrics |= keeper.keep(metrics, is_last, is_interrupted())
+                measured = keeper.keep(metrics, is_last, is_interrupted())
             if is_last or trainer.images_seen // config.global_batch % LOG_STEPS == 0:
-                report(trainer.images_seen, metrics)
+                report(trainer.images_seen, _as_numbers({**metrics, **measured}))
             if is_interrupted():
                 raise Interrupted
     if keeper is not None:
         keeper.finish()
 
 
-def _as_images(images: np.ndarray, device: torch.device) -> Tensor:
+def _as_images(pixels: Tensor) -> Tensor:
     """uint8 [B, C, R, R] -> float32 in [-1, 1], channels-last."""
-    tensor = torch.from_numpy(images).to(device).float() / 127.5 - 1
-    return tensor.contiguous(memory_format=torch.channels_last)
+    images = pixels.float() / 127.5 - 1
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _as_numbers(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Waits for the device."""
+    return {name: float(value) for name, value in metrics.items()}
 
 
 @dataclass
@@ -175,7 +189,7 @@ class _Keeper:
             console.print(f"teacher   resumed at {trainer.images_seen:,} images")
 
     def keep(
-        self, metrics: dict[str, float], is_last: bool, is_interrupted: bool
+        self, metrics: Mapping[str, Tensor | float], is_last: bool, is_interrupted: bool
     ) -> dict[str, float]:
         """Do what is due after a step; returns what was measured, for the progress line."""
         trainer, seen = self._trainer, self._trainer.images_seen
@@ -190,7 +204,7 @@ class _Keeper:
             save_samples(trainer.generator_ema, self._folder / f"samples-{seen:09d}.png")
         numbers = {name: value for name, value in measured.items() if name != "feature_space"}
         if is_last or measured or seen // trainer.config.global_batch % LOG_STEPS == 0:
-            self._log.write(seen, {**metrics, **numbers})
+            self._log.write(seen, _as_numbers({**metrics, **numbers}))
         if is_last or is_interrupted or time.monotonic() - self._saved_at > STATE_INTERVAL_S:
             state = {"fingerprint": self._fingerprint, **trainer.state_dict()}
             save_state(self._folder / STATE_FILE, state)
