@@ -50,7 +50,7 @@ def run_steps() -> dict[str, Any]:
         for network in (trainer.generator, trainer.discriminator, trainer.generator_ema):
             network.double()
         rows = worker_part(BATCH)
-        metrics = [trainer.step(images[rows]) for images in IMAGES]
+        steps = [trainer.step(images[rows]) for images in IMAGES]
         x = IMAGES[0].reshape(BATCH, 12, 8, 8)[rows].requires_grad_()
         std = minibatch_std(x, 4)
         (gradient,) = torch.autograd.grad(std.square().mean(), x, create_graph=True)
@@ -62,6 +62,7 @@ def run_steps() -> dict[str, Any]:
         "discriminator": trainer.discriminator.state_dict(),
         "generator_ema": trainer.generator_ema.state_dict(),
     }
+    metrics = [{name: float(value) for name, value in step.items()} for step in steps]
     return {"metrics": metrics, "weights": weights, "std": std.detach(), "second": second}
 
 
