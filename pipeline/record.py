@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
@@ -180,14 +181,15 @@ def file_digest(path: Path) -> str:
 
 @cache
 def current_commit() -> str | None:
-    """Commit of the checkout that this process runs, None outside git.
+    """Commit of the checkout that this process runs; of a copy outside git what the environment
+    variable SOURCE_COMMIT says, or None.
 
     `+changes` is added if tracked files differ from it. Asked first when the command line starts:
     the checkout may move on while a stage runs.
     """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
-        return None
+        return os.environ.get("SOURCE_COMMIT")
     try:
         command = [
             "git",

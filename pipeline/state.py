@@ -27,11 +27,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, content + hashlib.sha256(content).digest())
 
 
-def load_state(path: Path, device: torch.device, fingerprint: str) -> dict[str, Any] | None:
+def load_state(
+    path: Path, device: torch.device, fingerprint: str | None = None
+) -> dict[str, Any] | None:
     """The state in `path`, None if there is none yet.
 
     Raises:
-        UserError: if the file is damaged or belongs to a training with another `fingerprint`.
+        UserError: if the file is damaged or belongs to a training with another `fingerprint` than
+            the one given.
     """
     if not path.exists():
         return None
@@ -40,7 +43,7 @@ def load_state(path: Path, device: torch.device, fingerprint: str) -> dict[str, 
     if hashlib.sha256(payload).digest() != digest:
         raise UserError(f"{path}: damaged; delete {path.parent} to train again")
     state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    if state["fingerprint"] != fingerprint:
+    if fingerprint is not None and state["fingerprint"] != fingerprint:
         raise UserError(
             f"{path}: belongs to a training with other settings; take another name=… or delete "
             f"{path.parent}"
