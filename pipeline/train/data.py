@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.augment import draw_views, make_views
 from pipeline.backbone import Normalise
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
-from pipeline.train.augment import draw_views, make_views
 from pipeline.train.method import Batch, Method
 from pipeline.train.online import OnlineSamples
 from pipeline.train_config import TrainConfig
