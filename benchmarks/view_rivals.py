@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.measure import interleave
+from pipeline.augment import draw_views, make_views
 from pipeline.backbone import Normalise
 from pipeline.seeding import torch_generator
-from pipeline.train.augment import draw_views, make_views
 from pipeline.train_config import TrainConfig
 
 ViewOfOne = Callable[[Any], Tensor]

@@ -190,6 +190,17 @@ class GenerateConfig(Section):
 class EvalConfig(Section):
     """Probes on frozen representations."""
 
+    probes: Annotated[tuple[Literal["linear", "knn", "linear_sgd"], ...], Field(min_length=1)] = (
+        "linear",
+        "knn",
+    )
+    """`linear`: logistic regression on representations; `knn`; `linear_sgd`: the paper's own, SGD
+    on random views of all labelled images, which wants a GPU.
+    """
+    sgd_recipe: Literal["cifar", "stl10"] = "cifar"
+    """Of `linear_sgd`: the paper's settings for CIFAR, or for STL-10 (LARS, batches of 4096)."""
+    sgd_epochs: Positive = 90
+    """Of `linear_sgd`."""
     knn_k: Positive = 200
     """Neighbours that vote."""
     knn_temperature: PositiveFloat = 0.1

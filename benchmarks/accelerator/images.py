@@ -41,7 +41,11 @@ def prepare_images(source: Path, folder: Path, per_class: int | None = None) -> 
             for member in archive:
                 split, class_name = ("", "", *Path(member.name).parts)[-3:-1]
                 limit = None if per_class is None else per_class // (1 if split == "train" else 10)
-                if not member.isfile() or split not in SPLITS or (limit is not None and taken[split, class_name] >= limit):
+                if (
+                    not member.isfile()
+                    or split not in SPLITS
+                    or (limit is not None and taken[split, class_name] >= limit)
+                ):
                     continue
                 taken[split, class_name] += 1
                 member.name = f"{split}/{class_name}/{Path(member.name).name}"

@@ -62,7 +62,9 @@ class Workplace:
         overlays = [str(HERE / "toy.yaml")] if self.is_toy else []
         if method:
             overlays.append(str(Path("configs/methods") / f"{method}.yaml"))
-        teacher = [] if run == self.base else [f"teacher.checkpoint={self.runs / self.base}/teacher"]
+        teacher = (
+            [] if run == self.base else [f"teacher.checkpoint={self.runs / self.base}/teacher"]
+        )
         return [
             str(HERE / "cifar10.yaml"),
             *overlays,

@@ -50,14 +50,14 @@ def _student(
 
 STEPS = (
     Step("throughput", "throughput", 6, "every part beside its roofline and its rivals"),
-    Step("teacher-sizes", "sizes", 7, "teachers of several widths, two minutes each: which is nearest to the images?"),
+    Step("teacher-sizes", "sizes", 7, "teachers of several widths, two minutes each"),
     Step("teacher", "teacher", 25, "StyleGAN2-ADA on the images, with snapshots on the way"),
     Step("pool", "pool", 2, "200,000 samples with their features; made again on every machine"),
     *(_student(method, 100) for method in METHODS),
     *(_student(method, 800) for method in METHODS),
-    _student("squeeze-and-span", 200, "a pool five times as long", "-pool-1m", ("generate.num_samples=1000000",)),
-    _student("squeeze-and-span", 200, "fresh samples in every step: what the pool costs", "-online", ("train.source=online",)),
-    _student("squeeze-and-span", 200, "a student twice as wide", "-wide", ("train.student.width=128",)),
+    _student(METHODS[0], 200, "longer pool", "-pool-1m", ("generate.num_samples=1000000",)),
+    _student(METHODS[0], 200, "fresh samples in every step", "-online", ("train.source=online",)),
+    _student(METHODS[0], 200, "a student twice as wide", "-wide", ("train.student.width=128",)),
 )  # fmt: skip
 """In the order in which to type them. The last three ask what else would raise the probe."""
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import nn
 
-from pipeline.config import EvalConfig
+from pipeline.config import Config, EvalConfig
 from pipeline.eval import knn, linear_probe
 from pipeline.eval.extract import Representation
+from pipeline.eval.labelled_views import LabelledImages
+from pipeline.eval.linear_sgd import (
+    LARGE_BATCH,
+    ProbeReport,
+    ProbeSettings,
+    train_linear_probe,
+)
+from pipeline.gpu import choose_precision
 from pipeline.seeding import numpy_generator
 
 
@@ -26,6 +36,8 @@ class Result:
     top1_std: float
     seeds: list[int]
     protocol: str
+    top1_best: float | None = None
+    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
 
 
 def draw_few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -41,12 +53,12 @@ def draw_few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray
 
 
 def run_probes(representation: Representation, config: EvalConfig) -> Iterator[Result]:
-    """Yield the four results of `representation`. On all labels nothing is drawn, so one seed
-    suffices.
+    """Yield the results of the probes that want nothing but `representation`. On all labels nothing
+    is drawn, so one seed suffices.
     """
     few = f"{config.labels_per_class}_per_class"
     for labels, seeds in (("all", config.seeds[:1]), (few, config.seeds)):
-        for probe in ("linear", "knn"):
+        for probe in (name for name in ("linear", "knn") if name in config.probes):
             scores = [_score(representation, probe, labels, config, seed) for seed in seeds]
             spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
             protocol = linear_probe.PROTOCOL if probe == "linear" else _knn_protocol(config)
@@ -59,6 +71,29 @@ def run_probes(representation: Representation, config: EvalConfig) -> Iterator[R
                 list(seeds),
                 protocol,
             )
+
+
+def run_sgd_probe(
+    name: str,
+    backbone: nn.Module,
+    images: LabelledImages,
+    config: Config,
+    device: torch.device,
+    report: ProbeReport,
+) -> Result:
+    """The paper's probe of the representation `name`, which `backbone` makes, on all labels."""
+    recipe = ProbeSettings() if config.eval.sgd_recipe == "cifar" else LARGE_BATCH
+    settings = replace(
+        recipe,
+        epochs=config.eval.sgd_epochs,
+        precision=choose_precision(config.train.precision, device),
+    )
+    seed = config.eval.seeds[0]
+    curve = train_linear_probe(
+        backbone, images, config.train, settings, device, seed=seed, report=report
+    )
+    last, best = round(curve.last, 3), round(curve.best, 3)
+    return Result(name, "linear_sgd", "all", last, 0.0, [seed], settings.protocol, best)
 
 
 def _score(

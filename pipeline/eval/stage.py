@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -53,24 +53,45 @@ def run(config: Config) -> None:
         "pool_size": train.outputs["pool_size"],
     }
     rows = []
-    with progress_bar("probes") as bar:
-        num_representations = 3 if config.eval.baselines else 1
-        task = bar.add_task("eval", total=4 * num_representations, note="")
-        for representation in _representations(config):
-            from pipeline.eval.probes import run_probes
-
-            for result in run_probes(representation, config.eval):
-                rows.append({**asdict(result), **lesson})
-                note = (
-                    f"{result.representation} {result.probe} {result.labels} {result.top1_mean:.1f}"
-                )
-                bar.update(task, advance=1, note=note)
-            if representation.name == "student":
-                write_atomic(
-                    folder / NEIGHBOURS_FILE, json.dumps(_neighbours(config, representation))
-                )
+    for result in _results(config):
+        rows.append({**asdict(result), **lesson})
     write_atomic(config.run_dir / RESULTS_FILE, json.dumps(rows, indent=2) + "\n")
     write_record(folder, recipe, {RESULTS_FILE: file_digest(config.run_dir / RESULTS_FILE)})
+
+
+def _results(config: Config) -> Iterator[Any]:
+    """Of every probe of every representation, with a progress bar."""
+    from pipeline.device import choose_device
+    from pipeline.eval.probes import run_probes, run_sgd_probe
+
+    device = choose_device(config.ray.device)
+    images = _labelled_images(config)
+    names = {"linear", "knn"} & set(config.eval.probes)
+    num_subjects = 3 if config.eval.baselines else 1
+    with progress_bar("probes") as bar:
+        task = bar.add_task("eval", total=2 * len(names) * num_subjects, note="")
+        for subject in _subjects(config, images, device):
+            representation = subject.representation
+            for result in run_probes(representation, config.eval) if names else ():
+                yield result
+                bar.update(task, advance=1, note=_note(result))
+            if representation.name == "student":
+                neighbours = json.dumps(_neighbours(config, representation))
+                write_atomic(config.run_dir / "eval" / NEIGHBOURS_FILE, neighbours)
+            if "linear_sgd" in config.eval.probes and subject.backbone is not None:
+                epochs = bar.add_task("  linear_sgd", total=None, note="")
+
+                def report(position: int, total: int, note: str, epochs: Any = epochs) -> None:
+                    bar.update(epochs, completed=position, total=total, note=note)
+
+                name = representation.name
+                result = run_sgd_probe(name, subject.backbone, images, config, device, report)
+                bar.update(epochs, note=_note(result))
+                yield result
+
+
+def _note(result: Any) -> str:
+    return f"{result.representation} {result.probe} {result.labels} {result.top1_mean:.1f}"
 
 
 def describe(config: Config, record: Record) -> str:
@@ -101,13 +122,11 @@ def _reader(config: Config, split: str) -> ShardReader:
     return verified(real_shards(config, split).open())
 
 
-def _representations(config: Config) -> Iterator[Any]:
-    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
-    only.
+def _labelled_images(config: Config) -> Any:
+    """The labelled train images and all test images; raises UserError if they allow no
+    evaluation.
     """
-    from pipeline.backbone import build_backbone
-    from pipeline.device import choose_device
-    from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
+    from pipeline.eval.labelled_views import LabelledImages
 
     train, test = _reader(config, "train"), _reader(config, "test")
     train_labels, test_labels = (
@@ -119,14 +138,36 @@ def _representations(config: Config) -> Iterator[Any]:
             "real.path: evaluation needs train images of at least two classes and only labelled "
             "test images"
         )
-    device = choose_device(config.ray.device)
+    return LabelledImages(train, rows, train_labels[rows], test, test_labels)
 
-    def probed(name: str, of_train: np.ndarray, of_test: np.ndarray) -> Representation:
-        return Representation(name, of_train, train_labels[rows], rows, of_test, test_labels)
 
-    def represent(name: str, backbone: Any) -> Representation:
-        of_train = extract(backbone, train, config.train, device, rows)
-        return probed(name, of_train, extract(backbone, test, config.train, device))
+@dataclass(frozen=True)
+class _Subject:
+    """What is probed, and the network that made it, if one did."""
+
+    representation: Any
+    backbone: Any
+
+
+def _subjects(config: Config, images: Any, device: Any) -> Iterator[_Subject]:
+    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
+    only.
+    """
+    from pipeline.backbone import build_backbone
+    from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
+
+    train, rows, test = images.train, images.train_rows, images.test
+
+    def represent(name: str, backbone: Any) -> _Subject:
+        arrays = [
+            raw_pixels(reader, chosen)
+            if backbone is None
+            else extract(backbone, reader, config.train, device, chosen)
+            for reader, chosen in ((train, rows), (test, np.arange(len(test))))
+        ]
+        labels = (images.train_labels, images.test_labels)
+        representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])
+        return _Subject(representation, backbone)
 
     yield represent("student", load_student(config))
     if not config.eval.baselines:
@@ -134,7 +175,7 @@ def _representations(config: Config) -> Iterator[Any]:
     untrained = build_backbone(config.train.student, config.train.seed)
     calibrate_batch_norm(untrained, train, config.train, device)
     yield represent("untrained_student", untrained)
-    yield probed("raw_pixels", raw_pixels(train, rows), raw_pixels(test, np.arange(len(test))))
+    yield represent("raw_pixels", None)
 
 
 def load_student(config: Config) -> Any:

@@ -102,9 +102,11 @@ def collapse_curves(metrics: Metrics) -> str:
         return svg(figure)
 
 
-def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
-    """Accuracy of every representation under every probe, SVG data URI; error bars are ± one
-    std.
+def result_bars(
+    rows: list[dict[str, Any]], names: dict[str, str], probe_names: dict[str, str]
+) -> str:
+    """Accuracy of every representation under every probe that it has, SVG data URI; error bars are
+    ± one std.
     """
     protocols = list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
     colours = dict(zip(names, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=False))
@@ -113,17 +115,19 @@ def result_bars(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
         axis = figure.subplots()
         for offset, name in enumerate(names):
             chosen = {(r["probe"], r["labels"]): r for r in rows if r["representation"] == name}
+            places = [place for place, protocol in enumerate(protocols) if protocol in chosen]
+            shown = [chosen[protocols[place]] for place in places]
             bars = axis.bar(
-                np.arange(len(protocols)) + (offset - 1) * 0.27,
-                [chosen[p]["top1_mean"] for p in protocols],
+                np.array(places) + (offset - 1) * 0.27,
+                [row["top1_mean"] for row in shown],
                 0.25,
-                yerr=[chosen[p]["top1_std"] or np.nan for p in protocols],  # none, no cap
+                yerr=[row["top1_std"] or np.nan for row in shown],  # none, no cap
                 color=colours[name],
                 label=names[name],
                 capsize=2,
             )
             axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
-        labels = [f"{'kNN' if p == 'knn' else p}, {lab.replace('_', ' ')}" for p, lab in protocols]
+        labels = [f"{probe_names[p]}, {lab.replace('_', ' ')}" for p, lab in protocols]
         axis.set_xticks(
             np.arange(len(protocols)),
             [f"{label} labels" if "all" in label else label for label in labels],

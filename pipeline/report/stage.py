@@ -31,6 +31,7 @@ REPRESENTATIONS = {
     "raw_pixels": "raw pixels",
     "untrained_student": "student, untrained",
 }
+PROBES = {"linear": "linear", "knn": "kNN", "linear_sgd": "linear by SGD"}
 _GRID = 12
 
 
@@ -62,9 +63,7 @@ def print_results(config: Config) -> None:
     table = Table(title=f"{config.name}: top-1 accuracy on real test images, %")
     table.add_column("representation")
     for probe, labels in protocols:
-        table.add_column(
-            f"{'kNN' if probe == 'knn' else probe}\n{labels.replace('_', ' ')}", justify="right"
-        )
+        table.add_column(f"{PROBES[probe]}\n{labels.replace('_', ' ')}", justify="right")
     for key, title in _representations(rows).items():
         cells = [_cell(rows, key, protocol) for protocol in protocols]
         table.add_row(title, *cells, style="bold" if key == "student" else None)
@@ -111,36 +110,46 @@ def _representations(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _cell(rows: list[dict[str, Any]], representation: str, protocol: tuple[str, str]) -> str:
+    """The accuracy, with its spread where there are several seeds; "–" where none was measured."""
     row = _find_row(rows, representation, *protocol)
+    if row is None:
+        return "–"
     spread = f" ± {row['top1_std']:.1f}" if len(row["seeds"]) > 1 else ""
     return f"{row['top1_mean']:.1f}{spread}"
 
 
 def _find_row(
     rows: list[dict[str, Any]], representation: str, probe: str, labels: str
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     key = (representation, probe, labels)
-    return next(r for r in rows if (r["representation"], r["probe"], r["labels"]) == key)
+    found = (r for r in rows if (r["representation"], r["probe"], r["labels"]) == key)
+    return next(found, None)
 
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
-    few = next(row["labels"] for row in rows if row["labels"] != "all")
+    probes = {row["probe"] for row in rows if row["representation"] == "student"}
+    probe = next(name for name in ("linear", "linear_sgd", "knn") if name in probes)
+    title = "kNN" if probe == "knn" else "a linear probe"
+    with_all = {key: _cell(rows, key, (probe, "all")) for key in REPRESENTATIONS}
+    found = (row["labels"] for row in rows if row["labels"] != "all" and row["probe"] == probe)
+    few = next(found, None)
+    if few is None:
+        return f"On the student {title} scores {with_all['student']} % with all labels."
+    scores = {key: _cell(rows, key, (probe, few)) for key in REPRESENTATIONS}
+    name = few.replace("_per_", " labels per ")
     if len(_representations(rows)) < len(REPRESENTATIONS):
         return (
-            f"A linear probe on the student scores {_cell(rows, 'student', ('linear', 'all'))} % "
-            f"with all labels and {_cell(rows, 'student', ('linear', few))} % with "
-            f"{few.replace('_per_', ' labels per ')}."
+            f"On the student {title} scores {with_all['student']} % with all labels and "
+            f"{scores['student']} % with {name}."
         )
-    scores = {key: _cell(rows, key, ("linear", few)) for key in REPRESENTATIONS}
-    everything = {key: _cell(rows, key, ("linear", "all")) for key in REPRESENTATIONS}
     best = max((row for row in rows if row["labels"] == few), key=lambda row: row["top1_mean"])
     warning = "" if best["representation"] == "student" else " The student is not the best here."
     return (
-        f"With {few.replace('_per_', ' labels per ')}, a linear probe on the student scores "
+        f"With {name}, {title} on the student scores "
         f"{scores['student']} %, on raw pixels {scores['raw_pixels']} %, and on the same network "
         f"untrained {scores['untrained_student']} %. With all labels, in that order: "
-        f"{everything['student']}, {everything['raw_pixels']} and "
-        f"{everything['untrained_student']} %.{warning}"
+        f"{with_all['student']}, {with_all['raw_pixels']} and "
+        f"{with_all['untrained_student']} %.{warning}"
     )
 
 
@@ -167,11 +176,13 @@ def _render(config: Config) -> str:
         names=_representations(rows),
         protocols=_protocols(rows),
         protocol_texts=[
-            f"{'kNN' if p == 'knn' else p.capitalize()}: {t}" for p, t in _protocol_texts(rows)
+            f"{'kNN' if p == 'knn' else PROBES[p].capitalize()}: {t}"
+            for p, t in _protocol_texts(rows)
         ],
-        num_seeds=len(few_rows[0]["seeds"]),
+        num_seeds=len(few_rows[0]["seeds"]) if few_rows else 1,
+        probe_names=PROBES,
         cell=lambda key, protocol: _cell(rows, key, protocol),
-        bars=figures.result_bars(rows, _representations(rows)),
+        bars=figures.result_bars(rows, _representations(rows), PROBES),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),

@@ -119,7 +119,8 @@ def _title(probe: str, labels: str) -> str:
 
 
 def _name(probe: str) -> str:
-    return {"knn": "kNN", "linear": "linear probe"}.get(probe, probe)
+    names = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
+    return names.get(probe, probe)
 
 
 def _notes(numbers: Sequence[Number]) -> list[str]:

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.augment import ViewParameters, draw_views, make_views
 from pipeline.backbone import Normalise
 from pipeline.gpu import on_host
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
-from pipeline.train.augment import ViewParameters, draw_views, make_views
 from pipeline.train.method import Batch, Method
 from pipeline.train.online import OnlineSamples
 from pipeline.train_config import TrainConfig

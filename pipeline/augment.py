@@ -133,6 +133,8 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
     for the device. Rows that an operation would leave as they are stay out of it.
     """
     is_active = (factors != torch.tensor(_NEUTRAL)).gather(1, order)
+    if not is_active.any():
+        return  # with nothing to send, there is nothing to wait for
     first_active = (~is_active).int().argsort(dim=1, stable=True)  # no slot for what does nothing
     is_active, order = is_active.gather(1, first_active), order.gather(1, first_active)
     order = torch.where(is_active, order, len(_OPERATIONS))  # [B, 4], or that: nothing

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms import ColorJitter, RandomResizedCrop
 from torchvision.transforms.v2 import functional as vision
 
-from pipeline.train.augment import ViewParameters, draw_views, make_views
+from pipeline.augment import ViewParameters, draw_views, make_views
 from pipeline.train_config import AugmentConfig
 
 SIDE = 32

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pipeline.train.augment import draw_views, make_views
+from pipeline.augment import draw_views, make_views
 from pipeline.train_config import AugmentConfig
 
 SIDE = 48
