@@ -46,6 +46,8 @@ class Workplace:
     is_toy: bool
     changes: tuple[str, ...] = ()
     """Overrides that the user typed."""
+    command: str = ""
+    """The whole command, for the results."""
 
     @property
     def runs(self) -> Path:
@@ -54,8 +56,8 @@ class Workplace:
 
     @property
     def base(self) -> str:
-        """Name of the run that has the teacher."""
-        return "cifar10-jpeg"
+        """Name of the run that has the teacher; not that of the config, which overlays change."""
+        return "base"
 
     def arguments(self, run: str, method: str, changes: Sequence[str]) -> list[str]:
         """What follows `python -m pipeline STAGE` for `run`."""

@@ -79,10 +79,11 @@ def _results(config: Config) -> Iterator[Any]:
                 neighbours = json.dumps(_neighbours(config, representation))
                 write_atomic(config.run_dir / "eval" / NEIGHBOURS_FILE, neighbours)
             if "linear_sgd" in config.eval.probes and subject.backbone is not None:
-                epochs = bar.add_task("  linear_sgd", total=None, note="")
+                num_images = config.eval.sgd_epochs * len(images.train_rows)
+                epochs = bar.add_task("  linear_sgd", total=num_images, note="")
 
                 def report(position: int, total: int, note: str, epochs: Any = epochs) -> None:
-                    bar.update(epochs, completed=position, total=total, note=note)
+                    bar.update(epochs, completed=position, note=note)
 
                 name = representation.name
                 result = run_sgd_probe(name, subject.backbone, images, config, device, report)
