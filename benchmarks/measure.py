@@ -230,8 +230,12 @@ def _as_rich(results: ResultTable) -> Table:
         is_text = all(isinstance(row[index], str) for row in results.rows)
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=index == 0)
     for row in results.rows:
-        table.add_row(*(cell if isinstance(cell, str) else f"{cell:,.4g}" for cell in row))
+        table.add_row(*(cell if isinstance(cell, str) else _rounded(cell) for cell in row))
     return table
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _plain(value: Any) -> str:

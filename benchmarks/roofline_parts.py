@@ -28,7 +28,7 @@ from pipeline.teacher.train import TeacherTrainer
 from pipeline.train.augment import ViewParameters, draw_views, make_views
 
 _SHORT_TURNS = 5  # parts of milliseconds, which a busy machine easily doubles, get more turns
-_WARM_UP = 3  # compilers and choosers of algorithms included
+_WARM_UP = {"cpu": 1, "cuda": 3}  # compilers and choosers of algorithms included
 _STEPS = {"cpu": 1, "cuda": 8}  # a turn: the next step is prepared while the GPU is in the last
 _AUGMENT_P = 0.5  # whatever it is, ADA does the same work, but none at 0
 _HALF_BLOCKS, _HALF_CLAMP = 4, 256.0  # of a teacher that was made for float32 alone
@@ -59,7 +59,7 @@ def render_parts(
     renderers = build_renderers(build_random_generator(arch, device), batch, variants=variants)
     tasks = {"float32": renderers["ours"]} | {v.name: renderers[v.name] for v in variants}
     with full_float32():
-        seconds = interleave(tasks, repeats, device, _WARM_UP)
+        seconds = interleave(tasks, repeats, device, _WARM_UP[device.type])
         works = {name: count_work(task) for name, task in tasks.items()}
     return [Part(f"render, {name}", seconds[name], works[name]) for name in tasks]
 
@@ -120,7 +120,7 @@ def view_parts(
     tensors = [*(images for images, _ in domains), *parameters, *make()]
     seconds = {
         **interleave({"draw": draw}, _SHORT_TURNS * repeats, torch.device("cpu")),
-        **interleave({"make": make}, _SHORT_TURNS * repeats, device, _WARM_UP),
+        **interleave({"make": make}, _SHORT_TURNS * repeats, device, _WARM_UP[device.type]),
     }
     drawing = Work(num_bytes=memory_bytes(parameters))
     making = replace(count_work(make), num_bytes=memory_bytes(tensors))
@@ -162,7 +162,10 @@ def time_steps(
         return run
 
     seconds = interleave(
-        {name: repeated(task) for name, task in tasks.items()}, repeats, device, _WARM_UP
+        {name: repeated(task) for name, task in tasks.items()},
+        repeats,
+        device,
+        _WARM_UP[device.type],
     )
     return {name: value / num_steps for name, value in seconds.items()}
 
