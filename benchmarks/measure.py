@@ -12,7 +12,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class ResultTable:
+    """Results that are more than a rate and its ratio; numbers are right-aligned."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str | float, ...]]
+
+
+@dataclass(frozen=True)
 class BenchmarkRun:
     """Everything a benchmark found."""
 
@@ -54,6 +64,7 @@ class BenchmarkRun:
     figures: list[Figure]
     details: dict[str, Any] = field(default_factory=dict)
     """Plain JSON-able facts: sizes, shares, operation counts, largest difference."""
+    tables: list[ResultTable] = field(default_factory=list)
 
 
 def common_parser(description: str) -> argparse.ArgumentParser:
@@ -96,6 +107,17 @@ def uses_tf32() -> bool:
     return bool(convolutions.fp32_precision == "tf32")
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions without TF32, as `make generate` renders."""
+    tf32 = uses_tf32()
+    set_tf32(False)
+    try:
+        yield
+    finally:
+        set_tf32(tf32)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait for the GPU, so that a clock read after this has seen its work."""
     if device.type == "cuda":
@@ -111,10 +133,10 @@ def time_call(task: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def interleave(
+def time_turns(
     tasks: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 1
-) -> dict[str, float]:
-    """Median seconds of each task over `repeats` turns, every turn running each task once.
+) -> dict[str, list[float]]:
+    """Seconds of each task in each of `repeats` turns, every turn running each task once.
 
     Args:
         tasks: name -> what to time.
@@ -129,6 +151,14 @@ def interleave(
     for _ in range(repeats):
         for name, task in tasks.items():
             seconds[name].append(time_call(task, device))
+    return seconds
+
+
+def interleave(
+    tasks: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 1
+) -> dict[str, float]:
+    """Median seconds of each task over the turns of `time_turns`."""
+    seconds = time_turns(tasks, repeats, device, warm_up)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -157,7 +187,7 @@ def _cpu_name() -> str:
 
 
 def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
-    """Print the table; with `json_path` leave there too what was found, on what, by which code."""
+    """Print the tables; with `json_path` leave there too what was found, on what, by which code."""
     device = describe_device(run.device)
     table = Table(title=f"{run.benchmark} – {device['name']}, {device['precision']}")
     for heading in ("", "rate", "rival", "rival's rate", "ratio"):
@@ -169,6 +199,8 @@ def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
         table.add_row(figure.name, f"{figure.rate:,.1f} {figure.unit}", *rival)
     console = Console(width=120 if not sys.stdout.isatty() else None, highlight=False)
     console.print(table)
+    for results in run.tables:
+        console.print(_as_rich(results))
     for name, value in run.details.items():
         console.print(f"{name}: {_plain(value)}", soft_wrap=True)
     if json_path is None:
@@ -177,6 +209,10 @@ def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
     path = json_path / f"{run.benchmark}.json" if is_folder else json_path
     content = {
         "figures": [{**asdict(figure), "ratio": figure.ratio} for figure in run.figures],
+        "tables": {
+            results.title: [dict(zip(results.headings, row, strict=True)) for row in results.rows]
+            for results in run.tables
+        },
         "details": run.details,
         "command": " ".join(["python", "-m", f"benchmarks.{run.benchmark}", *sys.argv[1:]]),
         "commit": current_commit(),
@@ -186,6 +222,20 @@ def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
     }
     write_atomic(path, json.dumps(content, indent=2) + "\n")
     console.print(f"written to {path}", soft_wrap=True)
+
+
+def _as_rich(results: ResultTable) -> Table:
+    table = Table(title=results.title)
+    for index, heading in enumerate(results.headings):
+        is_text = all(isinstance(row[index], str) for row in results.rows)
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=index == 0)
+    for row in results.rows:
+        table.add_row(*(cell if isinstance(cell, str) else _rounded(cell) for cell in row))
+    return table
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _plain(value: Any) -> str:

@@ -20,20 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.ceilings import measure_matrix_product
 from benchmarks.measure import (
     BenchmarkRun,
     Figure,
     common_parser,
+    full_float32,
     interleave,
     prepare,
     publish,
-    set_tf32,
-    synchronise,
-    uses_tf32,
 )
+from benchmarks.operations import count_work
+from benchmarks.profiling import profile_operators
 from benchmarks.random_shards import feature_set, random_columns
 from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
@@ -120,13 +119,9 @@ def check_equal(renderers: dict[str, Renderer]) -> float:
     Raises:
         ValueError: if it exceeds `TOLERANCE`.
     """
-    tf32 = uses_tf32()
-    set_tf32(False)
-    try:
+    with full_float32():
         pairs = zip(renderers["ours"](), renderers["reference"](), strict=True)
         difference = max(relative_difference(first, second) for first, second in pairs)
-    finally:
-        set_tf32(tf32)
     if not difference <= TOLERANCE:
         raise ValueError(f"the two forms differ by {difference:.2g} (relative), above {TOLERANCE}")
     return difference
@@ -134,34 +129,19 @@ def check_equal(renderers: dict[str, Renderer]) -> float:
 
 def count_gflop(render: Renderer, batch: int) -> float:
     """GFLOP per image of convolutions and matrix products, two per multiply-add."""
-    with FlopCounterMode(display=False) as counter:
-        render()
-    return float(counter.get_total_flops()) / batch / 1e9
+    return count_work(render).total / batch / 1e9
 
 
 def share_out_time(render: Renderer, device: torch.device) -> dict[str, float]:
     """Shares of one batch's time: the convolutions of the network, the FIR, and everything else."""
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     render()
-    with profile(activities=activities, record_shapes=True, acc_events=True) as recorded:
-        render()
-        synchronise(device)
     shares = {"convolutions": 0.0, "FIR": 0.0, "everything else": 0.0}
-    for event in recorded.key_averages(group_by_input_shape=True):
-        shapes = event.input_shapes or []
-        is_fir = any(list(shape[1:]) == [1, 4, 4] for shape in shapes if len(shape) == 4)
-        kind = "FIR" if is_fir else "convolutions" if "conv" in event.key else "everything else"
-        is_cuda = device.type == "cuda"
-        shares[kind] += event.self_device_time_total if is_cuda else event.self_cpu_time_total
+    for operator in profile_operators(render, device, by_shape=True):
+        is_fir = any(shape[1:] == (1, 4, 4) for shape in operator.shapes if len(shape) == 4)
+        kind = "FIR" if is_fir else "convolutions" if "conv" in operator.name else "everything else"
+        shares[kind] += operator.seconds
     total = sum(shares.values())
     return {kind: value / total for kind, value in shares.items()}
-
-
-def measure_matrix_product(repeats: int, device: torch.device) -> float:
-    """GFLOP/s of a float32 matrix product of 2048: what the arithmetic could reach."""
-    a = torch.randn(2048, 2048, device=device)
-    seconds = interleave({"product": lambda: a @ a}, repeats, device)["product"]
-    return 2 * 2048**3 / seconds / 1e9
 
 
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
@@ -202,7 +182,7 @@ def benchmark(
     difference = check_equal(renderers)
     gflop = {name: count_gflop(renderers[name], batch) for name in ("ours", "reference")}
     shares = share_out_time(renderers["ours"], device)
-    product = measure_matrix_product(repeats, device)
+    product = measure_matrix_product(repeats, device) / 1e9
     seconds = interleave(renderers, repeats, device)
     parts = time_other_parts(generator, batch, repeats)
     rate = {name: batch / value for name, value in {**seconds, **parts}.items()}

@@ -27,15 +27,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
-from benchmarks.random_shards import Blocks, feature_set, write_random_shards
+from benchmarks.random_shards import Blocks, write_random_shards
+from benchmarks.step_rows import StepReader, open_random_shards
 from benchmarks.train_ours import PARTS, TrainingStep, changed, render_online, vicreg_config
 from benchmarks.train_rivals import LightlyVicReg, has_lightly
 from benchmarks.view_rivals import RIVALS, compare_augmentation
 from pipeline.config import Config
 from pipeline.train.data import TrainingShards
 from pipeline.train_config import TrainConfig
-from shards.pool import PoolReader
-from shards.reader import ShardReader
 
 _PASS_PER_WORKER = 4  # batches that each of lightly's loader workers makes in a turn
 _SHORT_TURNS = 5  # a turn of views alone is milliseconds, which a busy machine easily doubles
@@ -111,21 +110,7 @@ def _images(shards: TrainingShards, count: int) -> Tensor:
 
 def time_reading(shards: TrainingShards, config: TrainConfig, repeats: int) -> float:
     """Median seconds in which one thread gathers the rows of a step, as `BatchStream` does."""
-    pool = shards.synthetic
-    assert isinstance(pool, PoolReader)
-    real, synthetic = (
-        np.random.default_rng(0).integers(num_samples, size=num_rows)
-        for num_samples, num_rows in (
-            (len(shards.real), config.num_real),
-            (len(pool), config.num_synthetic),
-        )
-    )
-
-    def read() -> None:
-        pool.images.gather("image", synthetic)
-        pool.gather_features(shards.features, synthetic)
-        shards.real.gather("image", real)
-
+    read = StepReader(shards, config).read
     return interleave({"read": read}, repeats, torch.device("cpu"))["read"]
 
 
@@ -139,11 +124,7 @@ def benchmark(
 ) -> BenchmarkRun:
     """Write `num_samples` random samples of each domain under `folder`, then time everything."""
     blocks = write_random_shards(config, num_samples, folder)
-    shards = TrainingShards(
-        real=ShardReader(folder / "real", remedy=""),
-        synthetic=PoolReader(folder / "synthetic", [feature_set(blocks)], remedy=""),
-        features=tuple(name for name, _ in blocks),
-    )
+    shards = open_random_shards(folder, blocks)
     vicreg = compare_vicreg(config.train, shards, device, loader_workers, repeats)
     distilling, shares = compare_online(config, shards, blocks, device, repeats)
     images = _images(shards, min(256, num_samples))

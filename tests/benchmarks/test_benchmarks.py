@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import render, stream, train_step, view_rivals
+from benchmarks import render, roofline, stream, train_step, view_rivals
+from benchmarks.measure import publish
 from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
 from benchmarks.train_ours import PARTS, vicreg_config
@@ -111,6 +112,42 @@ def test_train_step_benchmark_at_toy_size_measures_every_figure_without_rivals(
         "augmentation": "torchvision v2 per image, CPU",
         "reading, in one thread": None,
     }
+
+
+def test_roofline_at_toy_size_sets_every_part_beside_its_floor(tmp_path: Path) -> None:
+    run = roofline.benchmark(
+        tiny_config(), num_samples=40, repeats=1, device=CPU, folder=tmp_path / "shards"
+    )
+    publish(run, tmp_path, started=0.0)
+
+    found = json.loads((tmp_path / "roofline.json").read_text())["tables"]
+    parts = {row["part"]: row for row in found["parts and their floors"]}
+    assert list(parts) == [
+        "render, float32",
+        "loader: gather (host)",
+        "views: draw (host)",
+        "views: make",
+        "student: step",
+        *(f"student: {name}" for name in PARTS),
+        "teacher: step",
+        "teacher: with penalties",
+    ]
+    for row in parts.values():
+        floor = max(row["arithmetic ms"], row["memory ms"])
+        assert row["ms"] > 0
+        assert row["floor %"] == pytest.approx(100 * floor / row["ms"])
+    for column in ("GFLOP", "MB"):
+        whole = parts["student: step"][column]
+        assert whole == pytest.approx(sum(parts[f"student: {name}"][column] for name in PARTS))
+    assert parts["student: backward"]["GFLOP"] > parts["student: forward"]["GFLOP"]
+    assert parts["teacher: with penalties"]["GFLOP"] > parts["teacher: step"]["GFLOP"]
+    for step in ("student: step", "teacher: step"):
+        operators = found[step]
+        assert len(operators) == 10
+        assert sorted((row["ms"] for row in operators), reverse=True) == [
+            row["ms"] for row in operators
+        ]
+        assert any("conv" in row["operator"] for row in operators)
 
 
 def test_vicreg_step_of_lightly_starts_from_our_weights_and_trains() -> None:
