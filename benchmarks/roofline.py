@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -49,6 +50,7 @@ from benchmarks.roofline_parts import (
 from benchmarks.step_rows import StepReader, open_random_shards
 from benchmarks.train_ours import TrainingStep, changed
 from pipeline.config import Config
+from pipeline.gpu import CompileMode, choose_compile_mode
 from pipeline.teacher.train import TeacherTrainer, build_architectures
 from pipeline.train.data import TrainingShards
 
@@ -58,11 +60,11 @@ _ROUTES = {"device": "copy", "host": "copy on the host", "upload": "copy to the 
 
 
 def measure_student(
-    config: Config, shards: TrainingShards, repeats: int, device: torch.device
+    config: Config, shards: TrainingShards, repeats: int, device: torch.device, mode: CompileMode
 ) -> tuple[list[Part], TrainingStep]:
     """Loader, views and the step itself; and the step, for more questions."""
     reader = StepReader(shards, config.train)
-    step = TrainingStep(config.train, shards, device)
+    step = TrainingStep(config.train, shards, device, mode)
     loading = loader_parts(reader, repeats, device)
     views = view_parts(step, reader.read(), repeats, device)
     on_device = views[1:] if device.type == "cuda" else [*loading, *views]
@@ -121,7 +123,12 @@ def measure_use(
 
 
 def benchmark(
-    config: Config, num_samples: int, repeats: int, device: torch.device, folder: Path
+    config: Config,
+    num_samples: int,
+    repeats: int,
+    device: torch.device,
+    folder: Path,
+    mode: CompileMode = "auto",
 ) -> BenchmarkRun:
     """Write `num_samples` random samples of each domain under `folder`, then measure everything."""
     resolution = config.real.resolution
@@ -129,8 +136,9 @@ def benchmark(
     ceilings = measure_ceilings(repeats, device)
     arch, _ = build_architectures(config.teacher, resolution)
     parts = render_parts(arch, config.generate.render_batch, repeats, device)
-    measured, step = measure_student(config, open_random_shards(folder, blocks), repeats, device)
-    trainer = TeacherTrainer(config.teacher, resolution, device)
+    shards = open_random_shards(folder, blocks)
+    measured, step = measure_student(config, shards, repeats, device, mode)
+    trainer = TeacherTrainer(config.teacher, resolution, device, mode)
     parts += [*measured, *teacher_parts(trainer, resolution, repeats)]
     ceilings = highest(ceilings, measure_ceilings(repeats, device))
     calls = {part.name: part.work.num_calls for part in parts}
@@ -153,7 +161,8 @@ def benchmark(
         *(tabulate_operators(name, task, device) for name, task in steps.items()),
     ]
     step.stream.close()
-    return BenchmarkRun("roofline", device, figures, _describe(config, repeats, device), tables)
+    details = {**_describe(config, repeats, device), "compiled": choose_compile_mode(mode, device)}
+    return BenchmarkRun("roofline", device, figures, details, tables)
 
 
 def _describe(config: Config, repeats: int, device: torch.device) -> dict[str, object]:
@@ -174,12 +183,21 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
     started = time.perf_counter()
     parser = common_parser("Each part of the pipeline against the device's own ceilings.")
     parser.add_argument("--num-samples", type=int, default=2048, help="random samples per domain")
+    modes = get_args(CompileMode)
+    parser.add_argument("--compile", choices=modes, default="auto", help="as ray.compile")
     arguments = parser.parse_args(argv)
     config, device = prepare(arguments)
     if arguments.batch:
         config = _with_batch(config, arguments.batch)
     with tempfile.TemporaryDirectory() as folder:
-        run = benchmark(config, arguments.num_samples, arguments.repeats, device, Path(folder))
+        run = benchmark(
+            config,
+            arguments.num_samples,
+            arguments.repeats,
+            device,
+            Path(folder),
+            arguments.compile,
+        )
     publish(run, arguments.json, started)
     return run
 
