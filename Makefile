@@ -12,11 +12,13 @@ BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 .DEFAULT_GOAL := help
 TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
+DATA ?=
 
-.PHONY: help setup demo import teacher real generate train eval report tables test lint type check bench clean
+.PHONY: help setup demo import teacher real generate train eval report tables test lint type check bench \
+	accelerator-dry-run clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 24
 	@echo
 	@echo "  CONFIG=configs/x.yaml and ARGS='train.epochs=10' apply to every stage; RAY_ADDRESS=… names a cluster."
 
@@ -75,6 +77,9 @@ bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.render $(ARGS)
 	@$(PYTHON) -m benchmarks.train_step $(ARGS)
 	@$(PYTHON) -m benchmarks.stream $(ARGS)
+
+accelerator-dry-run: $(STAMP) ## Try the runs for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz
+	@$(PYTHON) -m benchmarks.accelerator dry-run $(if $(DATA),--data "$(DATA)")
 
 clean: ## Remove caches of tools; runs/ and store/ stay
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

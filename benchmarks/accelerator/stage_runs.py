@@ -16,7 +16,8 @@ from pipeline.device import choose_device
 from shards.errors import UserError
 
 HERE = Path(__file__).parent
-_INTERRUPTED = 130
+_STOPPED = (0, 130, -signal.SIGTERM)
+"""Exit codes: done; interrupted, with its state saved; stopped before it had begun."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,6 @@ class Workplace:
         device = describe_device(choose_device("auto"))["name"]
         entry = {"event": stage, "minutes": round(minutes, 3), "finished": code == 0}
         note(self.runs / run, {**entry, "device": device})
-        if code not in (0, _INTERRUPTED):
+        if code not in _STOPPED:
             raise UserError(f"{run}: the {stage} stage failed, see above; {' '.join(command)}")
         return code == 0
