@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.command_line import assert_mistake
@@ -49,3 +51,15 @@ def test_train_with_an_architecture_that_will_not_do_names_it(
     field = "train.student.architecture"
     result = site.try_stage("train", "name=wrong", *TINY, f"{field}={architecture}")
     assert_mistake(result, field, words)
+
+
+def test_run_with_the_papers_probe_reports_its_last_epoch_and_needs_no_other(site: Site) -> None:
+    probes = ("eval.probes=[linear_sgd]", "eval.sgd_epochs=2")
+    page = page_of(site, "sgd", "train.student.width=4", *probes)
+    assert "linear by SGD" in page
+    rows = json.loads((site.runs / "sgd" / "results.json").read_text())
+    assert [row["representation"] for row in rows] == ["student", "untrained_student"]
+    for row in rows:
+        assert row["probe"] == "linear_sgd"
+        assert row["top1_best"] >= row["top1_mean"]
+        assert "2 epochs" in row["protocol"]
