@@ -82,8 +82,10 @@ def _read_arguments(
 ) -> tuple[Path, dict[str, list[str]]]:
     """Folder of runs and filters."""
     first = arguments[0] if arguments else ""
-    config_path = Path(first) if first and "=" not in first else None
-    if config_path is None:
+    if not first.endswith((".yaml", ".yml")) or "=" in first:
+        for text in filter(_is_override, arguments):
+            hint = "only after a config" if "=" in text else f"did you mean run={text}?"
+            raise UserError(f"{text}: {hint}; filters look like field=value, configs end in .yaml")
         filters = parse_filters(arguments)
         folder = runs or PathsConfig().runs
         if not folder.is_dir():
@@ -92,7 +94,7 @@ def _read_arguments(
     rest = arguments[1:]
     overrides = [text for text in rest if _is_override(text)]
     filters = parse_filters([text for text in rest if text not in overrides])
-    config = load_config(config_path, overrides)
+    config = load_config(Path(first), overrides)
     if not compares:
         filters.setdefault("run", [config.name])
     return runs or config.paths.runs, filters

@@ -23,6 +23,7 @@ from pipeline.results.table import (
     check_agreement,
     format_value,
     protocol_notes,
+    spread_over,
     title,
     unit,
 )
@@ -90,7 +91,7 @@ def comparison_sheet(comparisons: Sequence[Comparison], names: tuple[str, str]) 
         name for name in COLUMN if len({getattr(c.first.first, name) for c in comparisons}) == 1
     }
     notes = [
-        f"difference: {names[1]} less {names[0]}; interval: {CONFIDENCE:.0%}, Student's t",
+        f"difference: {names[1]} less {names[0]}; interval: {100 * CONFIDENCE:.0f} %, Student's t",
         *_lineage_notes(comparisons),
         *protocol_notes([comparison.first.first for comparison in comparisons]),
     ]
@@ -110,7 +111,7 @@ def comparison_sheet(comparisons: Sequence[Comparison], names: tuple[str, str]) 
         ] or [unit(number.metric)]
         rows.append((", ".join(labels), *_figures(comparison), comparison.difference.how))
     return Sheet(
-        title=", ".join(known),
+        title=", ".join(filter(None, known)),
         headings=("measurement", *names, "difference", "interval", "how"),
         rows=tuple(rows),
         notes=tuple(notes),
@@ -170,6 +171,8 @@ def _lineage_notes(comparisons: Sequence[Comparison]) -> list[str]:
     first, second = comparisons[0].first, comparisons[0].second
     fields = [n for n in _LINEAGE if n != "train_seed" or not first.over_trainings]
     differences = name_differences(first.first, second.first, fields)
-    over = "trainings" if first.over_trainings else "seeds of the evaluation"
     text = ", ".join(differences) or "nothing that the ledger has but their weights"
-    return [f"n counts {over}; ± is the standard deviation (ddof 1)", f"they differ in: {text}"]
+    return [
+        f"n counts {spread_over(first)}; ± is the standard deviation (ddof 1)",
+        f"they differ in: {text}",
+    ]

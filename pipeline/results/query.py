@@ -23,8 +23,9 @@ COLUMN = ("task", "dataset", "metric", "probe", "labels")
 """What a column of a table is."""
 MUST_AGREE = ("task", "dataset", "split_digest", "metric", "probe", "labels", "protocol")
 """What all numbers of a column or a comparison share."""
-_TRAINING = ("training_digest", "method", "variant", "epochs", "pool_key", "pool_size",
+TRAINING = ("training_digest", "method", "variant", "epochs", "pool_key", "pool_size",
              "teacher_digest")  # fmt: skip
+"""What repetitions of a training share."""
 
 Filters = Mapping[str, Sequence[str]]
 """Field -> values, any of which will do."""
@@ -106,7 +107,7 @@ def group(numbers: Sequence[Number], over_trainings: bool = False) -> list[Group
     """
     gathered: dict[tuple[object, ...], dict[tuple[object, ...], Number]] = {}
     for number in sorted(numbers, key=lambda number: number.created_at):
-        names = [*MUST_AGREE, "representation", *_TRAINING]
+        names = [*MUST_AGREE, "representation", *TRAINING]
         if not over_trainings:
             names += ["run", "student_digest", "train_seed"]
         key = tuple(getattr(number, name) for name in names)

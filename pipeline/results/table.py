@@ -7,12 +7,13 @@ A column never mixes protocols, splits or metrics. Neighbours: `query.py` makes 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.results.ledger import Number
-from pipeline.results.query import COLUMN, MUST_AGREE, Group, name_differences
+from pipeline.results.query import COLUMN, MUST_AGREE, TRAINING, Group, name_differences
 from pipeline.results.spread import CONFIDENCE
 from shards.errors import UserError
 
@@ -109,7 +110,7 @@ def _sheet(groups: Sequence[Group], spread: Spread) -> Sheet:
     ]
     headings = [_heading(column, shared) for column in columns]
     return Sheet(
-        title=", ".join(known),
+        title=", ".join(filter(None, known)),
         headings=("run", "representation", *headings),
         rows=tuple(body),
         notes=tuple(_notes(groups, spread)),
@@ -122,7 +123,7 @@ def _fields(found: Group, names: Sequence[str]) -> tuple[object, ...]:
 
 
 def _row_key(found: Group) -> tuple[object, ...]:
-    names = ["representation", "training_digest", "method", "epochs", "pool_key", "pool_size"]
+    names = ["representation", *TRAINING]
     if not found.across_runs:
         names += ["run", "student_digest", "train_seed"]
     return _fields(found, names)
@@ -138,9 +139,10 @@ def _row_labels(rows: Mapping[tuple[object, ...], Sequence[Group]]) -> dict[
         prefix = os.path.commonprefix(runs)  # noqa: RUF071 (of names, not of paths)
         run = runs[0] if len(runs) == 1 else f"{prefix}*"
         labels[key] = (run, title(members[0].first.representation))
+    shared = {label for label, count in Counter(labels.values()).items() if count > 1}
     for key, members in rows.items():
         student = members[0].first.student_digest
-        if student is not None and list(labels.values()).count(labels[key]) > 1:
+        if student is not None and labels[key] in shared:
             labels[key] = (f"{labels[key][0]}@{student[:8]}", labels[key][1])
     return labels
 
@@ -180,17 +182,21 @@ def _notes(groups: Sequence[Group], spread: Spread) -> list[str]:
     spreads = [found for found in groups if found.summary.std is not None]
     if spreads:
         what = "standard deviation (ddof 1)" if spread == "std" else (
-            f"half of the {CONFIDENCE:.0%} interval of the mean (Student's t)"
+            f"half of the {100 * CONFIDENCE:.0f} % interval of the mean (Student's t)"
         )  # fmt: skip
-        over = {"trainings" if found.over_trainings else "seeds of the evaluation"
-                for found in spreads}  # fmt: skip
+        over = dict.fromkeys(spread_over(found) for found in spreads)
         sizes = {found.summary.num_values for found in spreads}
         size = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
-        notes.append(f"±: {what} over {' or '.join(sorted(over))}{size}")
+        notes.append(f"±: {what} over {' or '.join(over)}{size}")
     if any(f.summary.std is None and f.first.low is not None for f in groups):
         notes.append("[ ]: interval of the one value, as its protocol says")
     notes += protocol_notes([found.first for found in groups])
     return notes
+
+
+def spread_over(found: Group) -> str:
+    """What the seeds of a group are of."""
+    return "trainings" if found.over_trainings else "seeds of the evaluation, one training each"
 
 
 def protocol_notes(numbers: Sequence[Number]) -> list[str]:
