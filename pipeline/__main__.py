@@ -23,6 +23,7 @@ from rich.text import Text
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.export.commands import export_command
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
 from pipeline.results.commands import results_command
@@ -94,6 +95,7 @@ app.add_typer(shards_app, name="shards")
 app.command("import-teacher")(import_command)
 app.command("inspect-teacher")(inspect_command)
 app.command("results")(results_command)
+app.command("export")(export_command)
 
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
