@@ -1,16 +1,14 @@
 """`README.md` of an export: a model card with front matter as model hubs read it, and
 `config.json` in the style of timm's.
 
-Neighbours: `folder.py` writes both; `loading.py` has the code to load the student; the numbers are
-of the ledger, or of `results.json` where it has none.
+Neighbours: `folder.py` writes both; `loading.py` has the code to load the student, `numbers.py`
+what was measured of it.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +22,15 @@ from pipeline.export.loading import (
     timm_name,
     torchvision_lines,
 )
-from pipeline.record import Record, read_record, require_record
+from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
+from pipeline.record import Record, require_record
 from pipeline.report.stage import template
-from pipeline.results.ledger import read_ledger
-from pipeline.results.query import Group, group
-from pipeline.results.table import format_value, spread_over, title, unit
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _LICENCE_FIELDS = ("license", "license_name", "license_link")
 _SIZES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
-
-
-@dataclass(frozen=True)
-class CardNumber:
-    """One line of the card's table of numbers."""
-
-    representation: str
-    dataset: str
-    measured: str
-    """Probe, labels and metric, with its unit."""
-    value: str
-    """With its spread."""
-    seeds: str
-    protocol: str
-    top1: float | None
-    """The student's accuracy, for the front matter."""
 
 
 def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
@@ -92,7 +72,7 @@ def write_card(
     """
     train = require_record(config.run_dir / "train", "train", config.train)
     real = require_record(config.run_dir / "real", "real", config.real)
-    numbers = _ledger_numbers(config, train) or _result_numbers(config, train)
+    numbers = card_numbers(config, train)
     protocols = list(dict.fromkeys(number.protocol for number in numbers))
     described = config.train.student.backbone
     details = [f"{name} {value}" for name, value in described.items() if name != "architecture"]
@@ -101,8 +81,7 @@ def write_card(
         "has_licence": bool(licence),
         "name": config.name,
         "network": ", ".join([_network(config), *details]),
-        "dataset": _dataset(config),
-        "counts": real.outputs["num_samples"],
+        "dataset": dataset_name(config),
         "resolution": config.real.resolution,
         "dim": representation_dim,
         "mean": list(config.train.pixel_mean),
@@ -152,78 +131,18 @@ def _front_matter(config: Config, numbers: Sequence[CardNumber], licence: dict[s
         if number.top1 is not None
     ]
     if metrics:
-        dataset = {"type": config.real.source, "name": _dataset(config)}
+        dataset = {"type": config.real.source, "name": dataset_name(config)}
         task = {"type": "image-classification", "name": "probes on frozen representations"}
         result = {"task": task, "dataset": dataset, "metrics": metrics}
         data["model-index"] = [{"name": config.name, "results": [result]}]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _ledger_numbers(config: Config, train: Record) -> list[CardNumber]:
-    """Of this very student and the baselines measured beside it."""
-    student = train.outputs["student.safetensors"]
-    mine = [
-        number
-        for number in read_ledger(config.paths.runs)
-        if number.run == config.name and number.student_digest in (student, None)
-    ]
-    if not any(number.student_digest == student for number in mine):
-        return []
-    return [_card_number(found) for found in group(mine)]
-
-
-def _card_number(found: Group) -> CardNumber:
-    number, summary = found.first, found.summary
-    spread = "" if summary.std is None else f" ± {format_value(summary.std, number.metric)}"
-    is_top1 = number.representation == "student" and number.metric == "top1"
-    if summary.std is None and number.low is not None and number.high is not None:
-        ends = (format_value(end, number.metric) for end in (number.low, number.high))
-        spread = f" [{', '.join(ends)}]"
-    seeds = f"{summary.num_values} {spread_over(found)}" if summary.std is not None else "1"
-    names = [title(name) for name in (number.probe, number.labels) if name]
-    return CardNumber(
-        title(number.representation),
-        number.dataset,
-        ", ".join([*names, unit(number.metric)]),
-        f"{format_value(summary.mean, number.metric)}{spread}",
-        seeds,
-        number.protocol,
-        summary.mean if is_top1 and number.task == "classification" else None,
-    )
-
-
-def _result_numbers(config: Config, train: Record) -> list[CardNumber]:
-    """Of `results.json`, if it is of this student."""
-    record = read_record(config.run_dir / "eval")
-    if record is None or record.inputs["student"] != train.outputs["student.safetensors"]:
-        return []
-    path = config.run_dir / "results.json"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: missing or damaged ({error}); run `make eval` again") from None
-    return [
-        CardNumber(
-            title(row["representation"]),
-            _dataset(config),
-            f"{title(row['probe'])}, {title(row['labels'])}, {unit('top1')}",
-            f"{row['top1_mean']:.1f}"
-            + (f" ± {row['top1_std']:.1f}" if len(row["seeds"]) > 1 else ""),
-            f"{len(row['seeds'])} draws of the labels, one training"
-            if len(row["seeds"]) > 1
-            else "1",
-            row["protocol"],
-            row["top1_mean"] if row["representation"] == "student" else None,
-        )
-        for row in rows
-    ]
-
-
 def _lineage(config: Config, train: Record, real: Record, weights_sha256: str) -> dict[str, str]:
     counts = " + ".join(f"{n:,} {split}" for split, n in real.outputs["num_samples"].items())
     digests = ", ".join(f"{split} {d}" for split, d in real.outputs["digests"].items())
     lineage = {
-        "real images": f"{_dataset(config)}, {counts}, {config.real.resolution} px",
+        "real images": f"{dataset_name(config)}, {counts}, {config.real.resolution} px",
         "real shards, SHA-256": digests,
     }
     teacher = train.inputs.get("teacher")
@@ -266,9 +185,3 @@ def _teacher(config: Config) -> str:
 def _network(config: Config) -> str:
     architecture = config.train.student.architecture
     return _SIZES.get(architecture, architecture.removeprefix("timm:"))
-
-
-def _dataset(config: Config) -> str:
-    """The data set's name; of a folder only its own, not where it lies."""
-    real = config.real
-    return real.path.name if real.source == "folder" and real.path is not None else real.source

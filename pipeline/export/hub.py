@@ -45,7 +45,7 @@ def push(api: Any, folder: Path, repository: str, *, public: bool) -> str:
             commit_message="Upload backbone",
         )
     except Exception as error:  # of the hub's HTTP library, which depends on its version
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise UserError(
             f"{_OPTION}={repository}: {reason}; check the name (OWNER/NAME), the network, and "
             "`hf auth login`"

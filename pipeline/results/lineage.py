@@ -20,8 +20,6 @@ from pipeline.record import (
 )
 from pipeline.results.ledger import Lineage
 
-BASELINES = ("untrained_student", "raw_pixels")
-
 
 def read_lineage(config: Config, device: str) -> Lineage:
     """That of the run's student, measured by this process on `device`.
