@@ -23,8 +23,10 @@ from rich.text import Text
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.export.commands import export_command
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
+from pipeline.results.commands import results_command
 from pipeline.stages import STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
@@ -92,6 +94,8 @@ def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = Fa
 app.add_typer(shards_app, name="shards")
 app.command("import-teacher")(import_command)
 app.command("inspect-teacher")(inspect_command)
+app.command("results")(results_command)
+app.command("export")(export_command)
 
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")

@@ -67,13 +67,13 @@ MAY_IMPORT = {
     "shards": {"shards"},
     "trunk": {"shards", "trunk"},
     "teacher": {"shards", "trunk", "teacher"},
-    **{
-        name: {"shards", "trunk", "teacher", name}
-        for name in ("real", "generate", "train", "eval", "report")
-    },
+    **{name: {"shards", "trunk", "teacher", name} for name in ("real", "generate", "train")},
+    "results": {"shards", "trunk", "results"},
+    **{name: {"shards", "trunk", "teacher", "results", name} for name in ("eval", "report")},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
-    "tables": {"shards", "trunk", "report", "tables"},  # runs the stages by name
-    "main": {"shards", "trunk", "teacher", "store", "tables"},
+    "tables": {"shards", "trunk", "report", "results", "tables"},  # runs the stages by name
+    "export": {"shards", "trunk", "teacher", "report", "results", "export"},
+    "main": {"shards", "trunk", "teacher", "store", "tables", "results", "export"},
 }
 
 

@@ -1,0 +1,187 @@
+"""`README.md` of an export: a model card with front matter as model hubs read it, and
+`config.json` in the style of timm's.
+
+Neighbours: `folder.py` writes both; `loading.py` has the code to load the student, `numbers.py`
+what was measured of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config import Config
+from pipeline.export.loading import (
+    WEIGHTS_FILE,
+    is_plain,
+    timm_lines,
+    timm_name,
+    torchvision_lines,
+)
+from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
+from pipeline.record import Record, require_record
+from pipeline.report.stage import template
+from pipeline.teacher.description import read_teacher_info
+from shards.errors import UserError
+
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_LICENCE_FIELDS = ("license", "license_name", "license_link")
+_SIZES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+
+
+def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
+    """Content of `config.json`.
+
+    timm reads `architecture` and `pretrained_cfg`; where the stem or width is not timm's own,
+    `student` says what has to be changed before the weights fit.
+    """
+    train, side = config.train, config.real.resolution
+    name = timm_name(train.student)
+    return {
+        "architecture": name or train.student.architecture,
+        "library": "torchvision" if name is None else "timm",
+        "num_classes": 0,
+        "num_features": representation_dim,
+        "pretrained_cfg": {
+            "input_size": [3, side, side],
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": list(train.pixel_mean),
+            "std": list(train.pixel_std),
+            "num_classes": 0,
+        },
+        "student": train.student.backbone,
+    }
+
+
+def write_card(
+    config: Config, representation_dim: int, weights_sha256: str, licence: dict[str, Any]
+) -> str:
+    """Content of `README.md`.
+
+    Args:
+        config: of the run.
+        representation_dim: width of the representation.
+        weights_sha256: of `WEIGHTS_FILE`.
+        licence: fields of the front matter about it; none leaves it to be chosen.
+    """
+    train = require_record(config.run_dir / "train", "train", config.train)
+    real = require_record(config.run_dir / "real", "real", config.real)
+    numbers = card_numbers(config, train)
+    protocols = list(dict.fromkeys(number.protocol for number in numbers))
+    described = config.train.student.backbone
+    details = [f"{name} {value}" for name, value in described.items() if name != "architecture"]
+    view = {
+        "front_matter": _front_matter(config, numbers, licence),
+        "has_licence": bool(licence),
+        "name": config.name,
+        "network": ", ".join([_network(config), *details]),
+        "dataset": dataset_name(config),
+        "resolution": config.real.resolution,
+        "dim": representation_dim,
+        "mean": list(config.train.pixel_mean),
+        "std": list(config.train.pixel_std),
+        "torchvision_lines": torchvision_lines(config),
+        "timm_lines": timm_lines(config),
+        "is_plain": is_plain(config.train.student),
+        "numbers": [(number, protocols.index(number.protocol) + 1) for number in numbers],
+        "protocols": protocols,
+        "lineage": _lineage(config, train, real, weights_sha256),
+        "training": yaml.safe_dump(train.config, sort_keys=False),
+        "method": config.train.method.name,
+        "uses_gan": bool(config.train.num_synthetic),
+        "uses_real": bool(config.train.num_real),
+    }
+    card: str = template(Path(__file__).parent, "card.md.j2").render(view)
+    return card
+
+
+def read_licence(card: Path) -> dict[str, Any]:
+    """What an earlier card's front matter says of the licence: it is the user's own."""
+    try:
+        found = _FRONT_MATTER.match(card.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(found.group(1)) if found else None
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, ValueError):
+        raise UserError(
+            f"{card}: its front matter cannot be read, so a licence there would be lost; mend it "
+            "or delete the file"
+        ) from None
+    fields = fields if isinstance(fields, dict) else {}
+    return {name: fields[name] for name in _LICENCE_FIELDS if fields.get(name) is not None}
+
+
+def _front_matter(config: Config, numbers: Sequence[CardNumber], licence: dict[str, Any]) -> str:
+    student = config.train.student
+    data: dict[str, Any] = {
+        **licence,
+        "library_name": "timm" if is_plain(student) else "pytorch",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["image-feature-extraction", "self-supervised", "distillation", "gan"],
+    }
+    metrics = [
+        {"type": "accuracy", "name": number.measured, "value": round(number.top1, 2)}
+        for number in numbers
+        if number.top1 is not None
+    ]
+    if metrics:
+        dataset = {"type": config.real.source, "name": dataset_name(config)}
+        task = {"type": "image-classification", "name": "probes on frozen representations"}
+        result = {"task": task, "dataset": dataset, "metrics": metrics}
+        data["model-index"] = [{"name": config.name, "results": [result]}]
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _lineage(config: Config, train: Record, real: Record, weights_sha256: str) -> dict[str, str]:
+    counts = " + ".join(f"{n:,} {split}" for split, n in real.outputs["num_samples"].items())
+    digests = ", ".join(f"{split} {d}" for split, d in real.outputs["digests"].items())
+    lineage = {
+        "real images": f"{dataset_name(config)}, {counts}, {config.real.resolution} px",
+        "real shards, SHA-256": digests,
+    }
+    teacher = train.inputs.get("teacher")
+    if config.train.reads_pool:
+        pool = require_record(config.run_dir / "generate", "generate", config.generate)
+        teacher = pool.inputs["teacher"]
+        lineage["pool"] = (
+            f"key {pool.outputs['key']}, {train.outputs['pool_size']:,} samples, seed "
+            f"{config.generate.seed}, truncation {config.generate.truncation_psi:g}"
+        )
+    if teacher is not None:
+        lineage["teacher"] = _teacher(config)
+        lineage["teacher, SHA-256"] = teacher
+    return lineage | {
+        "training": f"{train.config['method']['name']}, {train.config['variant']} variant, "
+        f"{train.config['epochs']} epochs, seed {train.config['seed']}, finished "
+        f"{train.created_at}",
+        "training, fingerprint": train.fingerprint,
+        "student of the run, SHA-256": train.outputs["student.safetensors"],
+        f"{WEIGHTS_FILE}, SHA-256": weights_sha256,
+        "commit": train.commit or "not a git checkout",
+        "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
+    }
+
+
+def _teacher(config: Config) -> str:
+    """What is known of the teacher where its folder still is."""
+    try:
+        info = read_teacher_info(config.teacher_folder)
+    except UserError:
+        return "its folder is gone"
+    texts = [f"{info.generator.family} generator of {info.generator.resolution} px"]
+    if "images_seen" in info.origin:
+        texts.append(f"trained on {info.origin['images_seen']:,} images seen")
+    if "file" in info.origin:
+        texts.append(f"imported from {Path(info.origin['file']).name}")
+    return ", ".join(texts)
+
+
+def _network(config: Config) -> str:
+    architecture = config.train.student.architecture
+    return _SIZES.get(architecture, architecture.removeprefix("timm:"))

@@ -1,0 +1,113 @@
+"""A run's student -> `model.safetensors`, `config.json` and the card `README.md`.
+
+Neighbours: the training wrote the student; `card.py` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from pipeline.backbone import Backbone, Normalise, load_backbone
+from pipeline.config import Config
+from pipeline.export.card import hub_config, read_licence, write_card
+from pipeline.export.loading import WEIGHTS_FILE
+from pipeline.method_config import DiscriminatorConfig
+from pipeline.record import file_digest, is_intact, require_record
+from pipeline.seeding import torch_generator
+from shards.atomic import atomic_path, write_atomic
+from shards.errors import UserError
+
+CARD_FILE = "README.md"
+CONFIG_FILE = "config.json"
+FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
+_NUM_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Export:
+    """A folder that is complete."""
+
+    folder: Path
+    written: tuple[str, ...]
+    """Files that were not already as they should be."""
+    has_licence: bool
+
+
+def write_export(config: Config, folder: Path, licence: str | None = None) -> Export:
+    """Write the student of the run into `folder`; what is there already as it should be is left
+    alone. A licence that an earlier card there names is kept, unless another is given.
+
+    Raises:
+        UserError: if the run has no student that was trained, or not under these settings.
+        RuntimeError: if what was written does not compute what the run's student does.
+    """
+    source = config.run_dir / "train" / "student.safetensors"
+    if isinstance(config.train.method, DiscriminatorConfig):
+        raise UserError(
+            "train.method.name=discriminator: its student is the GAN's own discriminator, which "
+            "neither torchvision nor timm has; export a run that trains a student"
+        )
+    record = require_record(config.run_dir / "train", "train", config.train)
+    if not is_intact(source, record):
+        raise UserError(
+            f"{source}: missing or not the student that its record names; delete its folder and "
+            "run `make train`"
+        )
+    fields: dict[str, Any] = read_licence(folder / CARD_FILE)
+    if licence is not None:
+        fields = {"license": licence}
+    student = load_backbone(config.train.student, source).eval()
+    written = []
+    if _write_weights(config, student, load_file(source), folder / WEIGHTS_FILE):
+        written.append(WEIGHTS_FILE)
+    dim = student.representation_dim
+    digest = file_digest(folder / WEIGHTS_FILE)
+    contents = {
+        CONFIG_FILE: json.dumps(hub_config(config, dim), indent=2) + "\n",
+        CARD_FILE: write_card(config, dim, digest, fields),
+    }
+    for name, content in contents.items():
+        if not _is_there(folder / name, content.encode()):
+            write_atomic(folder / name, content)
+            written.append(name)
+    return Export(folder, tuple(written), bool(fields))
+
+
+def _write_weights(
+    config: Config, student: Backbone, tensors: dict[str, torch.Tensor], path: Path
+) -> bool:
+    """Write and check the weights; returns whether they were not there already. The file appears
+    when it has been checked.
+    """
+    content = save(tensors, {"format": "pt"})
+    if _is_there(path, content):
+        _check(config, student, path)
+        return False
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        _check(config, student, temporary)
+    return True
+
+
+@torch.inference_mode()
+def _check(config: Config, student: Backbone, path: Path) -> None:
+    """Raise `RuntimeError` unless the weights in `path` give the very representations of
+    `student`.
+    """
+    train, side = config.train, config.real.resolution
+    generator = torch_generator(0, "export/images")
+    images = torch.rand(_NUM_IMAGES, 3, side, side, generator=generator)
+    images = Normalise(train.pixel_mean, train.pixel_std)(images)
+    exported = load_backbone(train.student, path).eval()
+    if not torch.equal(exported(images), student(images)):
+        raise RuntimeError(f"{path}: other representations than the run's student")
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content

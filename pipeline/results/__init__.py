@@ -1,0 +1,1 @@
+"""The ledger of all numbers that evaluations have measured, and the tables made of it."""

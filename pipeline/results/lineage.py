@@ -1,0 +1,84 @@
+"""Where a run's student comes from, read off the records of its stages.
+
+Neighbours: the stages leave the records; an evaluation puts what is found here into every number
+that it appends to the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+from pipeline.config import Config
+from pipeline.record import (
+    Recipe,
+    Record,
+    current_commit,
+    installed_versions,
+    require_record,
+)
+from pipeline.results.ledger import Lineage
+
+
+def read_lineage(config: Config, device: str) -> Lineage:
+    """That of the run's student, measured by this process on `device`.
+
+    Raises:
+        UserError: if the training, or the pool that it read, is not there under these settings.
+    """
+    train = config.train
+    record = require_record(config.run_dir / "train", "train", train)
+    pool_key, teacher = None, record.inputs.get("teacher")
+    if train.reads_pool:
+        pool = require_record(config.run_dir / "generate", "generate", config.generate)
+        pool_key, teacher = pool.outputs["key"], pool.inputs["teacher"]
+    return Lineage(
+        run=config.name,
+        method=train.method.name,
+        variant=train.variant,
+        train_seed=train.seed,
+        epochs=train.epochs if train.method.trains else 0,
+        training_digest=Recipe("train", record.config, record.inputs).without("seed").fingerprint,
+        student_digest=record.outputs["student.safetensors"],
+        pool_key=pool_key,
+        pool_size=record.outputs["pool_size"],
+        teacher_digest=teacher,
+        commit=current_commit(),
+        versions=json.dumps(installed_versions(), sort_keys=True),
+        device=device,
+    )
+
+
+def lineage_of(representation: str, config: Config, student: Lineage) -> Lineage:
+    """That of another `representation` measured beside the run's `student`: the same network
+    untrained, which depends on its seed and architecture alone, or something not trained at all.
+    """
+    if representation == "student":
+        return student
+    origin = replace(
+        student,
+        method="none",
+        variant="",
+        train_seed=None,
+        epochs=0,
+        training_digest=None,
+        student_digest=None,
+        pool_key=None,
+        pool_size=None,
+        teacher_digest=None,
+    )
+    if representation != "untrained_student":
+        return origin
+    train = config.train
+    described = [train.student.backbone, train.pixel_mean, train.pixel_std]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return replace(origin, train_seed=train.seed, training_digest=digest)
+
+
+def split_digest(real: Record, *splits: str) -> str:
+    """SHA-256 of the contents of some `splits` of the real shards in `real`: of a probe, of those
+    that it is fitted to and scored on.
+    """
+    digests = [[split, real.outputs["digests"][split]] for split in splits]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

@@ -1,0 +1,180 @@
+"""`export` through the command line: a folder whose card's code gives the run's representations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from pipeline.backbone import Normalise
+from pipeline.eval.stage import load_student
+from pipeline.record import read_record
+from pipeline.results.ledger import part_path
+from tests.card_code import python_blocks, run_code
+from tests.command_line import assert_mistake
+from tests.in_process import run_here
+from tests.measured_runs import TINY, arguments, config_of
+from tests.stored_pools import Site, snapshot
+
+Result = tuple[int, str, str]
+
+
+def export(site: Site, *more: object) -> Result:
+    return run_here("export", *arguments(site, *TINY), *more)
+
+
+def test_card_code_gives_the_runs_own_representations(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, errors = export(site)
+    assert code == 0, errors
+    folder = site.runs / "tiny" / "export"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    }
+    config = config_of(site, *TINY)
+    blocks = python_blocks((folder / "README.md").read_text())
+    assert len(blocks) == 2  # torchvision, timm
+    normalise = Normalise(config.train.pixel_mean, config.train.pixel_std)
+    student = load_student(config).eval()
+    for block in blocks:
+        found = run_code(block, folder, monkeypatch)
+        with torch.no_grad():
+            normalised = normalise(found["images"]).contiguous()
+            assert torch.equal(found["representations"], student(normalised))
+
+
+def test_export_has_the_students_weights_in_full_precision(site: Site) -> None:
+    export(site)
+    ours = load_file(site.runs / "tiny" / "train" / "student.safetensors")
+    path = site.runs / "tiny" / "export" / "model.safetensors"
+    found = load_file(path)
+    assert found.keys() == ours.keys()
+    for name, value in ours.items():
+        assert found[name].dtype in (torch.float32, torch.int64)
+        assert torch.equal(found[name], value)
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_weights_that_compute_something_else_are_never_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_in_half(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+        rounded = {
+            name: value.half().float() if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+        return save(rounded, metadata)
+
+    monkeypatch.setattr("pipeline.export.folder.save", save_in_half)
+    with pytest.raises(RuntimeError, match="other representations"):
+        export(site)
+    assert not (site.runs / "tiny" / "export" / "model.safetensors").exists()
+
+
+def test_card_has_lineage_numbers_and_front_matter_a_hub_reads(site: Site) -> None:
+    export(site)
+    text = (site.runs / "tiny" / "export" / "README.md").read_text()
+    train = json.loads((site.runs / "tiny" / "train" / "record.json").read_text())
+    pool = json.loads((site.runs / "tiny" / "generate" / "record.json").read_text())
+    for wanted in (
+        train["outputs"]["student.safetensors"],
+        train["fingerprint"],
+        pool["inputs"]["teacher"],
+        pool["outputs"]["key"],
+        "k = 3",
+        "3 seeds of the evaluation",
+    ):
+        assert wanted in text
+    assert str(site.folder) not in text  # nothing of where it was made
+    assert str(site.source) not in text
+    data = ModelCard(text).data
+    assert data.license is None
+    assert data.pipeline_tag == "image-feature-extraction"
+    assert {result.metric_type for result in data.eval_results} == {"accuracy"}
+    assert len(data.eval_results) == 4
+
+
+def test_card_of_a_run_that_is_not_in_the_ledger_has_its_results(site: Site) -> None:
+    record = read_record(site.runs / "tiny" / "eval")
+    assert record is not None
+    part_path(site.runs, "tiny", record.fingerprint).unlink()
+    export(site)
+    text = (site.runs / "tiny" / "export" / "README.md").read_text()
+    assert text.count("| student |") == 4
+    assert " ± " in text
+
+
+def test_export_again_touches_nothing_and_keeps_the_users_licence(site: Site) -> None:
+    folder = site.runs / "tiny" / "export"
+    export(site)
+    before = snapshot(folder)
+    _, _, errors = export(site)
+    assert "done already" in errors
+    assert snapshot(folder) == before
+    card = folder / "README.md"
+    export(site, "--license", "apache-2.0")
+    assert ModelCard(card.read_text()).data.license == "apache-2.0"
+    card.write_text(card.read_text().replace("license: apache-2.0", "license: mit"))
+    (folder / "config.json").unlink()
+    export(site)
+    assert ModelCard(card.read_text()).data.license == "mit"
+    assert (folder / "config.json").exists()
+
+
+def test_export_with_a_damaged_file_is_mended(site: Site, tmp_path: Path) -> None:
+    out = tmp_path / "somewhere"
+    export(site, "--out", out)
+    whole = snapshot(out)
+    (out / "model.safetensors").write_bytes(b"half")
+    export(site, "--out", out)
+    assert {path: content for path, (_, content) in snapshot(out).items()} == {
+        path: content for path, (_, content) in whole.items()
+    }
+
+
+def test_export_with_a_mistake_is_one_line(site: Site) -> None:
+    assert_mistake(run_here("export", *arguments(site, "name=new")), "make train")
+    assert_mistake(run_here("export", *arguments(site, "train.epochs=7")), "train.epochs=1 (now 7)")
+    assert_mistake(export(site, "--license", "My Own"), "--license=My Own", "apache-2.0")
+    assert_mistake(export(site, "--public"), "--push-to")
+    card = site.runs / "tiny" / "export" / "README.md"
+    card.parent.mkdir()
+    card.write_text("---\nlicense: [\n---\n")
+    assert_mistake(export(site), card, "front matter")
+    student = site.runs / "tiny" / "train" / "student.safetensors"
+    student.write_bytes(student.read_bytes()[:-4])
+    assert_mistake(export(site), student, "make train")
+
+
+def test_export_of_the_discriminator_is_refused(site: Site) -> None:
+    result = run_here("export", *arguments(site, "name=d", "train.method.name=discriminator"))
+    assert_mistake(result, "train.method.name=discriminator")
+
+
+def test_export_is_pushed_through_the_hubs_client(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[str, object] = {}
+
+    class Hub:
+        def create_repo(self, repo_id: str, **_: object) -> str:
+            return f"https://hub/{repo_id}"
+
+        def upload_folder(self, **given: object) -> None:
+            sent.update(given)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    code, _, errors = export(site, "--push-to", "me/tiny")
+    assert code == 0, errors
+    assert "https://hub/me/tiny" in errors
+    assert sent["folder_path"] == site.runs / "tiny" / "export"
+    assert sent["repo_id"] == "me/tiny"
