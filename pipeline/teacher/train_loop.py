@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TeacherConfig
+from pipeline.distances import Moments, frechet_distance, kernel_distance
 from pipeline.distributed import worker_part, worker_rank
 from pipeline.interrupt import Interrupted, deferred_interrupts
 from pipeline.metrics import MetricsLog
@@ -25,12 +26,7 @@ from pipeline.progress import console
 from pipeline.seeding import numpy_generator, torch_generator
 from pipeline.state import load_state, save_state
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.quality import (
-    Moments,
-    build_feature_space,
-    frechet_distance,
-    kernel_distance,
-)
+from pipeline.teacher.quality import build_feature_space
 from pipeline.teacher.samples import save_samples
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.teacher.train import TeacherTrainer
