@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
 
-from pipeline.distances import Moments, frechet_distance, kernel_distance
+from pipeline import distances
+from pipeline.distances import (
+    Kernel,
+    Moments,
+    cubic_kernel,
+    frechet_distance,
+    kernel_distance,
+    rbf_kernel,
+    squared_mmd,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -96,3 +108,89 @@ def test_kernel_distance_takes_at_most_max_samples_of_each_set() -> None:
     )
     assert drawn == again
     assert drawn != first
+
+
+def cubic_value(a: np.ndarray, b: np.ndarray) -> float:
+    return float((sum(a * b) / len(a) + 1) ** 3)
+
+
+def rbf_value(a: np.ndarray, b: np.ndarray) -> float:
+    return math.exp(-sum((a - b) ** 2) / (2 * 1.7**2))
+
+
+KERNELS = [(cubic_kernel, cubic_value), (rbf_kernel(1.7), rbf_value)]
+
+
+def reference_mmd(
+    x: np.ndarray, y: np.ndarray, kernel: Callable[[np.ndarray, np.ndarray], float]
+) -> float:
+    """Gretton et al. 2012, Eq. 3, pair by pair."""
+    value = 0.0
+    for one in (x, y):
+        pairs = [kernel(a, b) for i, a in enumerate(one) for j, b in enumerate(one) if i != j]
+        value += sum(pairs) / (len(one) * (len(one) - 1))
+    return value - 2 * sum(kernel(a, b) for a in x for b in y) / (len(x) * len(y))
+
+
+@pytest.mark.parametrize(("kernel", "value"), KERNELS, ids=["cubic", "rbf"])
+@pytest.mark.parametrize("tile", [3, 4, 100])  # of 11 and 7 samples: uneven, and all in one
+def test_squared_mmd_equals_a_plain_double_loop_in_tiles_of_any_size(
+    kernel: Kernel,
+    value: Callable[[np.ndarray, np.ndarray], float],
+    tile: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distances, "_TILE", tile)
+    x, y = normal(11, 3), normal(7, 3, seed=1) + 0.4
+    found = squared_mmd(x, y, kernel)
+    assert found.value == pytest.approx(reference_mmd(x.numpy(), y.numpy(), value), rel=1e-12)
+    assert squared_mmd(y, x, kernel).value == pytest.approx(found.value, rel=1e-12)
+
+
+@pytest.mark.parametrize(("kernel", "value"), KERNELS, ids=["cubic", "rbf"])
+def test_squared_mmd_standard_error_is_that_of_leaving_out_each_sample(
+    kernel: Kernel, value: Callable[[np.ndarray, np.ndarray], float]
+) -> None:
+    x, y = normal(8, 3).numpy(), normal(6, 3, seed=1).numpy() * 1.5
+    without_x = [reference_mmd(np.delete(x, i, 0), y, value) for i in range(8)]
+    without_y = [reference_mmd(x, np.delete(y, i, 0), value) for i in range(6)]
+    expected = math.sqrt(7 * np.var(without_x) + 5 * np.var(without_y))
+    found = squared_mmd(torch.from_numpy(x), torch.from_numpy(y), kernel)
+    assert found.standard_error == pytest.approx(expected, rel=1e-10)
+
+
+def test_squared_mmd_of_float32_features_accumulates_in_float64() -> None:
+    """Values of 1e6 around a difference of 1: float32 sums would be noise."""
+    x, y = (normal(600, 4, seed=seed).float() + 100 for seed in (0, 1))
+    expected = squared_mmd(x.double(), y.double(), cubic_kernel)
+    assert squared_mmd(x, y, cubic_kernel) == expected
+
+
+def test_squared_mmd_between_shifted_gaussians_is_the_closed_form() -> None:
+    """For N(0, 1) and N(a, 1) in one dimension and an RBF kernel of bandwidth s, with q = 2 + s²:
+    2 s / √q (1 - exp(-a² / 2q)).
+    """
+    shift, bandwidth = 1.5, 0.8
+    found = squared_mmd(normal(3000, 1), normal(3000, 1, seed=1) + shift, rbf_kernel(bandwidth))
+    spread = 2 + bandwidth**2
+    expected = 2 * bandwidth / math.sqrt(spread) * (1 - math.exp(-(shift**2) / (2 * spread)))
+    assert abs(found.value - expected) < 3.5 * found.standard_error
+    assert found.standard_error < 0.05 * expected
+
+
+def test_squared_mmd_of_two_samples_has_no_standard_error() -> None:
+    found = squared_mmd(normal(2, 3), normal(5, 3, seed=1), cubic_kernel)
+    assert math.isfinite(found.value)
+    assert math.isnan(found.standard_error)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_squared_mmd_on_the_gpu_equals_the_cpu() -> None:
+    x, y = normal(300, 8).float(), normal(200, 8, seed=1).float()
+    for kernel, _ in KERNELS:
+        expected, found = (
+            squared_mmd(x.to(device), y.to(device), kernel) for device in ("cpu", "cuda")
+        )
+        assert found.value == pytest.approx(expected.value, rel=1e-9, abs=1e-12)
+        assert found.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
