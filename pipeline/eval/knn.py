@@ -16,13 +16,16 @@ PROTOCOL = (
 
 def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosine similarities and indices [Q, k] of the `k` nearest of `keys` [N, D] to each of
-    `queries` [Q, D].
+    `queries` [Q, D], nearest first; all N where `k` is more. Among equals any may come first.
+
+    Raises:
+        ValueError: if a value is not finite: FAISS would return index -1.
     """
     index: Any = faiss.IndexFlatIP(keys.shape[1])
     if faiss.get_num_gpus() > 0:
         index = faiss.index_cpu_to_all_gpus(index)
-    index.add(_normalised(keys))
-    similarities, indices = index.search(_normalised(queries), min(k, len(keys)))
+    index.add(normalised(keys))
+    similarities, indices = index.search(normalised(queries), min(k, len(keys)))
     return similarities, indices
 
 
@@ -40,8 +43,15 @@ def knn_classify(
     return winners
 
 
-def _normalised(array: np.ndarray) -> np.ndarray:
+def normalised(array: np.ndarray) -> np.ndarray:
+    """`array` [N, D] as float32, each row divided by its norm; a row of zeros stays.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    if not np.isfinite(array).all():
+        raise ValueError("a representation is not finite")
     array = np.ascontiguousarray(array, dtype=np.float32)
     norms = np.linalg.norm(array, axis=1, keepdims=True)
-    normalised: np.ndarray = array / np.maximum(norms, 1e-12)
-    return normalised
+    unit: np.ndarray = array / np.maximum(norms, 1e-12)
+    return unit

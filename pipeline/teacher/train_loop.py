@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TeacherConfig
+from pipeline.distances import Moments, frechet_distance, kernel_distance
 from pipeline.distributed import num_workers, worker_rank
 from pipeline.gpu import on_host
 from pipeline.interrupt import Interrupted, deferred_interrupts
@@ -28,12 +29,7 @@ from pipeline.seeding import numpy_generator, torch_generator
 from pipeline.state import load_state, save_state
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.quality import (
-    Moments,
-    build_feature_space,
-    frechet_distance,
-    kernel_distance,
-)
+from pipeline.teacher.quality import build_feature_space
 from pipeline.teacher.samples import save_samples
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.teacher.train import TeacherTrainer
