@@ -45,7 +45,7 @@ def connect(config: RayConfig) -> None:
     else:
         ray.init(
             address="local",
-            num_cpus=max(config.render_workers, config.train_workers, 1),
+            num_cpus=max(config.render_workers, config.train_workers, config.eval_workers, 1),
             include_dashboard=False,
             object_store_memory=config.object_store_mb << 20,
             log_to_driver=False,

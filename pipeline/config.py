@@ -23,6 +23,7 @@ from pipeline.config_fields import (
     Seeds,
     UserPath,
 )
+from pipeline.eval_config import EvalConfig
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
 from pipeline.train_config import TrainConfig
@@ -59,8 +60,10 @@ class RayConfig(Section):
     """Shards rendered at once; 0 renders in this process, without Ray."""
     train_workers: Positive = 1
     """Distributed trainer processes; 1 on an embedded Ray trains in this process."""
+    eval_workers: NonNegative = 0
+    """Probes fitted at once on Ray; 0 fits them in this process, without Ray."""
     gpus_per_worker: NonNegativeFloat = 0
-    """GPUs that Ray sets aside for each rendering task and trainer."""
+    """GPUs that Ray sets aside for each rendering task, trainer and probe."""
     object_store_mb: Annotated[int, Field(ge=75, le=10**6)] = 256
     """Object store of the embedded Ray, in MiB."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -185,32 +188,6 @@ class GenerateConfig(Section):
     """Of `webp` and `jpg`."""
     feature_dtype: Literal["float16", "float32"] = "float16"
     """Type of the stored features."""
-
-
-class EvalConfig(Section):
-    """Probes on frozen representations."""
-
-    probes: Annotated[tuple[Literal["linear", "knn", "linear_sgd"], ...], Field(min_length=1)] = (
-        "linear",
-        "knn",
-    )
-    """`linear`: logistic regression on representations; `knn`; `linear_sgd`: the paper's own, SGD
-    on random views of all labelled images, which wants a GPU.
-    """
-    sgd_recipe: Literal["cifar", "stl10"] = "cifar"
-    """Of `linear_sgd`: the paper's settings for CIFAR, or for STL-10 (LARS, batches of 4096)."""
-    sgd_epochs: Positive = 90
-    """Of `linear_sgd`."""
-    knn_k: Positive = 200
-    """Neighbours that vote."""
-    knn_temperature: PositiveFloat = 0.1
-    """Votes weigh exp(cosine / temperature)."""
-    labels_per_class: Positive = 10
-    """Labels of the few-label protocol."""
-    seeds: Seeds = (0, 1, 2)
-    """Draws of the few labels."""
-    baselines: bool = True
-    """Whether raw pixels and the untrained student are probed, too."""
 
 
 class TablesConfig(Section):

@@ -1,15 +1,19 @@
-"""All probes of one representation: linear and kNN, on all labels and on a few per class."""
+"""Probes of one representation: linear and kNN, on all labels and on few of them; the paper's own.
+
+A `ProbeJob` is one fit, independent of every other; `stage.py` lists them, here or on Ray they
+become `Score`s, and `summarise` makes the rows of `results.json`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipeline.config import Config, EvalConfig
+from pipeline.config import Config
 from pipeline.eval import knn, linear_probe
 from pipeline.eval.extract import Representation
 from pipeline.eval.labelled_views import LabelledImages
@@ -19,8 +23,37 @@ from pipeline.eval.linear_sgd import (
     ProbeSettings,
     train_linear_probe,
 )
+from pipeline.eval_config import EvalConfig, count_labels
 from pipeline.gpu import choose_precision
 from pipeline.seeding import numpy_generator
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """One probe to fit: which, on which labels, drawn with which seed."""
+
+    probe: str
+    labels: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """One accuracy, measured once."""
+
+    representation: str
+    probe: str
+    labels: str
+    seed: int
+    top1: float
+    """Percent."""
+    protocol: str
+    predictions: np.ndarray
+    """[M] int64: labels of the test images as predicted."""
+    top1_best: float | None = None
+    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
 
 
 @dataclass(frozen=True)
@@ -37,40 +70,39 @@ class Result:
     seeds: list[int]
     protocol: str
     top1_best: float | None = None
-    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
 
 
-def draw_few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Rows of `per_class` samples of every class (all of a smaller class), sorted; a function of
-    `seed` only.
+def list_jobs(config: EvalConfig) -> list[ProbeJob]:
+    """The fits that want nothing but a representation. On all labels nothing is drawn, so one seed
+    suffices.
     """
-    generator = numpy_generator(seed, "eval/labels")
-    rows = [
-        generator.permutation(np.flatnonzero(labels == label))[:per_class]
-        for label in np.unique(labels)
+    settings = [(ALL, config.seeds[:1]), *((few, config.seeds) for few in config.few_labels)]
+    return [
+        ProbeJob(probe, labels, seed)
+        for labels, seeds in settings
+        for probe in ("linear", "knn")
+        if probe in config.probes
+        for seed in seeds
     ]
-    return np.sort(np.concatenate(rows))
 
 
-def run_probes(representation: Representation, config: EvalConfig) -> Iterator[Result]:
-    """Yield the results of the probes that want nothing but `representation`. On all labels nothing
-    is drawn, so one seed suffices.
-    """
-    few = f"{config.labels_per_class}_per_class"
-    for labels, seeds in (("all", config.seeds[:1]), (few, config.seeds)):
-        for probe in (name for name in ("linear", "knn") if name in config.probes):
-            scores = [_score(representation, probe, labels, config, seed) for seed in seeds]
-            spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-            protocol = linear_probe.PROTOCOL if probe == "linear" else _knn_protocol(config)
-            yield Result(
-                representation.name,
-                probe,
-                labels,
-                round(float(np.mean(scores)), 3),
-                round(spread, 3),
-                list(seeds),
-                protocol,
-            )
+def run_job(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:
+    """Fit one probe to the train images and score it on the test images."""
+    train, targets = representation.train, representation.train_labels
+    if job.labels != ALL:
+        rows = draw_few_labels(targets, job.labels, job.seed)
+        train, targets = train[rows], targets[rows]
+    if job.probe == "linear":
+        protocol = linear_probe.PROTOCOL
+        predicted = linear_probe.linear_probe(train, targets, representation.test, seed=job.seed)
+    else:
+        k, temperature = config.knn_k, config.knn_temperature
+        protocol = knn.PROTOCOL.format(k=k, temperature=temperature)
+        predicted = knn.knn_classify(
+            train, targets, representation.test, k=k, temperature=temperature
+        )
+    top1 = 100 * float(np.mean(predicted == representation.test_labels))
+    return Score(representation.name, job.probe, job.labels, job.seed, top1, protocol, predicted)
 
 
 def run_sgd_probe(
@@ -80,7 +112,7 @@ def run_sgd_probe(
     config: Config,
     device: torch.device,
     report: ProbeReport,
-) -> Result:
+) -> Score:
     """The paper's probe of the representation `name`, which `backbone` makes, on all labels."""
     recipe = ProbeSettings() if config.eval.sgd_recipe == "cifar" else LARGE_BATCH
     settings = replace(
@@ -92,25 +124,37 @@ def run_sgd_probe(
     curve = train_linear_probe(
         backbone, images, config.train, settings, device, seed=seed, report=report
     )
-    last, best = round(curve.last, 3), round(curve.best, 3)
-    return Result(name, "linear_sgd", "all", last, 0.0, [seed], settings.protocol, best)
+    protocol, predictions = settings.protocol, curve.predictions
+    return Score(name, "linear_sgd", ALL, seed, curve.last, protocol, predictions, curve.best)
 
 
-def _score(
-    representation: Representation, probe: str, labels: str, config: EvalConfig, seed: int
-) -> float:
-    train, targets = representation.train, representation.train_labels
-    if labels != "all":
-        rows = draw_few_labels(targets, config.labels_per_class, seed)
-        train, targets = train[rows], targets[rows]
-    if probe == "linear":
-        predicted = linear_probe.linear_probe(train, targets, representation.test, seed=seed)
-    else:
-        predicted = knn.knn_classify(
-            train, targets, representation.test, k=config.knn_k, temperature=config.knn_temperature
+def draw_few_labels(labels: np.ndarray, few: str, seed: int) -> np.ndarray:
+    """Rows of some samples of every class, sorted; a function of `seed` only.
+
+    `few` is `n_per_class`, all of a smaller class, or `p_percent`.
+    """
+    generator = numpy_generator(seed, "eval/labels")
+    rows = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rows.append(generator.permutation(members)[: count_labels(few, len(members))])
+    return np.sort(np.concatenate(rows))
+
+
+def summarise(scores: Sequence[Score]) -> Iterator[Result]:
+    """One row for all seeds of a representation, probe and number of labels, in order."""
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.representation, score.probe, score.labels), []).append(score)
+    for group in groups.values():
+        first, values = group[0], [score.top1 for score in group]
+        yield Result(
+            first.representation,
+            first.probe,
+            first.labels,
+            round(float(np.mean(values)), 3),
+            round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 3),
+            [score.seed for score in group],
+            first.protocol,
+            None if first.top1_best is None else round(first.top1_best, 3),
         )
-    return 100 * float(np.mean(predicted == representation.test_labels))
-
-
-def _knn_protocol(config: EvalConfig) -> str:
-    return knn.PROTOCOL.format(k=config.knn_k, temperature=config.knn_temperature)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.method_config import DiscriminatorConfig
+from pipeline.eval.numbers import append_numbers
 from pipeline.progress import progress_bar
 from pipeline.record import (
     Recipe,
@@ -23,14 +23,18 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.results.ledger import is_appended
 from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
-from shards.errors import NotApplicable, UserError
+from shards.errors import NotApplicable
 from shards.reader import ShardReader
 from shards.verify import verified
 
 RESULTS_FILE = "results.json"
 NEIGHBOURS_FILE = "neighbours.json"
+DOMAINS_FILE = "domains.json"
+CONFUSION_FILE = "confusion.json"
+_NUM_MEASURES = 10
 _NUM_QUERIES = 10
 _NUM_NEIGHBOURS = 8
 _MAX_SYNTHETIC = 20_000
@@ -38,61 +42,112 @@ _MAX_SYNTHETIC = 20_000
 
 def find(config: Config) -> Record | None:
     """Record of this run's evaluation, None if it is still to be made or its results are gone."""
-    record = find_complete(config.run_dir / "eval", _recipe(config))
-    return record if is_intact(config.run_dir / RESULTS_FILE, record) else None
+    recipe = _recipe(config)
+    record = find_complete(config.run_dir / "eval", recipe)
+    is_there = is_intact(config.run_dir / RESULTS_FILE, record)
+    is_recorded = is_appended(config.paths.runs, config.name, recipe.fingerprint)
+    return record if is_there and is_recorded else None
 
 
 def run(config: Config) -> None:
-    """Probe all representations; `results.json` comes last."""
+    """Measure everything; `results.json` comes last but for the ledger."""
+    from pipeline.device import choose_device
+    from pipeline.eval.probes import summarise
+    from pipeline.eval.subjects import labelled_images
+
     recipe = _recipe(config)
     folder = config.run_dir / "eval"
+    device = choose_device(config.ray.device)
     train = require_record(config.run_dir / "train", "train")
     lesson = {
         "method": config.train.method.name,
         "variant": config.train.variant,
         "pool_size": train.outputs["pool_size"],
     }
-    rows = []
-    for result in _results(config):
-        rows.append({**asdict(result), **lesson})
-    write_atomic(config.run_dir / RESULTS_FILE, json.dumps(rows, indent=2) + "\n")
-    write_record(folder, recipe, {RESULTS_FILE: file_digest(config.run_dir / RESULTS_FILE)})
+    images = labelled_images(config)
+    scores = list(_scores(config, images, device))
+    rows = [{**asdict(result), **lesson} for result in summarise(scores)]
+    domains = list(_compare_domains(config, images, device))
+    contents = {
+        config.run_dir / RESULTS_FILE: rows,
+        folder / DOMAINS_FILE: [asdict(number) for number in domains],
+        folder / CONFUSION_FILE: _confusion(config, scores, images.test_labels),
+    }
+    for path, content in contents.items():
+        write_atomic(path, json.dumps(content, indent=2) + "\n")
+    append_numbers(config, recipe.fingerprint, scores, domains, str(device))
+    write_record(folder, recipe, {path.name: file_digest(path) for path in contents})
 
 
-def _results(config: Config) -> Iterator[Any]:
+def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Of every probe of every representation, with a progress bar."""
-    from pipeline.device import choose_device
-    from pipeline.eval.probes import run_probes, run_sgd_probe
+    from pipeline.eval.jobs import run_jobs
+    from pipeline.eval.probes import list_jobs, run_sgd_probe
+    from pipeline.eval.subjects import subjects
 
-    device = choose_device(config.ray.device)
-    images = _labelled_images(config)
-    names = {"linear", "knn"} & set(config.eval.probes)
+    jobs, probes = list_jobs(config.eval), config.eval.probes
     num_subjects = 3 if config.eval.baselines else 1
     with progress_bar("probes") as bar:
-        task = bar.add_task("eval", total=2 * len(names) * num_subjects, note="")
-        for subject in _subjects(config, images, device):
-            representation = subject.representation
-            for result in run_probes(representation, config.eval) if names else ():
-                yield result
-                bar.update(task, advance=1, note=_note(result))
-            if representation.name == "student":
-                neighbours = json.dumps(_neighbours(config, representation))
+        task = bar.add_task("eval", total=len(jobs) * num_subjects, note="")
+        for subject in subjects(config, images, device):
+            name = subject.representation.name
+            for score in run_jobs(jobs, subject.representation, config):
+                yield score
+                bar.update(task, advance=1, note=_note(score))
+            if name == "student":
+                neighbours = json.dumps(_neighbours(config, subject.representation))
                 write_atomic(config.run_dir / "eval" / NEIGHBOURS_FILE, neighbours)
-            if "linear_sgd" in config.eval.probes and subject.backbone is not None:
+            if "linear_sgd" in probes and subject.backbone is not None:
                 num_images = config.eval.sgd_epochs * len(images.train_rows)
                 epochs = bar.add_task("  linear_sgd", total=num_images, note="")
 
                 def report(position: int, total: int, note: str, epochs: Any = epochs) -> None:
                     bar.update(epochs, completed=position, note=note)
 
-                name = representation.name
-                result = run_sgd_probe(name, subject.backbone, images, config, device, report)
-                bar.update(epochs, note=_note(result))
-                yield result
+                score = run_sgd_probe(name, subject.backbone, images, config, device, report)
+                bar.update(epochs, note=_note(score))
+                yield score
 
 
-def _note(result: Any) -> str:
-    return f"{result.representation} {result.probe} {result.labels} {result.top1_mean:.1f}"
+def _note(score: Any) -> str:
+    return f"{score.representation} {score.probe} {score.labels} {score.top1:.1f}"
+
+
+def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
+    """Real and synthetic images, where the student saw a pool of the latter."""
+    if not config.train.reads_pool or not config.eval.domain_samples:
+        return
+    from pipeline.eval.domains import Domains, compare_domains
+    from pipeline.eval.subjects import load_student
+    from pipeline.teacher.quality import build_feature_space
+
+    synthetic = verified(pool_shards(config, config.eval.domain_samples).open().images)
+    seed = config.eval.seeds[0]
+    domains = Domains(images.train, images.test, synthetic, config.eval.domain_samples, seed)
+    if not domains.are_comparable:
+        return
+    space = build_feature_space(config.teacher.inception_weights, device)
+    with progress_bar("measures") as bar:
+        task = bar.add_task("domains", total=_NUM_MEASURES, note="")
+        for number in compare_domains(domains, load_student(config), space, config.train, device):
+            yield number
+            bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
+
+
+def _confusion(config: Config, scores: list[Any], labels: np.ndarray) -> dict[str, Any]:
+    """How often the student's first probe takes a test image of one class for another."""
+    score = next(score for score in scores if score.representation == "student")
+    real = require_record(config.run_dir / "real", "real", config.real)
+    names = real.outputs["class_names"]
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (labels, score.predictions), 1)
+    return {
+        "classes": names,
+        "counts": counts.tolist(),  # a row for each true class
+        "probe": score.probe,
+        "labels": score.labels,
+        "protocol": score.protocol,
+    }
 
 
 def describe(config: Config, record: Record) -> str:
@@ -123,76 +178,6 @@ def _reader(config: Config, split: str) -> ShardReader:
     return verified(real_shards(config, split).open())
 
 
-def _labelled_images(config: Config) -> Any:
-    """The labelled train images and all test images; raises UserError if they allow no
-    evaluation.
-    """
-    from pipeline.eval.labelled_views import LabelledImages
-
-    train, test = _reader(config, "train"), _reader(config, "test")
-    train_labels, test_labels = (
-        reader.gather("label", np.arange(len(reader))) for reader in (train, test)
-    )
-    rows = np.flatnonzero(train_labels >= 0)
-    if len(np.unique(train_labels[rows])) < 2 or (test_labels < 0).any():
-        raise UserError(
-            "real.path: evaluation needs train images of at least two classes and only labelled "
-            "test images"
-        )
-    return LabelledImages(train, rows, train_labels[rows], test, test_labels)
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What is probed, and the network that made it, if one did."""
-
-    representation: Any
-    backbone: Any
-
-
-def _subjects(config: Config, images: Any, device: Any) -> Iterator[_Subject]:
-    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
-    only.
-    """
-    from pipeline.backbone import build_backbone
-    from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
-
-    train, rows, test = images.train, images.train_rows, images.test
-
-    def represent(name: str, backbone: Any) -> _Subject:
-        arrays = [
-            raw_pixels(reader, chosen)
-            if backbone is None
-            else extract(backbone, reader, config.train, device, chosen)
-            for reader, chosen in ((train, rows), (test, np.arange(len(test))))
-        ]
-        labels = (images.train_labels, images.test_labels)
-        representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])
-        return _Subject(representation, backbone)
-
-    yield represent("student", load_student(config))
-    if not config.eval.baselines:
-        return
-    untrained = build_backbone(config.train.student, config.train.seed)
-    calibrate_batch_norm(untrained, train, config.train, device)
-    yield represent("untrained_student", untrained)
-    yield represent("raw_pixels", None)
-
-
-def load_student(config: Config) -> Any:
-    """What the run has trained, normalised images -> representation; or the discriminator that it
-    took.
-    """
-    path = config.run_dir / "train" / "student.safetensors"
-    if isinstance(config.train.method, DiscriminatorConfig):
-        from pipeline.eval.discriminator import load_discriminator_backbone
-
-        return load_discriminator_backbone(config, path)
-    from pipeline.backbone import load_backbone
-
-    return load_backbone(config.train.student, path)
-
-
 def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
     index.
@@ -200,6 +185,7 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     from pipeline.device import choose_device
     from pipeline.eval.extract import extract
     from pipeline.eval.knn import nearest
+    from pipeline.eval.subjects import load_student
 
     domains = {"real": student.train}
     if config.train.reads_pool:

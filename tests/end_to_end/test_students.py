@@ -17,7 +17,7 @@ TINY = (
     "train.student.embedding_dim=8",
     "train.student.projector_layers=2",
     "eval.knn_k=3",
-    "eval.labels_per_class=2",
+    "eval.few_labels=[2_per_class]",
 )
 
 

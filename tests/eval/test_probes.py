@@ -184,7 +184,9 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     labels = shuffled(labels) if shuffle else labels
     rows = np.arange(len(train))
     representation = Representation("student", train, labels, rows, test, test_labels)
-    return list(run_probes(representation, EvalConfig(knn_k=5, labels_per_class=5, **changes)))
+    return list(
+        run_probes(representation, EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes))
+    )
 
 
 def test_run_probes_rows_name_probe_labels_and_seeds() -> None:

@@ -51,7 +51,7 @@ def make_run(
                 "method": {"name": "vicreg"},
                 "student": {"width": 4},
             },
-            "eval": {"knn_k": 3, "labels_per_class": 2, "seeds": [0]},
+            "eval": {"knn_k": 3, "few_labels": ["2_per_class"], "seeds": [0]},
         }
     )
     splits = {"train": train, "test": test}

@@ -1,0 +1,164 @@
+"""The two domains of a run, compared: how far synthetic images are from real ones for the student,
+what of the real ones they cover, whether the teacher copies, and how good it is.
+
+Neighbours: `mmd.py`, `neighbours.py`, `memorisation.py` and `distances.py` have the measures,
+`stage.py` gives them images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pipeline.distances import Moments, frechet_distance, kernel_distance
+from pipeline.eval.extract import extract, raw_pixels
+from pipeline.eval.memorisation import MIN_CELL_SAMPLES, measure_copying, measure_train_share
+from pipeline.eval.mmd import measure_domain_gap
+from pipeline.eval.neighbours import measure_neighbourhoods
+from pipeline.seeding import numpy_generator
+from pipeline.teacher.quality import FeatureSpace
+from pipeline.train_config import TrainConfig
+from shards.reader import ShardReader
+
+_LEAST = 3 * MIN_CELL_SAMPLES
+"""Images of each domain, fewer of which are not compared."""
+_BATCH = 500
+_KERNELS: tuple[Literal["cubic", "rbf"], ...] = ("cubic", "rbf")
+
+
+@dataclass(frozen=True)
+class DomainNumber:
+    """One number about two sets of images."""
+
+    metric: str
+    representation: str
+    """In which they were compared."""
+    value: float
+    low: float | None
+    high: float | None
+    """Of the interval that `protocol` describes; of a test that of values without copying."""
+    protocol: str
+    expected: float | None = None
+    """Of equal distributions, where that is not 0."""
+    p_value: float | None = None
+    """Of a test."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Real train and test images and synthetic ones, at most so many of each, drawn by `seed`."""
+
+    train: ShardReader
+    test: ShardReader
+    synthetic: ShardReader
+    max_samples: int
+    seed: int
+
+    @property
+    def are_comparable(self) -> bool:
+        """Whether there are enough images."""
+        return min(len(self.rows(name)) for name in ("train", "test", "synthetic")) >= _LEAST
+
+    def reader(self, name: str) -> ShardReader:
+        """By the name of the attribute."""
+        found: ShardReader = getattr(self, name)
+        return found
+
+    def rows(self, name: str) -> np.ndarray:
+        """Sorted places of the images to compare; of synthetic ones, which are drawn already, the
+        first.
+        """
+        size = len(self.reader(name))
+        if name == "synthetic":
+            return np.arange(min(size, self.max_samples))
+        generator = numpy_generator(self.seed, f"eval/domains/{name}")
+        return np.sort(generator.permutation(size)[: self.max_samples])
+
+
+def compare_domains(
+    domains: Domains,
+    student: torch.nn.Module,
+    space: FeatureSpace,
+    config: TrainConfig,
+    device: torch.device,
+) -> Iterator[DomainNumber]:
+    """Every measure, the cheap ones first.
+
+    Args:
+        domains: the images.
+        student: normalised images -> representation.
+        space: frozen features for the distances of the teacher.
+        config: of the student; says how images are normalised.
+        device: to compute on.
+    """
+    seed, limit = domains.seed, domains.max_samples
+    train, synthetic = (
+        extract(student, domains.reader(name), config, device, domains.rows(name))
+        for name in ("train", "synthetic")
+    )
+    for kernel in _KERNELS:
+        gap = measure_domain_gap(
+            train, synthetic, kernel=kernel, seed=seed, max_samples=limit, device=device
+        )
+        name = f"squared_mmd_{kernel}"
+        yield DomainNumber(name, "student", gap.squared_mmd, gap.low, gap.high, gap.protocol)
+    near = measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
+    for name in ("precision", "recall", "density", "coverage"):
+        estimate = getattr(near, name)
+        expected = {"density": 1.0, "coverage": near.equal_coverage}.get(name)
+        yield DomainNumber(
+            name, "student", estimate.value, estimate.low, estimate.high, near.protocol, expected
+        )
+    pixels = [
+        raw_pixels(domains.reader(name), domains.rows(name))
+        for name in ("train", "test", "synthetic")
+    ]
+    for measure in (measure_copying, measure_train_share):
+        test = measure(*pixels, seed=seed)
+        yield DomainNumber(
+            f"memorisation_{test.test}",
+            "raw_pixels",
+            test.statistic,
+            test.low,
+            test.high,
+            test.protocol,
+            test.expected,
+            test.p_value,
+        )
+    yield from _teacher_distances(domains, space, device)
+
+
+def _teacher_distances(
+    domains: Domains, space: FeatureSpace, device: torch.device
+) -> Iterator[DomainNumber]:
+    """Fréchet and kernel distance of synthetic to real train images; in the feature space
+    "inception" FID and KID.
+    """
+    count = min(len(domains.rows("train")), len(domains.rows("synthetic")))
+    real, made = (
+        _features(space, domains.reader(name), domains.rows(name)[:count], device)
+        for name in ("train", "synthetic")
+    )
+    protocol = (
+        f"{{}} between {count} real train and {count} synthetic images in the feature space "
+        f"{space.name}" + ("" if space.name == "inception" else ", a stand-in: not FID or KID")
+    )
+    frechet = frechet_distance(Moments.from_features(real), Moments.from_features(made))
+    yield DomainNumber(
+        "frechet_distance", space.name, frechet, None, None, protocol.format("Fréchet distance")
+    )
+    kernel = kernel_distance(real, made, max_samples=count)
+    name = "unbiased squared MMD, kernel (x·y / D + 1)³,"
+    yield DomainNumber("kernel_distance", space.name, kernel, None, None, protocol.format(name))
+
+
+def _features(
+    space: FeatureSpace, reader: ShardReader, rows: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    parts = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    images = (torch.from_numpy(reader.gather("image", part)).to(device) for part in parts)
+    return torch.cat([space(batch) for batch in images])

@@ -1,0 +1,90 @@
+"""What is probed: the student and its baselines, on labelled real images.
+
+Neighbours: `extract.py` computes representations, `stage.py` has them probed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.backbone import build_backbone, load_backbone
+from pipeline.config import Config
+from pipeline.eval.discriminator import load_discriminator_backbone
+from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
+from pipeline.eval.labelled_views import LabelledImages
+from pipeline.method_config import DiscriminatorConfig
+from pipeline.stores import real_shards
+from shards.errors import UserError
+from shards.reader import ShardReader
+from shards.verify import verified
+
+
+def open_real(config: Config, split: str) -> ShardReader:
+    """The run's real images of `split`, every byte verified."""
+    return verified(real_shards(config, split).open())
+
+
+def labelled_images(config: Config) -> LabelledImages:
+    """The labelled train images and all test images; raises UserError if they allow no
+    evaluation.
+    """
+    train, test = open_real(config, "train"), open_real(config, "test")
+    train_labels, test_labels = (
+        reader.gather("label", np.arange(len(reader))) for reader in (train, test)
+    )
+    rows = np.flatnonzero(train_labels >= 0)
+    if len(np.unique(train_labels[rows])) < 2 or (test_labels < 0).any():
+        raise UserError(
+            "real.path: evaluation needs train images of at least two classes and only labelled "
+            "test images"
+        )
+    return LabelledImages(train, rows, train_labels[rows], test, test_labels)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is probed, and the network that made it, if one did."""
+
+    representation: Representation
+    backbone: nn.Module | None
+
+
+def subjects(config: Config, images: LabelledImages, device: torch.device) -> Iterator[Subject]:
+    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
+    only.
+    """
+    train, rows, test = images.train, images.train_rows, images.test
+
+    def represent(name: str, backbone: nn.Module | None) -> Subject:
+        arrays = [
+            raw_pixels(reader, chosen)
+            if backbone is None
+            else extract(backbone, reader, config.train, device, chosen)
+            for reader, chosen in ((train, rows), (test, np.arange(len(test))))
+        ]
+        labels = (images.train_labels, images.test_labels)
+        representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])
+        return Subject(representation, backbone)
+
+    yield represent("student", load_student(config))
+    if not config.eval.baselines:
+        return
+    untrained = build_backbone(config.train.student, config.train.seed)
+    calibrate_batch_norm(untrained, train, config.train, device)
+    yield represent("untrained_student", untrained)
+    yield represent("raw_pixels", None)
+
+
+def load_student(config: Config) -> nn.Module:
+    """What the run has trained, normalised images -> representation; or the discriminator that it
+    took.
+    """
+    path = config.run_dir / "train" / "student.safetensors"
+    if isinstance(config.train.method, DiscriminatorConfig):
+        return load_discriminator_backbone(config, path)
+    return load_backbone(config.train.student, path)
