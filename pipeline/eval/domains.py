@@ -16,7 +16,7 @@ import torch
 
 from pipeline.distances import Moments, frechet_distance, kernel_distance
 from pipeline.eval.extract import extract, raw_pixels
-from pipeline.eval.memorisation import MIN_CELL_SAMPLES, measure_copying, measure_train_share
+from pipeline.eval.memorisation import MIN_CELL_SAMPLES, measure_memorisation
 from pipeline.eval.mmd import measure_domain_gap
 from pipeline.eval.neighbours import measure_neighbourhoods
 from pipeline.seeding import numpy_generator
@@ -117,8 +117,13 @@ def compare_domains(
         raw_pixels(domains.reader(name), domains.rows(name))
         for name in ("train", "test", "synthetic")
     ]
-    for measure in (measure_copying, measure_train_share):
-        test = measure(*pixels, seed=seed)
+    found = measure_memorisation(*pixels, seed=seed)
+    for test in (
+        found.copying,
+        found.copying_control,
+        found.train_share,
+        found.train_share_control,
+    ):
         yield DomainNumber(
             f"memorisation_{test.test}",
             "raw_pixels",

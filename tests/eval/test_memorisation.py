@@ -14,6 +14,7 @@ from pipeline.eval.memorisation import (
     MemorisationTest,
     mann_whitney,
     measure_copying,
+    measure_memorisation,
     measure_train_share,
 )
 
@@ -100,6 +101,50 @@ def test_train_share_tells_smooth_and_noisy_images_from_copies_where_c_t_does_no
     assert smooth_share <= 0.05 + 3.5 * math.sqrt(0.05 * 0.95 / 40)
     assert noisy_c_t < 0.1
     assert noisy_share > 0.9
+
+
+def is_usual(test: MemorisationTest) -> bool:
+    return test.low <= test.statistic <= test.high
+
+
+def test_memorisation_of_test_images_of_their_own_kind_is_not_conclusive() -> None:
+    """Fresh synthetic images look like copies, and so do the held-out train images."""
+    found = measure_memorisation(draw(450, 0), draw(200, 2, centre=0), draw(300, 1), seed=0)
+    assert found.train_share.p_value < 0.01
+    assert not is_usual(found.train_share_control)
+    assert not found.is_conclusive
+
+
+def test_memorisation_of_too_typical_test_images_is_not_conclusive() -> None:
+    """C_T takes noisy copies for farther than they should be; the share does not mind."""
+    train, test = draw(450, 0), draw(200, 2, scale=0.4)
+    found = measure_memorisation(train, test, copy(train, 300, 1, 0.9), seed=0)
+    assert found.copying.p_value > 0.5
+    assert found.train_share.p_value < 0.01
+    assert not is_usual(found.copying_control)
+    assert not found.is_conclusive
+
+
+def test_memorisation_of_a_random_split_is_conclusive_nine_times_in_ten() -> None:
+    conclusive = []
+    for i in range(40):
+        train, test = draw(300, 2 * i), draw(150, 2 * i + 1)
+        found = measure_memorisation(train, test, copy(train, 200, i, 0.1), seed=i)
+        conclusive.append(found.is_conclusive)
+        assert max(found.copying.p_value, found.train_share.p_value) < 1e-3
+    assert np.mean(conclusive) >= 0.9 - 3.5 * math.sqrt(0.9 * 0.1 / 40)
+
+
+def test_memorisation_controls_leave_the_synthetic_images_out_and_say_so() -> None:
+    train, test = draw(300, 0), draw(150, 1)
+    first, second = (measure_memorisation(train, test, draw(200, seed), seed=3) for seed in (2, 3))
+    assert first.copying_control == second.copying_control
+    assert first.train_share_control == second.train_share_control
+    assert first.train_share != second.train_share
+    assert first.copying == measure_copying(train, test, draw(200, 2), seed=3)
+    assert first.train_share_control.test == "train_share_control"
+    assert first.train_share_control.expected == pytest.approx(200 / 350)
+    assert first.train_share_control.protocol.startswith("control, with a random third")
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from pipeline.config import EvalConfig
 from pipeline.eval.extract import Representation
 from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.linear_probe import linear_probe
-from pipeline.eval.probes import Result, draw_few_labels, run_probes
+from pipeline.eval.probes import Result, draw_few_labels, list_jobs, run_job, summarise
 
 NUM_CLASSES = 4
 
@@ -152,27 +152,35 @@ def test_linear_probe_constant_representation_predicts_without_a_warning() -> No
 
 def test_draw_few_labels_takes_the_same_number_of_every_class() -> None:
     labels = np.random.default_rng(0).integers(0, 5, 200)
-    rows = draw_few_labels(labels, 7, seed=3)
+    rows = draw_few_labels(labels, "7_per_class", seed=3)
     assert np.bincount(labels[rows]).tolist() == [7] * 5
     assert sorted(set(rows)) == rows.tolist()
 
 
 def test_draw_few_labels_takes_all_of_a_smaller_class() -> None:
     labels = np.array([0] * 20 + [1] * 3)
-    rows = draw_few_labels(labels, 5, seed=0)
+    rows = draw_few_labels(labels, "5_per_class", seed=0)
     assert np.bincount(labels[rows]).tolist() == [5, 3]
+
+
+def test_draw_few_labels_takes_a_share_of_every_class_and_one_at_least() -> None:
+    labels = np.array([0] * 40 + [1] * 100 + [2] * 3)
+    rows = draw_few_labels(labels, "5_percent", seed=0)
+    assert np.bincount(labels[rows]).tolist() == [2, 5, 1]
 
 
 def test_draw_few_labels_is_a_function_of_the_seed() -> None:
     labels = np.random.default_rng(0).integers(0, 5, 200)
-    draws = [draw_few_labels(labels, 7, seed).tolist() for seed in (0, 0, 1, 2)]
+    draws = [draw_few_labels(labels, "7_per_class", seed).tolist() for seed in (0, 0, 1, 2)]
     assert draws[0] == draws[1]
     assert len({tuple(rows) for rows in draws}) == 3
 
 
 def test_draw_few_labels_every_sample_has_its_turn() -> None:
     labels = np.repeat([0, 1], 10)
-    drawn = {row for seed in range(60) for row in draw_few_labels(labels, 3, seed).tolist()}
+    drawn = {
+        row for seed in range(60) for row in draw_few_labels(labels, "3_per_class", seed).tolist()
+    }
     assert drawn == set(range(20))
 
 
@@ -184,9 +192,8 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     labels = shuffled(labels) if shuffle else labels
     rows = np.arange(len(train))
     representation = Representation("student", train, labels, rows, test, test_labels)
-    return list(
-        run_probes(representation, EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes))
-    )
+    config = EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes)
+    return list(summarise([run_job(job, representation, config) for job in list_jobs(config)]))
 
 
 def test_run_probes_rows_name_probe_labels_and_seeds() -> None:
