@@ -69,24 +69,20 @@ def measure_neighbourhoods(
 ) -> Neighbourhoods:
     """Precision, recall, density and coverage of `synthetic` [M, D] for `real` [N, D].
 
-        As many of each, since all four depend on the numbers: the smaller set's size, at most
-        `max_samples`. A departure from the originals is the distance, there Euclidean; on normalised
-        representations both order neighbours alike. The intervals are for the measures' mean at that
-    <<<<<<< HEAD
-        size, and in simulations were 1.2 to 2 times as wide as need be.
-    =======
-        size; in simulations they held it in 94 to 100 % of the cases, being 1.1 to 2.3 times too wide.
-    >>>>>>> domain-gap
+    As many of each, since all four depend on the numbers: the smaller set's size, at most
+    `max_samples`. A departure from the originals is the distance, there Euclidean; on normalised
+    representations both order neighbours alike. The intervals are for the measures' mean at that
+    size; in simulations they held it in 94 to 100 % of the cases, being 1.1 to 2.3 times too wide.
 
-        Args:
-            real: at least `NUM_GROUPS` + 6.
-            synthetic: as many.
-            seed: of the images drawn and of the groups.
-            max_samples: of each domain. Time grows with the square.
-            device: counts neighbourhoods.
+    Args:
+        real: at least `NUM_GROUPS` + 6.
+        synthetic: as many.
+        seed: of the images drawn and of the groups.
+        max_samples: of each domain. Time grows with the square.
+        device: counts neighbourhoods.
 
-        Raises:
-            ValueError: for fewer, or if a representation is not finite.
+    Raises:
+        ValueError: for fewer, or if a representation is not finite.
     """
     count = min(len(real), len(synthetic), max_samples)
     if count < NUM_GROUPS + NUM_NEIGHBOURS_COVERAGE + 1:
