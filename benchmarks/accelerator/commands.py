@@ -91,7 +91,6 @@ def _compare_sizes(workplace: Workplace, clock: Clock, out: Path) -> bool:
             f"teacher.channel_max={width}",
             "teacher.snapshot_images=[]",
             f"teacher.quality_interval={1600 if workplace.is_toy else 100_000}",
-            "teacher.checkpoint=null",
         ]
         if clock.left_s() <= 0 or not workplace.run_stage("real", clock, run, changes=changes):
             return False
