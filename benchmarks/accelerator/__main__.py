@@ -22,7 +22,7 @@ from benchmarks.accelerator.steps import STEPS, find_step
 from benchmarks.accelerator.travel import unpack
 from shards.errors import UserError
 
-TOY_PER_CLASS = 1000
+TOY_PER_CLASS = 500
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[Path, typer.Option(help="Archive or folder of class folders.")]
 Folder = Annotated[Path, typer.Option(help="Images, store and runs; keep it between commands.")]

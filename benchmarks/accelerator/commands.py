@@ -85,13 +85,12 @@ def _compare_sizes(workplace: Workplace, clock: Clock, out: Path) -> bool:
     widths = (8, 16) if workplace.is_toy else CHANNELS
     for width in widths:
         run = f"teacher-{width}-channels"
-        share = Clock.of(min(_SIZE_MINUTES, clock.left_s() / 60, 0.4 if workplace.is_toy else 1e9))
+        share = Clock.of(min(_SIZE_MINUTES, clock.left_s() / 60, 0.3 if workplace.is_toy else 1e9))
         changes = [
             f"teacher.channel_base={32 * width}",
             f"teacher.channel_max={width}",
             "teacher.snapshot_images=[]",
             f"teacher.quality_interval={1600 if workplace.is_toy else 100_000}",
-            "teacher.checkpoint=null",
         ]
         if clock.left_s() <= 0 or not workplace.run_stage("real", clock, run, changes=changes):
             return False

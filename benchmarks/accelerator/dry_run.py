@@ -41,8 +41,10 @@ class DryRun:
         first, second = self._machines
         self._step(first, "throughput")
         self._step(first, "teacher-sizes")
-        self._step(first, "teacher", minutes=0.65, expect=NOT_DONE, text="stopped in time, packed")
+        self._step(first, "teacher", minutes=1.0, expect=NOT_DONE, text="stopped in time, packed")
         before = _position(first, "base", "teacher")
+        if not list(self._carried.glob("base.teacher.part*")):
+            raise UserError("the teacher was stopped before its first step: a quieter machine?")
         self._kill_during(second, "teacher", "base", "teacher", carried=True)
         if _position(second, "base", "teacher") < before:
             raise UserError("the teacher has not gone on where it was packed")

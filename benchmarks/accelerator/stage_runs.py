@@ -60,14 +60,12 @@ class Workplace:
         """Name of the run that has the teacher; not that of the config, which overlays change."""
         return "base"
 
-    def arguments(self, run: str, method: str, changes: Sequence[str]) -> list[str]:
+    def arguments(self, stage: str, run: str, method: str, changes: Sequence[str]) -> list[str]:
         """What follows `python -m pipeline STAGE` for `run`."""
         overlays = [str(HERE / "toy.yaml")] if self.is_toy else []
         if method:
             overlays.append(str(Path("configs/methods") / f"{method}.yaml"))
-        teacher = (
-            [] if run == self.base else [f"teacher.checkpoint={self.runs / self.base}/teacher"]
-        )
+        teacher = "null" if stage == "teacher" else self.runs / self.base / "teacher"
         return [
             str(HERE / "cifar10.yaml"),
             *overlays,
@@ -75,8 +73,7 @@ class Workplace:
             f"paths.runs={self.runs}",
             f"paths.store={self.folder / 'store'}",
             f"real.path={self.images}",
-            *("teacher.checkpoint=null" for _ in overlays if not teacher),
-            *teacher,
+            f"teacher.checkpoint={teacher}",
             *changes,
             *self.changes,
         ]
@@ -96,7 +93,13 @@ class Workplace:
         """
         if clock.left_s() <= 0:
             return False
-        command = [sys.executable, "-m", "pipeline", stage, *self.arguments(run, method, changes)]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline",
+            stage,
+            *self.arguments(stage, run, method, changes),
+        ]
         since = time.monotonic()
         process = subprocess.Popen(command)
         try:
