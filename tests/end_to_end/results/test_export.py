@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from pipeline.backbone import Normalise
-from pipeline.eval.stage import load_student
+from pipeline.eval.subjects import load_student
 from pipeline.record import read_record
 from pipeline.results.ledger import part_path
 from tests.card_code import python_blocks, run_code
