@@ -27,6 +27,7 @@ from pipeline.eval_config import EvalConfig
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
 from pipeline.train_config import TrainConfig
+from pipeline.transfer_config import TransferConfig
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder, check_location
@@ -240,6 +241,7 @@ class Config(Section):
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+    transfer: TransferConfig = TransferConfig()
     tables: TablesConfig = TablesConfig()
 
     @model_validator(mode="before")

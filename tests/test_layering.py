@@ -70,6 +70,7 @@ MAY_IMPORT = {
     **{name: {"shards", "trunk", "teacher", name} for name in ("real", "generate", "train")},
     "results": {"shards", "trunk", "results"},
     **{name: {"shards", "trunk", "teacher", "results", name} for name in ("eval", "report")},
+    "transfer": {"shards", "trunk", "results", "transfer"},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
     "tables": {"shards", "trunk", "report", "results", "tables"},  # runs the stages by name
     "export": {"shards", "trunk", "teacher", "report", "results", "export"},

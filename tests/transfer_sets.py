@@ -18,8 +18,8 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from pipeline.eval.transfer.datasets import VOC_CLASSES
-from pipeline.eval.transfer.sets import TRANSFER_SETS
+from pipeline.transfer.datasets import VOC_CLASSES
+from pipeline.transfer.sets import TRANSFER_SETS
 
 Labels = dict[str, np.ndarray]
 """Labels of the images written, by the split's name on disk."""

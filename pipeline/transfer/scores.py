@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.eval.transfer.sets import Metric
+from pipeline.transfer.sets import Metric
 
 RECALL_STEPS = 10
 

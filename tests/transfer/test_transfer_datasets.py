@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.eval.transfer.datasets import VOC_CLASSES, open_transfer_set, read_voc_classes
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
-from pipeline.eval.transfer.sets import TRANSFER_SETS
-from pipeline.eval.transfer.splits import draw_caltech, draw_validation
+from pipeline.transfer.datasets import VOC_CLASSES, open_transfer_set, read_voc_classes
+from pipeline.transfer.images import LabelledImages, TransferImages
+from pipeline.transfer.sets import TRANSFER_SETS
+from pipeline.transfer.splits import draw_caltech, draw_validation
 from shards.errors import UserError
 from tests.transfer_sets import COLOURS, WRITE, Labels, annotation, write_set
 

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from pipeline.backbone import Normalise
-from pipeline.eval.transfer.images import TransferImages
 from pipeline.seeding import torch_generator
+from pipeline.transfer.images import TransferImages
 from shards.errors import UserError
 
 SIDE = 224

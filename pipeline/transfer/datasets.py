@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
-from pipeline.eval.transfer.sets import transfer_set
-from pipeline.eval.transfer.splits import draw_caltech, draw_validation
+from pipeline.transfer.images import LabelledImages, TransferImages
+from pipeline.transfer.sets import transfer_set
+from pipeline.transfer.splits import draw_caltech, draw_validation
 from shards.errors import UserError
 
 VOC_CLASSES = (

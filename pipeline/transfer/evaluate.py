@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.eval.transfer.features import PREPROCESSING, TransferFeatures
-from pipeline.eval.transfer.scores import score
-from pipeline.eval.transfer.sets import Metric, transfer_set
+from pipeline.transfer.features import PREPROCESSING, TransferFeatures
+from pipeline.transfer.scores import score
+from pipeline.transfer.sets import Metric, transfer_set
 
 INVERSE_PENALTIES = tuple(float(1 / penalty) for penalty in np.logspace(5, -6, 45))
 """C = 1 / lambda for lambda over logspace(-6, 5, 45), rising: 1e-5 to 1e6."""
@@ -28,8 +28,9 @@ PROTOCOL = (
 class LinearModel(Protocol):
     """A fitted logistic regression."""
 
-    inverse_penalty: float
-    """The C that it was fitted with."""
+    @property
+    def inverse_penalty(self) -> float:
+        """The C that it was fitted with."""
 
     def scores(self, representations: np.ndarray) -> np.ndarray:
         """Logits [N, K] of `representations` [N, D], column k for label k."""

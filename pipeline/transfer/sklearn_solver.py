@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.eval.transfer.scores import score
-from pipeline.eval.transfer.sets import Metric
+from pipeline.transfer.scores import score
+from pipeline.transfer.sets import Metric
 
 MAX_ITERATIONS = 1000
 
@@ -44,7 +44,7 @@ class SklearnModel:
 
 
 class SklearnSolver:
-    """Implements `pipeline.eval.transfer.evaluate.Solver`.
+    """Implements `pipeline.transfer.evaluate.Solver`.
 
     Each C starts from the solution of the one before, so `grid` should rise: the strongest penalty
     is solved fastest.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from pipeline.eval.transfer.features import (
+from pipeline.transfer.features import (
     PREPROCESSING,
     LabelledRepresentations,
     Loading,
@@ -25,7 +25,7 @@ from pipeline.eval.transfer.features import (
     TransferFeatures,
     extract_features,
 )
-from pipeline.eval.transfer.images import TransferImages
+from pipeline.transfer.images import TransferImages
 from shards.atomic import atomic_path
 
 CACHE_VERSION = 1

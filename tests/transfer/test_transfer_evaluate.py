@@ -12,18 +12,18 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from pipeline.eval.transfer.datasets import open_transfer_set
-from pipeline.eval.transfer.evaluate import (
+from pipeline.transfer.datasets import open_transfer_set
+from pipeline.transfer.evaluate import (
     INVERSE_PENALTIES,
     LinearModel,
     Solver,
     TransferResult,
     evaluate_transfer,
 )
-from pipeline.eval.transfer.feature_cache import cached_features
-from pipeline.eval.transfer.features import LabelledRepresentations, Loading, TransferFeatures
-from pipeline.eval.transfer.sets import TRANSFER_SETS, Metric
-from pipeline.eval.transfer.sklearn_solver import SklearnSolver
+from pipeline.transfer.feature_cache import cached_features
+from pipeline.transfer.features import LabelledRepresentations, Loading, TransferFeatures
+from pipeline.transfer.sets import TRANSFER_SETS, Metric
+from pipeline.transfer.sklearn_solver import SklearnSolver
 from tests.transfer_sets import NUM_CLASSES, WRITE, write_set
 
 LOADING = Loading(torch.device("cpu"))

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.eval.transfer.scores import average_precision, score
-from pipeline.eval.transfer.sets import TRANSFER_SETS
+from pipeline.transfer.scores import average_precision, score
+from pipeline.transfer.sets import TRANSFER_SETS
 
 PAPER_METRICS = {
     "top-1": {"cars", "cifar10", "cifar100", "dtd", "food", "sun397"},

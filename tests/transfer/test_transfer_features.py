@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.backbone import StudentResNet
-from pipeline.eval.transfer.feature_cache import cached_features, weights_digest
-from pipeline.eval.transfer.features import Loading, TransferFeatures, extract_features
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
+from pipeline.transfer.feature_cache import cached_features, weights_digest
+from pipeline.transfer.features import Loading, TransferFeatures, extract_features
+from pipeline.transfer.images import LabelledImages, TransferImages
 from shards.errors import UserError
 
 LOADING = Loading(torch.device("cpu"), batch_size=4)
