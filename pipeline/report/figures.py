@@ -102,6 +102,10 @@ def collapse_curves(metrics: Metrics) -> str:
         return svg(figure)
 
 
+_MOST_NUMBERS = 20  # classes whose counts can be read
+_MOST_NAMES = 50
+
+
 def result_bars(
     rows: list[dict[str, Any]], names: dict[str, str], probe_names: dict[str, str]
 ) -> str:
@@ -135,6 +139,32 @@ def result_bars(
         axis.set(ylabel="top-1, %", ylim=(0, 112))
         axis.grid(axis="x", visible=False)
         axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.18))
+        return svg(figure)
+
+
+def confusion_matrix(counts: list[list[int]], classes: list[str]) -> str:
+    """Test images by true class (rows) and predicted class (columns), SVG data URI; shades are
+    shares of the row.
+    """
+    table = np.array(counts, dtype=float)
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    size = min(3 + 0.3 * len(classes), 9)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    with mpl.rc_context(STYLE):
+        axis = figure.subplots()
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        if len(classes) <= _MOST_NUMBERS:
+            for (row, column), share in np.ndenumerate(shares):
+                if table[row, column]:
+                    shade = "white" if share > 0.5 else "#333333"
+                    count = f"{table[row, column]:.0f}"
+                    axis.text(column, row, count, ha="center", va="center", color=shade, size=7)
+        if len(classes) <= _MOST_NAMES:
+            places = range(len(classes))
+            axis.set_xticks(places, classes, rotation=90)
+            axis.set_yticks(places, classes)
+        axis.set(xlabel="predicted", ylabel="true")
+        axis.grid(visible=False)
         return svg(figure)
 
 

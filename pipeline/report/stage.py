@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.metrics import read_metrics
 from pipeline.progress import console
 from pipeline.record import Recipe, Record, read_record, require_record, write_record
+from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
 from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -166,6 +167,8 @@ def _render(config: Config) -> str:
     if config.train.reads_pool:
         readers["synthetic"] = pool_shards(config).open().images
     few_rows = [row for row in rows if row["labels"] != "all"]
+    numbers = _read_json(config.run_dir / "eval" / "domains.json")
+    confusion = _read_json(config.run_dir / "eval" / "confusion.json")
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=_verdict(rows),
@@ -186,6 +189,12 @@ def _render(config: Config) -> str:
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),
+        domains=domain_rows(numbers),
+        domain_protocols=protocols(numbers),
+        memorisation=memorisation_verdict(numbers),
+        confusion=figures.confusion_matrix(confusion["counts"], confusion["classes"]),
+        confusion_caption=f"Test images by class: {PROBES[confusion['probe']]} probe on the "
+        f"student, {confusion['labels'].replace('_', ' ')} labels.",
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
         lineage=_lineage(config, records),
