@@ -69,6 +69,6 @@ def subtract(first: Mapping[int, float], second: Mapping[int, float]) -> Differe
 
 
 def _quantile(degrees: float) -> float:
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
