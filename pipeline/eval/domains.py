@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -85,6 +86,7 @@ def compare_domains(
     space: FeatureSpace,
     config: TrainConfig,
     device: torch.device,
+    cache: Path | None = None,
 ) -> Iterator[DomainNumber]:
     """Every measure, the cheap ones first.
 
@@ -94,10 +96,11 @@ def compare_domains(
         space: frozen features for the distances of the teacher.
         config: of the student; says how images are normalised.
         device: to compute on.
+        cache: folder in which representations are kept.
     """
     seed, limit = domains.seed, domains.max_samples
     train, synthetic = (
-        extract(student, domains.reader(name), config, device, domains.rows(name))
+        extract(student, domains.reader(name), config, device, domains.rows(name), cache)
         for name in ("train", "synthetic")
     )
     for kernel in _KERNELS:

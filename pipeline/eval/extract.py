@@ -4,7 +4,9 @@ pixels.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.backbone import Normalise
+from pipeline.representation_cache import cached_array, weights_digest
 from pipeline.train_config import TrainConfig
 from shards.reader import ShardReader
 
@@ -34,21 +37,42 @@ class Representation:
     test_labels: np.ndarray
 
 
-@torch.inference_mode()
 def extract(
     backbone: nn.Module,
     reader: ShardReader,
     config: TrainConfig,
     device: torch.device,
     rows: np.ndarray | None = None,
+    cache: Path | None = None,
 ) -> np.ndarray:
     """Representations [N, D] float32 of the images at `rows` [N], else of all, without
-    augmentation.
+    augmentation; kept in the folder `cache`, if it is given.
     """
+    rows = np.arange(len(reader)) if rows is None else rows
+
+    def compute() -> np.ndarray:
+        return _compute(backbone, reader, config, device, rows)
+
+    if cache is None:
+        return compute()
+    chosen = hashlib.sha256(np.asarray(rows, np.int64).tobytes()).hexdigest()
+    normalisation = [config.pixel_mean, config.pixel_std]
+    parts = [weights_digest(backbone), reader.digest, chosen, normalisation, device.type]
+    return cached_array(cache, parts, compute)
+
+
+@torch.inference_mode()
+def _compute(
+    backbone: nn.Module,
+    reader: ShardReader,
+    config: TrainConfig,
+    device: torch.device,
+    rows: np.ndarray,
+) -> np.ndarray:
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     backbone = backbone.eval().to(device)
     parts = []
-    for batch in _batches(np.arange(len(reader)) if rows is None else rows):
+    for batch in _batches(rows):
         images = torch.from_numpy(reader.gather("image", batch)).to(device)
         parts.append(backbone(normalise(images)).float().cpu().numpy())
     return np.concatenate(parts)

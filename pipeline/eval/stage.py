@@ -118,7 +118,7 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
     if not config.train.reads_pool or not config.eval.domain_samples:
         return
     from pipeline.eval.domains import Domains, compare_domains
-    from pipeline.eval.subjects import load_student
+    from pipeline.eval.subjects import cache_folder, load_student
     from pipeline.teacher.quality import build_feature_space
 
     synthetic = verified(pool_shards(config, config.eval.domain_samples).open().images)
@@ -129,7 +129,8 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
     space = build_feature_space(config.teacher.inception_weights, device)
     with progress_bar("measures") as bar:
         task = bar.add_task("domains", total=_NUM_MEASURES, note="")
-        for number in compare_domains(domains, load_student(config), space, config.train, device):
+        student, cache = load_student(config), cache_folder(config)
+        for number in compare_domains(domains, student, space, config.train, device, cache):
             yield number
             bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
 
@@ -185,13 +186,15 @@ def _neighbours(config: Config, student: Any) -> dict[str, Any]:
     from pipeline.device import choose_device
     from pipeline.eval.extract import extract
     from pipeline.eval.knn import nearest
-    from pipeline.eval.subjects import load_student
+    from pipeline.eval.subjects import cache_folder, load_student
 
     domains = {"real": student.train}
     if config.train.reads_pool:
         reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
         device = choose_device(config.ray.device)
-        domains["synthetic"] = extract(load_student(config), reader, config.train, device)
+        cache = cache_folder(config)
+        backbone = load_student(config)
+        domains["synthetic"] = extract(backbone, reader, config.train, device, cache=cache)
     queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
     found: dict[str, Any] = {"test": queries.tolist()}
     for domain, keys in domains.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pipeline.eval.discriminator import load_discriminator_backbone
 from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
 from pipeline.eval.labelled_views import LabelledImages
 from pipeline.method_config import DiscriminatorConfig
+from pipeline.representation_cache import REPRESENTATIONS
 from pipeline.stores import real_shards
 from shards.errors import UserError
 from shards.reader import ShardReader
@@ -64,7 +66,7 @@ def subjects(config: Config, images: LabelledImages, device: torch.device) -> It
         arrays = [
             raw_pixels(reader, chosen)
             if backbone is None
-            else extract(backbone, reader, config.train, device, chosen)
+            else extract(backbone, reader, config.train, device, chosen, cache_folder(config))
             for reader, chosen in ((train, rows), (test, np.arange(len(test))))
         ]
         labels = (images.train_labels, images.test_labels)
@@ -78,6 +80,11 @@ def subjects(config: Config, images: LabelledImages, device: torch.device) -> It
     calibrate_batch_norm(untrained, train, config.train, device)
     yield represent("untrained_student", untrained)
     yield represent("raw_pixels", None)
+
+
+def cache_folder(config: Config) -> Path:
+    """Where representations are kept, of all runs."""
+    return config.paths.runs / REPRESENTATIONS
 
 
 def load_student(config: Config) -> nn.Module:

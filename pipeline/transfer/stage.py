@@ -25,7 +25,6 @@ from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RESULTS_FILE = "transfer.json"
-REPRESENTATIONS = "representations"
 _MAX_RETRIES = 4
 
 
@@ -159,6 +158,7 @@ def measure(config: Config, name: str) -> dict[str, Any]:
     """Measure one data set and leave its record."""
     from pipeline.backbone import load_backbone
     from pipeline.device import choose_device
+    from pipeline.representation_cache import REPRESENTATIONS
     from pipeline.transfer.datasets import open_transfer_set
     from pipeline.transfer.evaluate import evaluate_transfer
     from pipeline.transfer.feature_cache import cached_features

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.backbone import StudentResNet
-from pipeline.transfer.feature_cache import cached_features, weights_digest
+from pipeline.representation_cache import weights_digest
+from pipeline.transfer.feature_cache import cached_features
 from pipeline.transfer.features import Loading, TransferFeatures, extract_features
 from pipeline.transfer.images import LabelledImages, TransferImages
 from shards.errors import UserError
