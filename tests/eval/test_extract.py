@@ -83,28 +83,26 @@ def test_raw_pixels_are_the_images_in_unit_range(real_reader: ShardReader) -> No
 def test_extract_is_computed_once_for_the_same_network_and_images(
     real_reader: ShardReader, tmp_path: Path
 ) -> None:
-    network, rows = backbone(), np.array([3, 1])
+    network, rows, cache = backbone(), np.array([3, 1]), tmp_path / "cache"
     plain = extract(network, real_reader, TRAIN_CONFIG, CPU, rows)
     for _ in range(2):
-        found = extract(network, real_reader, TRAIN_CONFIG, CPU, rows, tmp_path)
+        found = extract(network, real_reader, TRAIN_CONFIG, CPU, rows, cache)
         np.testing.assert_array_equal(found, plain)
-    assert len(list(tmp_path.iterdir())) == 1
-    turned = extract(network, real_reader, TRAIN_CONFIG, CPU, rows[::-1], tmp_path)
+    assert len(list(cache.iterdir())) == 1
+    turned = extract(network, real_reader, TRAIN_CONFIG, CPU, rows[::-1], cache)
     np.testing.assert_array_equal(turned, plain[::-1])
     with torch.no_grad():
         network.conv1.weight.mul_(2)
-    assert not np.array_equal(
-        extract(network, real_reader, TRAIN_CONFIG, CPU, rows, tmp_path), plain
-    )
-    assert len(list(tmp_path.iterdir())) == 3
+    assert not np.array_equal(extract(network, real_reader, TRAIN_CONFIG, CPU, rows, cache), plain)
+    assert len(list(cache.iterdir())) == 3
 
 
 def test_extract_from_a_damaged_entry_computes_again(
     real_reader: ShardReader, tmp_path: Path
 ) -> None:
-    network = backbone()
-    plain = extract(network, real_reader, TRAIN_CONFIG, CPU, cache=tmp_path)
-    (entry,) = tmp_path.iterdir()
+    network, cache = backbone(), tmp_path / "cache"
+    plain = extract(network, real_reader, TRAIN_CONFIG, CPU, cache=cache)
+    (entry,) = cache.iterdir()
     entry.write_bytes(entry.read_bytes()[:200])
-    found = extract(network, real_reader, TRAIN_CONFIG, CPU, cache=tmp_path)
+    found = extract(network, real_reader, TRAIN_CONFIG, CPU, cache=cache)
     np.testing.assert_array_equal(found, plain)
