@@ -28,8 +28,9 @@ def embed(features: np.ndarray, *, seed: int) -> np.ndarray:
     machine.
 
     A fixed seed makes UMAP run on a single thread: on one slow core 2,000 samples take five
-    seconds, after some fifteen in which it is imported and compiled. Features that are all the same
-    (a collapsed student) lie in one point.
+    seconds, after some fifteen in which it is imported and compiled. From 4,096 samples on it finds
+    neighbours approximately, and compiles for forty. Features that are all the same (a collapsed
+    student) lie in one point.
 
     Raises:
         ValueError: for fewer than `MIN_SAMPLES` samples, or if a feature is not finite.

@@ -39,8 +39,8 @@ def label_synthetic(real: Representation, synthetic: np.ndarray, *, seed: int) -
     """Labels of `synthetic` [N, D] by a linear probe of `real`, the same backbone's representations
     of real images.
 
-    The labels are linear in that representation, whose own label agreement is flattered by it:
-    compare it with another's only where the accuracy is high.
+    The labels are linear in that representation, which flatters its own label agreement: on the
+    digits, whose student was right for 92.5 %, by four points against labels by kNN on raw pixels.
     """
     probe = linear_probe.fit_linear_probe(real.train, real.train_labels, seed=seed)
     probabilities = probe.predict_probabilities(synthetic)

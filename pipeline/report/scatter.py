@@ -216,7 +216,8 @@ def _still(embeddings: Embeddings, colours: tuple[str, ...]) -> str:
                 Line2D([], [], color=colour, marker="o", linestyle="", label=name)
                 for name, colour in zip(names, colours, strict=True)
             ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 10))
+            columns = 2 * len(embeddings.spaces)  # names wider than an inch would not fit
+            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
     return _small_png(np.asarray(canvas.buffer_rgba())[..., :3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.embeddings import Embeddings, read_embeddings, write_embeddings
+from pipeline.embeddings import read_embeddings, write_embeddings
 from shards.errors import UserError
 from tests.embedded import make_embeddings
 
@@ -69,4 +69,3 @@ def test_embeddings_that_do_not_fit_each_other_are_refused() -> None:
         replace(whole, spaces=make_embeddings(21).spaces)
     with pytest.raises(ValueError, match="labels must lie"):
         replace(whole, class_names=whole.class_names[:1])
-    assert isinstance(whole, Embeddings)
