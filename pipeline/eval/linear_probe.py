@@ -5,6 +5,7 @@ scikit-learn's.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -21,10 +22,37 @@ PROTOCOL = (
 )
 
 
-def linear_probe(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, seed: int
-) -> np.ndarray:
-    """Predicted labels [M] of `test` [M, D] by a probe fitted on `train` [N, D] and `labels` [N].
+@dataclass(frozen=True)
+class FittedProbe:
+    """A linear layer on centred and scaled representations."""
+
+    model: LogisticRegression | GridSearchCV
+    mean: np.ndarray
+    scale: float
+
+    def predict(self, representations: np.ndarray) -> np.ndarray:
+        """Labels [M] of `representations` [M, D]."""
+        predicted: np.ndarray = self.model.predict(self._scaled(representations))
+        return predicted
+
+    def predict_probabilities(self, representations: np.ndarray) -> np.ndarray:
+        """Probabilities [M, K] float64 of the K classes that it was fitted on, in rising order."""
+        probabilities: np.ndarray = self.model.predict_proba(self._scaled(representations))
+        return probabilities
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Their labels, [K]."""
+        classes: np.ndarray = self.model.classes_
+        return classes
+
+    def _scaled(self, representations: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = (representations - self.mean) / self.scale
+        return scaled
+
+
+def fit_linear_probe(train: np.ndarray, labels: np.ndarray, *, seed: int) -> FittedProbe:
+    """The probe of `train` [N, D] with `labels` [N].
 
     The scale is a single number, so that C means the same for every representation and no dimension
     is blown up. `seed` shuffles the folds.
@@ -41,5 +69,13 @@ def linear_probe(
             "ignore", ConvergenceWarning
         )  # the weakest penalties of the grid may not converge
         model.fit((train - mean) / scale, labels)
-    predicted: np.ndarray = model.predict((test - mean) / scale)
-    return predicted
+    return FittedProbe(model, mean, scale)
+
+
+def linear_probe(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, seed: int
+) -> np.ndarray:
+    """Predicted labels [M] of `test` [M, D] by a probe fitted on `train` [N, D] and `labels`
+    [N].
+    """
+    return fit_linear_probe(train, labels, seed=seed).predict(test)
