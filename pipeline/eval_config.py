@@ -56,6 +56,8 @@ class EvalConfig(Section):
     """Most images of each domain that are compared: domain gap, neighbourhoods, memorisation, and
     distances of the teacher. Time grows with the square; 0 compares nothing.
     """
+    embedding_samples: Annotated[int, Field(ge=0, le=20_000)] = 1000
+    """Synthetic samples in the embedding plot; 0 draws none."""
 
 
 def count_labels(labels: str, class_size: int) -> int:

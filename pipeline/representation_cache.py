@@ -91,6 +91,6 @@ def as_column(rows: np.ndarray) -> pa.Array:
 
 
 def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """The [N, D] behind a column of lists."""
+    """The [N, D] behind a column of lists; to be written to, unlike Arrow's own."""
     found: np.ndarray = column.combine_chunks().flatten().to_numpy()
-    return found.reshape(len(column), -1)
+    return found.reshape(len(column), -1).copy()

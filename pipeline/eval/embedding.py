@@ -3,7 +3,8 @@ arXiv:1802.03426), umap-learn's. Neighbour: `embedding_plot.py` says of what.
 
 Distances are cosines of the features as they are, neither centred nor scaled by dimension: the
 geometry in which `knn.py` classifies, so that picture and numbers are of the same thing. On the
-digits, standardising each dimension moves the label agreement of every space by two points at most.
+digits, standardising each dimension moves the label agreement of every space by at most four
+points.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def embed(features: np.ndarray, *, seed: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # of a part of it that wants Tensorflow
         # compiles as it is imported, which takes seconds
-        from umap import UMAP  # type: ignore[import-untyped]
+        from umap import UMAP
     state = int(numpy_generator(seed, "eval/embedding").integers(2**31))
     model = UMAP(
         n_neighbors=NUM_NEIGHBOURS,

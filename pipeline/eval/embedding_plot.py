@@ -7,7 +7,7 @@ Labels come from `labeller.py`, coordinates from `embedding.py`; the report draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from pipeline.embeddings import EmbeddedSpace, Embeddings
 from pipeline.eval import embedding, label_agreement, labeller
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.eval.extract import Representation, extract
-from pipeline.eval.stage import load_student
+from pipeline.eval.subjects import cache_folder, load_student
 from pipeline.record import require_record
 from pipeline.stores import pool_shards, real_shards
 from pipeline.teacher.checkpoint import read_discriminator
@@ -39,13 +39,16 @@ _FLATTERED = (
 
 
 def embed_all(
-    config: Config, num_samples: int, student: Representation | None = None
+    config: Config,
+    num_samples: int,
+    student: Representation | None = None,
+    report: Callable[[str], None] = lambda space: None,
 ) -> Embeddings:
     """The pool's first `num_samples` samples in every space that the run has: a teacher without a
     discriminator, or a pool that stores no features but `w`, has one space less.
 
     `student` is its representation of the real images, made here if it is not at hand. The time is
-    mostly that of `embedding.embed`, once per space, on the CPU.
+    mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of each.
 
     Raises:
         UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's, or
@@ -61,15 +64,20 @@ def embed_all(
     for reader in pool.readers:
         verified(reader)
     backbone = load_student(config)
-    synthetic = extract(backbone, pool.images, config.train, device, np.arange(len(pool)))
+    rows, cache = np.arange(len(pool)), cache_folder(config)
+    synthetic = extract(backbone, pool.images, config.train, device, rows, cache)
     student = student or _represent_real(config, backbone, device)
     seed = config.eval.seeds[0]
     labelling = labeller.label_synthetic(student, synthetic, seed=seed)
     spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]
     chance = label_agreement.chance_agreement(labelling.labels)
     real = require_record(config.run_dir / "real", "real", config.real)
+    embedded = []
+    for name, space in spaces:
+        embedded.append(_embed(name, space, labelling.labels, seed))
+        report(name)
     return Embeddings(
-        tuple(_embed(name, space, labelling.labels, seed) for name, space in spaces),
+        tuple(embedded),
         labelling.labels,
         labelling.confidences,
         tuple(real.outputs["class_names"]),
@@ -130,6 +138,7 @@ def _represent_real(
             raise UserError(
                 f"real.path: labelled {split} images of at least two classes are needed"
             )
-        arrays.append((extract(backbone, reader, config.train, device, rows), labels[rows], rows))
+        found = extract(backbone, reader, config.train, device, rows, cache_folder(config))
+        arrays.append((found, labels[rows], rows))
     (train, train_labels, rows), (test, test_labels, _) = arrays
     return Representation("student", train, train_labels, rows, test, test_labels)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.eval.numbers import append_numbers
-from pipeline.progress import progress_bar
+from pipeline.progress import console, progress_bar
 from pipeline.record import (
     Recipe,
     Record,
@@ -26,7 +26,7 @@ from pipeline.record import (
 from pipeline.results.ledger import is_appended
 from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
-from shards.errors import NotApplicable
+from shards.errors import NotApplicable, UserError
 from shards.reader import ShardReader
 from shards.verify import verified
 
@@ -34,7 +34,9 @@ RESULTS_FILE = "results.json"
 NEIGHBOURS_FILE = "neighbours.json"
 DOMAINS_FILE = "domains.json"
 CONFUSION_FILE = "confusion.json"
+EMBEDDING_FILE = "embedding.json"
 _NUM_MEASURES = 12
+_NUM_SPACES = 4
 _NUM_QUERIES = 10
 _NUM_NEIGHBOURS = 8
 _MAX_SYNTHETIC = 20_000
@@ -75,6 +77,7 @@ def run(config: Config) -> None:
     }
     for path, content in contents.items():
         write_atomic(path, json.dumps(content, indent=2) + "\n")
+    _embed(config)
     append_numbers(config, recipe.fingerprint, scores, domains, str(device))
     write_record(folder, recipe, {path.name: file_digest(path) for path in contents})
 
@@ -133,6 +136,30 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
         for number in compare_domains(domains, student, space, config.train, device, cache):
             yield number
             bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
+
+
+def _embed(config: Config) -> None:
+    """Leave the coordinates of the embedding plot, where there is a pool of enough samples."""
+    path, num_samples = config.run_dir / "eval" / EMBEDDING_FILE, config.eval.embedding_samples
+    path.unlink(missing_ok=True)
+    if not config.train.reads_pool or not num_samples:
+        return
+    from pipeline.embeddings import write_embeddings
+    from pipeline.eval.embedding import MIN_SAMPLES
+    from pipeline.eval.embedding_plot import embed_all
+
+    if min(len(pool_shards(config).open()), num_samples) < MIN_SAMPLES:
+        return
+    try:
+        with progress_bar("spaces") as bar:
+            task = bar.add_task("embedding", total=_NUM_SPACES, note="")
+            found = embed_all(
+                config, num_samples, report=lambda name: bar.update(task, advance=1, note=name)
+            )
+            bar.update(task, completed=_NUM_SPACES)
+        write_embeddings(path, found)
+    except UserError as error:  # the teacher may be gone, and the numbers are there
+        console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
 
 
 def _confusion(config: Config, scores: list[Any], labels: np.ndarray) -> dict[str, Any]:

@@ -195,6 +195,7 @@ def _render(config: Config) -> str:
         confusion=figures.confusion_matrix(confusion["counts"], confusion["classes"]),
         confusion_caption=f"Test images by class: {PROBES[confusion['probe']]} probe on the "
         f"student, {confusion['labels'].replace('_', ' ')} labels.",
+        scatter=_scatter(config, readers),
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
         lineage=_lineage(config, records),
@@ -237,6 +238,19 @@ def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[st
             strips[domain] = image_grid(readers[domain].gather("image", indices), len(indices))
         result.append(strips)
     return result
+
+
+def _scatter(config: Config, readers: dict[str, ShardReader]) -> Any:
+    """The embedding plot, None if the evaluation made none."""
+    from pipeline.embeddings import read_embeddings
+    from pipeline.report.scatter import make_scatter
+
+    path = config.run_dir / "eval" / "embedding.json"
+    if not path.exists() or "synthetic" not in readers:
+        return None
+    embeddings = read_embeddings(path)
+    rows = np.arange(len(embeddings.labels))
+    return make_scatter(embeddings, readers["synthetic"].gather("image", rows))
 
 
 def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:

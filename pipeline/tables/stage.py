@@ -87,6 +87,7 @@ def list_cells(path: Path, changes: Sequence[str]) -> list[Cell]:
                 f"paths.runs={(base.run_dir / 'tables').absolute()}",
                 f"teacher.checkpoint={teacher.absolute()}",
                 "eval.baselines=false",
+                "eval.embedding_samples=0",
             ]
             if base.tables.epochs is not None:
                 overrides.append(f"train.epochs={base.tables.epochs}")

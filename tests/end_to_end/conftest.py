@@ -27,7 +27,7 @@ def workspace(tmp_path: Path) -> Workspace:
             "student": {"width": 4, "embedding_dim": 16},
             "augment": {"flip_p": 0},
         },
-        "eval": {"knn_k": 5, "seeds": [0, 1]},
+        "eval": {"knn_k": 5, "seeds": [0, 1], "embedding_samples": 0},
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))

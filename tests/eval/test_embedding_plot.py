@@ -20,7 +20,7 @@ from pipeline.eval.embedding_plot import embed_all
 from pipeline.eval.extract import Representation, extract
 from pipeline.eval.label_agreement import plane_agreement, space_agreement
 from pipeline.eval.labeller import label_synthetic
-from pipeline.eval.stage import load_student
+from pipeline.eval.subjects import load_student
 from pipeline.stores import pool_shards, real_shards
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
