@@ -13,10 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from pipeline.config import Config
-from pipeline.report.figures import STYLE, svg
-from pipeline.report.stage import template
-from pipeline.tables.collect import (
+from pipeline.cells.collect import (
     Number,
     Score,
     as_columns,
@@ -24,11 +21,14 @@ from pipeline.tables.collect import (
     read_numbers,
     score,
 )
+from pipeline.config import Config
+from pipeline.report.figures import STYLE, svg
+from pipeline.report.stage import template
 from pipeline.tables.rows import TABLES, Row, Table, choose_configs
 from shards.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from pipeline.tables.stage import Cell
+    from pipeline.cells.run import Cell
 
 _MAIN_COLUMN = ("linear", "all")
 
