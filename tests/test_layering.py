@@ -73,8 +73,9 @@ MAY_IMPORT = {
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
     "cells": {"shards", "trunk", "results", "cells"},  # runs the stages by name
     "tables": {"shards", "trunk", "report", "results", "cells", "tables"},
+    "sweeps": {"shards", "trunk", "teacher", "report", "results", "cells", "sweeps"},
     "export": {"shards", "trunk", "teacher", "report", "results", "export"},
-    "main": {"shards", "trunk", "teacher", "store", "tables", "results", "export"},
+    "main": {"shards", "trunk", "teacher", "store", "tables", "sweeps", "results", "export"},
 }
 
 
@@ -121,7 +122,9 @@ PLANNING = {
         "train_config.py",
         "method_config.py",
         "stages.py",
+        "sweep_config.py",
         "rows.py",
+        "points.py",
         "inputs.py",
         "perceptual.py",
     ),

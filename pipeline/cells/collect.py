@@ -114,6 +114,17 @@ def columns_of(numbers: Sequence[Number]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((number.probe, number.labels) for number in numbers))
 
 
+def column_title(probe: str, labels: str) -> str:
+    """For readers."""
+    return f"{probe_name(probe)}, {'all labels' if labels == 'all' else labels.replace('_', ' ')}"
+
+
+def probe_name(probe: str) -> str:
+    """For readers."""
+    names = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
+    return names.get(probe, probe)
+
+
 @dataclass(frozen=True)
 class Score:
     """Mean and standard deviation over seeds, in percent; of one seed there is no deviation."""
