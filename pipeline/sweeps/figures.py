@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter, LogFormatter, NullFormatter
 
 from pipeline.report.figures import STYLE, svg
 from pipeline.results.spread import summarise
@@ -38,14 +38,8 @@ def quality_plot(points: Sequence[tuple[float, Sequence[float]]], measure: str) 
         )
         for axis in (left, right):
             axis.set_xscale("log")
-            axis.xaxis.set_major_formatter(ScalarFormatter())
-        right.set_xticks([5, 10, 20, 50])
-        right.xaxis.set_minor_formatter(NullFormatter())
-        distances = sorted({distance for distance, _ in points})
-        if distances:
-            left.set_xticks(distances, [f"{distance:.3g}" for distance in distances])
-            left.xaxis.set_minor_formatter(NullFormatter())
-            left.tick_params(axis="x", rotation=45)
+            axis.xaxis.set_major_formatter(LogFormatter())
+            axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
         return svg(figure)
 
 
@@ -79,12 +73,13 @@ def _draw(
     axis: Any, points: Sequence[tuple[float, Sequence[float]]], label: str | None = None
 ) -> None:
     for place, values in points:
-        axis.plot([place] * len(values), values, "o", color=_OURS, alpha=0.35, markersize=3)
+        axis.plot([place] * len(values), values, "o", color=_OURS, alpha=0.4, markersize=4)
     axis.errorbar(
         [place for place, _ in points],
         [fmean(values) for _, values in points],
         yerr=[summarise(values).std or 0.0 for _, values in points],
         fmt="o-",
+        markersize=5,
         color=_OURS,
         capsize=2,
         label=label,

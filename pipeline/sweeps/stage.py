@@ -36,8 +36,8 @@ def run_quality_sweep(path: Path, changes: Sequence[str], dry_run: bool = False)
     """
     base = load_config(path, changes)
     if base.teacher.checkpoint is None and base.teacher.snapshot_images:
-        if dry_run and _is_missing("teacher", base):
-            console.print("teacher   to do")
+        if dry_run and (why := _why_missing("teacher", base)) is not None:
+            console.print(f"teacher   {why}", soft_wrap=True)
             return True
         _bring_up_to_date(("real", "teacher"), base)
     snapshots = read_snapshots(base.teacher_folder)
@@ -85,11 +85,12 @@ def _ask_for_snapshots(base: Config, path: Path) -> str:
     )
 
 
-def _is_missing(name: str, config: Config) -> bool:
+def _why_missing(name: str, config: Config) -> str | None:
+    """`to do`, or what a stage that is not done waits for."""
     try:
-        return load_stage(name).find(config) is None
-    except UserError:  # an earlier stage is missing
-        return True
+        return "to do" if load_stage(name).find(config) is None else None
+    except UserError as problem:
+        return f"waits: {problem}"
 
 
 def _bring_up_to_date(names: Sequence[str], config: Config) -> None:

@@ -38,6 +38,9 @@ def records(site: Site) -> dict[Path, int]:
 
 def test_quality_sweep_trains_students_of_every_snapshot_and_then_does_nothing(site: Site) -> None:
     arguments = (*TINY, *SMALL_TEACHER, "teacher.snapshot_images=[8, 24]")
+    code, _, errors = site.try_stage("quality-sweep", *arguments, "--dry-run")
+    assert (code, errors.count("teacher   waits")) == (0, 1)
+    assert not site.runs.exists()
     site.stage("quality-sweep", *arguments)
     folder = site.runs / "tiny"
     numbers = pq.read_table(folder / "quality-sweep.parquet").to_pylist()
