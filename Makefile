@@ -14,7 +14,7 @@ TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
 DATA ?=
 
-.PHONY: help setup demo import teacher real generate train eval report tables test lint type check bench \
+.PHONY: help setup demo import teacher real generate train eval report tables quality-sweep pool-sweep test lint type check bench \
 	accelerator-dry-run clean
 
 help: ## Show this list
@@ -60,6 +60,12 @@ report: $(STAMP) ## Write the results as one HTML page
 
 tables: $(STAMP) ## Run every row of the paper's tables 1, 2 and 5
 	@$(RUN) tables $(CONFIG) $(ARGS)
+
+quality-sweep: $(STAMP) ## Accuracy against the teacher's quality: wants teacher.snapshot_images
+	@$(RUN) quality-sweep $(CONFIG) $(ARGS)
+
+pool-sweep: $(STAMP) ## Accuracy against the size of the pool, and beside online rendering
+	@$(RUN) pool-sweep $(CONFIG) $(ARGS)
 
 test: $(STAMP) ## Run the test suite
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -1,7 +1,7 @@
 """`python -m pipeline STAGE CONFIG [section.field=value …]`: the only entry point.
 
 Neighbours: `stages.py` knows the stages. `run` goes through all of them in one process on one Ray
-session, `tables` runs the paper's tables.
+session, `tables` runs the paper's tables, the sweeps its Fig. 4 and pools of several sizes.
 """
 
 from __future__ import annotations
@@ -88,6 +88,24 @@ def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = Fa
     from pipeline.tables.stage import run_tables
 
     if not run_tables(config, overrides or [], dry_run):
+        raise typer.Exit(1)
+
+
+@app.command("quality-sweep", help="Accuracy against the teacher's quality, the paper's Fig. 4.")
+def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Train students of the teacher's snapshots; `--dry-run` lists the trainings."""
+    from pipeline.sweeps.stage import run_quality_sweep
+
+    if not run_quality_sweep(config, overrides or [], dry_run):
+        raise typer.Exit(1)
+
+
+@app.command("pool-sweep", help="Accuracy against the size of the pool, beside online rendering.")
+def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Train students on pools of several sizes; `--dry-run` lists the trainings."""
+    from pipeline.sweeps.stage import run_pool_sweep
+
+    if not run_pool_sweep(config, overrides or [], dry_run):
         raise typer.Exit(1)
 
 

@@ -26,6 +26,7 @@ from pipeline.config_fields import (
 from pipeline.eval_config import EvalConfig
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
+from pipeline.sweep_config import SweepConfig
 from pipeline.train_config import TrainConfig
 from pipeline.transfer_config import TransferConfig
 from shards.cache import Cache
@@ -243,6 +244,7 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     transfer: TransferConfig = TransferConfig()
     tables: TablesConfig = TablesConfig()
+    sweep: SweepConfig = SweepConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -72,9 +72,11 @@ MAY_IMPORT = {
     **{name: {"shards", "trunk", "teacher", "results", name} for name in ("eval", "report")},
     "transfer": {"shards", "trunk", "results", "transfer"},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
-    "tables": {"shards", "trunk", "report", "results", "tables"},  # runs the stages by name
+    "cells": {"shards", "trunk", "results", "cells"},  # runs the stages by name
+    "tables": {"shards", "trunk", "report", "results", "cells", "tables"},
+    "sweeps": {"shards", "trunk", "teacher", "report", "results", "cells", "sweeps"},
     "export": {"shards", "trunk", "teacher", "report", "results", "export"},
-    "main": {"shards", "trunk", "teacher", "store", "tables", "results", "export"},
+    "main": {"shards", "trunk", "teacher", "store", "tables", "sweeps", "results", "export"},
 }
 
 
@@ -98,7 +100,7 @@ def test_imports_of_ray_and_faiss_are_where_they_belong(path: Path) -> None:
     packages = {top_package(name) for name in imported_modules(path)}
     place = path.relative_to(ROOT / "pipeline").as_posix() if "pipeline" in path.parts else ""
     if "ray" in packages:
-        assert place in ("cluster.py", "workers.py", "eval/jobs.py") or (
+        assert place in ("cluster.py", "workers.py", "cells/run.py", "eval/jobs.py") or (
             place.count("/") == 1 and path.name == "stage.py"
         )
     if "faiss" in packages:
@@ -121,13 +123,15 @@ PLANNING = {
         "train_config.py",
         "method_config.py",
         "stages.py",
+        "sweep_config.py",
         "rows.py",
+        "points.py",
         "inputs.py",
         "perceptual.py",
     ),
     *("code.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
     *("description.py", "commands.py", "workers.py"),
-    *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py"),
+    *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py", "run.py"),
 }
 
 

@@ -108,8 +108,10 @@ def find_references(runs: Iterable[Path]) -> dict[tuple[str, str], list[str]]:
     references: dict[tuple[str, str], list[str]] = {}
     for folder in runs:
         for place, stage in _STAGES.items():
-            own, of_tables = (f"*/{stage}/{RECORD_FILE}", f"*/tables/*/{stage}/{RECORD_FILE}")
-            for path in sorted([*folder.glob(own), *folder.glob(of_tables)]):
+            patterns = [
+                f"{runs}/{stage}/{RECORD_FILE}" for runs in ("*", "*/tables/*", "*/sweeps/*")
+            ]
+            for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
                 record = read_record(path.parent)
                 if record is not None:
                     key = str(record.outputs.get("folder", "")).rstrip("/").rpartition("/")[2]

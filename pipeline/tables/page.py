@@ -13,22 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from pipeline.config import Config
-from pipeline.report.figures import STYLE, svg
-from pipeline.report.stage import template
-from pipeline.tables.collect import (
+from pipeline.cells.collect import (
     Number,
     Score,
     as_columns,
+    column_title,
     columns_of,
+    probe_name,
     read_numbers,
     score,
 )
+from pipeline.config import Config
+from pipeline.report.figures import STYLE, svg
+from pipeline.report.stage import template
 from pipeline.tables.rows import TABLES, Row, Table, choose_configs
 from shards.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from pipeline.tables.stage import Cell
+    from pipeline.cells.run import Cell
 
 _MAIN_COLUMN = ("linear", "all")
 
@@ -69,13 +71,13 @@ def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) 
         rows = [_view_row(row, numbers, columns, paper, problems) for row in chosen]
         plot = _plot(table, numbers, paper)
         tables.append({"title": table.title, "rows": rows, "plot": plot})
-    texts = dict.fromkeys(f"{_name(number.probe)}: {number.protocol}" for number in numbers)
+    texts = dict.fromkeys(f"{probe_name(number.probe)}: {number.protocol}" for number in numbers)
     return {
         "name": base.name,
         "source": base.real.source,
         "resolution": base.real.resolution,
         "tables": tables,
-        "columns": [_title(*column) for column in columns],
+        "columns": [column_title(*column) for column in columns],
         "paper": paper,
         "protocols": list(texts),
         "seeds": ", ".join(map(str, base.tables.seeds)),
@@ -112,15 +114,6 @@ def _view_row(
         "paper": "–" if paper is None else f"{row.paper[paper]:.2f}" if paper in row.paper else "–",
         "remark": "; ".join(remarks),
     }
-
-
-def _title(probe: str, labels: str) -> str:
-    return f"{_name(probe)}, {'all labels' if labels == 'all' else labels.replace('_', ' ')}"
-
-
-def _name(probe: str) -> str:
-    names = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
-    return names.get(probe, probe)
 
 
 def _notes(numbers: Sequence[Number]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Numbers of the tables: means, refusals, and how collapse is told."""
+"""Numbers of compared trainings: means, refusals, and how collapse is told."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.cells.collect import read_numbers, score
+from pipeline.cells.run import Cell
 from pipeline.config import Config
 from pipeline.record import Recipe, write_record
-from pipeline.tables.collect import read_numbers, score
-from pipeline.tables.stage import Cell
 from shards.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""What the trainings of the tables left -> numbers, one for each row, seed and probe.
+"""What compared trainings left -> numbers, one for each row, seed and probe.
 
 Numbers of different protocols are never put into one column.
 """
@@ -17,7 +17,7 @@ from pipeline.record import read_record
 from shards.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.tables.stage import Cell
+    from pipeline.cells.run import Cell
 
 COLLAPSED_RANK = 1.5
 COLLAPSED_STD = 1e-3
@@ -62,7 +62,7 @@ def read_numbers(cells: Sequence[Cell]) -> list[Number]:
             raise UserError(
                 f"{number.row}-seed{number.seed} and {first.row}-seed{first.seed}: measured by "
                 f"different protocols ({number.protocol}; {first.protocol}); delete the `eval` "
-                "folder of one and run the tables again"
+                "folder of one and type the command again"
             )
     return numbers
 
@@ -112,6 +112,17 @@ def has_collapsed(folder: Path) -> bool:
 def columns_of(numbers: Sequence[Number]) -> list[tuple[str, str]]:
     """(probe, labels) in the order in which they were measured."""
     return list(dict.fromkeys((number.probe, number.labels) for number in numbers))
+
+
+def column_title(probe: str, labels: str) -> str:
+    """For readers."""
+    return f"{probe_name(probe)}, {'all labels' if labels == 'all' else labels.replace('_', ' ')}"
+
+
+def probe_name(probe: str) -> str:
+    """For readers."""
+    names = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
+    return names.get(probe, probe)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Trainings side by side, each an ordinary run, and the numbers they left."""

@@ -1,0 +1,200 @@
+"""Numbers of a sweep -> `quality-sweep.*` or `pool-sweep.*` in the run's folder: Markdown, HTML and
+Parquet.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.cells.collect import (
+    Number,
+    as_columns,
+    column_title,
+    columns_of,
+    probe_name,
+    read_numbers,
+    score,
+)
+from pipeline.cells.run import Cell
+from pipeline.config import Config
+from pipeline.report.stage import template
+from pipeline.results.spread import Difference, subtract
+from pipeline.sweeps.figures import pool_plot, quality_plot
+from pipeline.sweeps.points import Snapshot
+from shards.atomic import write_atomic
+
+Column = tuple[str, str]
+_MAIN_COLUMN = ("linear", "all")
+_DISTANCES = ("images_seen", "frechet_distance", "kernel_distance", "feature_space")
+
+
+def write_quality_sweep(
+    base: Config,
+    snapshots: Mapping[str, Snapshot],
+    cells: Sequence[Cell],
+    problems: Mapping[str, str],
+) -> list[Path]:
+    """Write the three files; returns their paths.
+
+    Args:
+        base: the config whose sweep it is.
+        snapshots: row -> its teacher, in the order of the training.
+        cells: the trainings with results.
+        problems: row -> why it could not be run.
+
+    Raises:
+        UserError: if the same probe was made by different protocols.
+    """
+    numbers = read_numbers(cells)
+    main = _main_column(numbers)
+    values = {row: of_row(numbers, row, main) for row in snapshots}
+    by_distance = sorted(
+        (row for row in snapshots if values[row]), key=lambda row: snapshots[row].frechet_distance
+    )
+    gain = subtract(values[by_distance[-1]], values[by_distance[0]]) if by_distance else None
+    any_snapshot = next(iter(snapshots.values()))
+    view = {
+        **_view(base, numbers),
+        "rows": [
+            {**_view_row(row, numbers, problems), "snapshot": snapshot}
+            for row, snapshot in snapshots.items()
+        ],
+        "feature_space": any_snapshot.feature_space,
+        "num_images": any_snapshot.num_images,
+        "gain": None if gain is None or len(by_distance) < 2 else _as_text(gain),
+        "gain_how": "" if gain is None else gain.how,
+        "plot": quality_plot(
+            [(snapshots[row].frechet_distance, list(values[row].values())) for row in by_distance],
+            f"top-1, %, {column_title(*main)}",
+        ),
+    }
+    more = {
+        name: [getattr(snapshots[number.row], name) for number in numbers] for name in _DISTANCES
+    }
+    return _write(base, "quality-sweep", view, {**as_columns(numbers), **more})
+
+
+def write_pool_sweep(
+    base: Config,
+    sizes: Mapping[str, int | None],
+    cells: Sequence[Cell],
+    problems: Mapping[str, str],
+) -> list[Path]:
+    """Write the three files; returns their paths.
+
+    Args:
+        base: the config whose sweep it is.
+        sizes: row -> its pool size, rising; None: rendered for every step.
+        cells: the trainings with results.
+        problems: row -> why it could not be run.
+
+    Raises:
+        UserError: if the same probe was made by different protocols.
+    """
+    numbers = read_numbers(cells)
+    main = _main_column(numbers)
+    values = {row: of_row(numbers, row, main) for row in sizes}
+    (online,) = (row for row, size in sizes.items() if size is None)
+    rendered = next((number.pool_size for number in numbers if number.row == online), None)
+    rows = []
+    for row, size in sizes.items():
+        lost = subtract(values[online], values[row]) if values[online] and values[row] else None
+        is_limit = size is None
+        num_rendered = rendered if size is None else size
+        rows.append({
+            **_view_row(row, numbers, problems),
+            "size": "online" if is_limit else f"{size:,}",
+            "rendered": "–" if num_rendered is None else f"{num_rendered:,}",
+            "saved": f"{rendered / size:,.1f}×" if rendered and size else "–",
+            "lost": "–" if lost is None or is_limit else _as_text(lost),
+            "how": "" if lost is None or is_limit else lost.how,
+        })  # fmt: skip
+    view = {
+        **_view(base, numbers),
+        "rows": rows,
+        "hows": list(dict.fromkeys(row["how"] for row in rows if row["how"])),
+        "num_synthetic": base.train.num_synthetic,
+        "rendered": rendered,
+        "main": column_title(*main),
+        "plot": pool_plot(
+            {size: list(values[row].values()) for row, size in sizes.items()
+             if size is not None and values[row]},
+            list(values[online].values()),
+            f"top-1, %, {column_title(*main)}",
+        ),
+    }  # fmt: skip
+    more = {"is_online": [number.row == online for number in numbers]}
+    return _write(base, "pool-sweep", view, {**as_columns(numbers), **more})
+
+
+def of_row(numbers: Sequence[Number], row: str, column: Column) -> dict[int, float]:
+    """Seed -> top-1 in percent of a row, under one probe."""
+    return {n.seed: n.top1 for n in numbers if n.row == row and (n.probe, n.labels) == column}
+
+
+def _main_column(numbers: Sequence[Number]) -> Column:
+    """The probe that is plotted."""
+    columns = columns_of(numbers)
+    return _MAIN_COLUMN if _MAIN_COLUMN in columns or not columns else columns[0]
+
+
+def _as_text(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return f"{difference.mean:+.1f}"
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+
+
+def _view_row(row: str, numbers: Sequence[Number], problems: Mapping[str, str]) -> dict[str, Any]:
+    """What the templates show of every row."""
+    scores = [score(numbers, row, column) for column in columns_of(numbers)]
+    seeds = {number.seed for number in numbers if number.row == row}
+    collapsed = {number.seed for number in numbers if number.row == row and number.collapsed}
+    remarks = [f"collapsed in {len(collapsed)} of {len(seeds)} trainings"] if collapsed else []
+    if row in problems:
+        remarks.append(f"not run: {problems[row]}")
+    return {
+        "row": row,
+        "cells": ["–" if found is None else str(found) for found in scores],
+        "num_seeds": len(seeds),
+        "remark": "; ".join(remarks),
+    }
+
+
+def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
+    """What the templates of both sweeps show."""
+    protocols = dict.fromkeys(f"{probe_name(n.probe)}: {n.protocol}" for n in numbers)
+    return {
+        "name": base.name,
+        "source": base.real.source,
+        "resolution": base.real.resolution,
+        "method": base.train.method.name,
+        "variant": base.train.variant,
+        "seeds": ", ".join(map(str, base.sweep.seeds)),
+        "epochs": base.sweep.epochs or base.train.epochs,
+        "pool_sizes": ", ".join(f"{size:,}" for size in sorted({n.pool_size for n in numbers})),
+        "columns": [column_title(*column) for column in columns_of(numbers)],
+        "protocols": list(protocols),
+        "commits": sorted({number.commit for number in numbers}),
+    }
+
+
+def _write(
+    base: Config, name: str, view: Mapping[str, Any], columns: Mapping[str, list[Any]]
+) -> list[Path]:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(dict(columns)), buffer)
+    folder = Path(__file__).parent
+    contents: dict[str, str | bytes] = {
+        f"{name}.md": template(folder, f"{name}.md.j2").render(view),
+        f"{name}.html": template(folder, f"{name}.html.j2").render(view),
+        f"{name}.parquet": buffer.getvalue(),
+    }
+    for file, content in contents.items():
+        write_atomic(base.run_dir / file, content)
+    return [base.run_dir / file for file in contents]
