@@ -126,6 +126,7 @@ def list_cells(path: Path, changes: Sequence[str], points: Sequence[Point]) -> l
                 f"paths.runs={(base.run_dir / SWEEPS).absolute()}",
                 f"teacher.checkpoint={point.teacher.absolute()}",
                 "eval.baselines=false",
+                "eval.embedding_samples=0",
             ]
             if point.pool_size is not None:
                 overrides.append(f"generate.num_samples={point.pool_size}")
