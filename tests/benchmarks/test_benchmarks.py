@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import render, roofline, stream, train_step, view_rivals
+from benchmarks import probe, render, roofline, stream, train_step, view_rivals
 from benchmarks.measure import publish
 from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
@@ -231,6 +231,22 @@ def test_stream_benchmark_converts_the_samples_of_the_pool(tmp_path: Path) -> No
         assert isinstance(sample.image, bytes)
         pixels = np.asarray(Image.open(io.BytesIO(sample.image))).transpose(2, 0, 1)
         np.testing.assert_array_equal(pixels, image)
+
+
+def test_probe_benchmark_at_toy_size_compares_the_choice_of_both_sides(tmp_path: Path) -> None:
+    sizes = ["--num-samples", "400", "--num-dims", "12", "--classes", "3", "--num-penalties", "6"]
+
+    run = probe.main([*sizes, "--device", "cpu", "--max-iter", "1000", "--json", str(tmp_path)])
+
+    (figure,) = run.figures
+    assert figure.ratio is not None
+    assert figure.rival == "lbfgs, 1000 iterations"
+    ours, theirs = (run.details[f"3 classes, {name}"] for name in ("ours", figure.rival))
+    assert ours["C"] == theirs["C"]
+    assert ours["validation %"] == theirs["validation %"]
+    # scikit-learn's is not below the optimum by more than our tolerance and float32
+    assert theirs["at least"] > -1e-5
+    assert (tmp_path / "probe.json").exists()
 
 
 def test_cifar_config_has_the_papers_values() -> None:

@@ -1,0 +1,127 @@
+"""The objective of a linear classifier with an L2 penalty: value, gradient and the Hessian's
+diagonal, in one pass over the features.
+
+mean_n loss(x_n W, y_n) + penalty/2 |W|²  over W [D + 1, K], whose last row, the bias, has no
+penalty. `logistic.py` minimises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+_CHUNK_BYTES = {
+    "cpu": 2**22,
+    "cuda": 2**30,
+}  # of features; on the CPU what a core's own cache holds
+
+
+class Pointwise(Protocol):
+    """A loss of rows of logits with its derivatives."""
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses to be summed; gradients [B, K]; the second derivative's diagonal summed over rows,
+        [K].
+
+        Args:
+            logits: [B, K], which may be overwritten.
+            targets: [B] or [B, K].
+        """
+
+
+def softmax_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of softmax for `targets` [B] int64, as `Pointwise` says.
+
+    Everything is relative to the target's own logit, so that the tiny gradient of a sample with a
+    wide margin keeps its relative precision.
+    """
+    own = targets[:, None]
+    margins = logits.sub_(logits.gather(1, own))
+    shift = margins.amax(1, keepdim=True)  # 0 where the sample is right
+    odds = margins.sub_(shift).exp_().scatter_(1, own, 0)
+    others, true = odds.sum(1, keepdim=True), (-shift).exp()
+    total = others + true
+    losses = torch.where(shift > 0, shift + total.log(), others.log1p())
+    probabilities = odds.div_(total)  # but for the target's, which is true / total
+    curvatures = torch.addcmul(probabilities, probabilities, probabilities, value=-1)
+    wrong = others / total
+    curvatures.scatter_(1, own, wrong * true / total)
+    return losses, probabilities.scatter_(1, own, -wrong), curvatures.sum(0)
+
+
+def sigmoid_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Binary cross-entropy of every class for `targets` [B, K] floats, 0 or 1, as `Pointwise` says:
+    K separate problems, each class against the rest.
+    """
+    signs = 2 * targets - 1
+    margins = logits.mul_(signs)
+    wrong = torch.sigmoid(-margins)
+    curvatures = wrong * torch.sigmoid(margins)
+    return softplus(-margins, threshold=1e3), -signs * wrong, curvatures.sum(0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The objective at some weights."""
+
+    value: float
+    gradient: Tensor
+    """[D + 1, K]."""
+    diagonal: Tensor
+    """[D + 1, K], positive: the Hessian's diagonal, if features and curvature are independent."""
+
+    @property
+    def excess(self) -> float:
+        """Estimate of how far `value` is above the minimum: what a Newton step with `diagonal`
+        gains. Of 40,000 samples with a condition number of 1e7 it was true within a factor of 3; of
+        60 or 260 samples in 30 dimensions, whose curvature lies in few of them, up to 300 times too
+        small.
+        """
+        return float((self.gradient.square() / self.diagonal).sum(dtype=torch.float64)) / 2
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The mean loss on one data set, whose features are its principal components."""
+
+    features: Tensor
+    """[N, D + 1] floats: D centred, uncorrelated features and a 1."""
+    variances: Tensor
+    """[D + 1], of each feature; 1 for the last."""
+    targets: Tensor
+    """[N] or [N, K], as `loss` wants them."""
+    loss: Pointwise
+
+    def at(self, weights: Tensor, penalty: float) -> Point:
+        """Everything at `weights` [D + 1, K] float64, computed in the features' type. Every chunk
+        of rows is read from memory once, for both matrix products.
+        """
+        weights = weights.to(self.features)
+        gradient = torch.zeros_like(weights)
+        loss = gradient.new_zeros((), dtype=torch.float64)
+        curvature = gradient.new_zeros(weights.shape[1], dtype=torch.float64)
+        for rows in self._chunks():
+            features = self.features[rows]
+            losses, slopes, curvatures = self.loss(features @ weights, self.targets[rows])
+            gradient.addmm_(features.T, slopes)
+            loss += losses.sum(dtype=torch.float64)
+            curvature += curvatures
+        num_rows = len(self.features)
+        shrinking = weights.clone()
+        shrinking[-1] = 0
+        value = float(loss / num_rows + penalty / 2 * shrinking.square().sum(dtype=torch.float64))
+        diagonal = torch.outer(self.variances, curvature.to(weights) / num_rows)
+        diagonal[:-1] += penalty
+        diagonal.clamp_(min=torch.finfo(weights.dtype).tiny)
+        return Point(value, gradient / num_rows + penalty * shrinking, diagonal)
+
+    def _chunks(self) -> Iterator[slice]:
+        num_rows, num_columns = self.features.shape
+        chunk_bytes = _CHUNK_BYTES[self.features.device.type]
+        step = max(1, chunk_bytes // (num_columns * self.features.element_size()))
+        return (slice(start, start + step) for start in range(0, num_rows, step))

@@ -1,0 +1,58 @@
+"""The axes along which features vary independently: where a linear classifier is quickly fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_ROWS = 8192  # in float64 at a time
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """A rotation about the mean. It leaves a classifier with an L2 penalty and a bias without one
+    as it is: centring moves the bias, and |W| is the same in any orthonormal basis.
+    """
+
+    mean: Tensor
+    """[D] float64."""
+    axes: Tensor
+    """[D, R] float64, orthonormal."""
+    variances: Tensor
+    """[R] float64, positive."""
+
+    @classmethod
+    def of(cls, features: Tensor) -> PrincipalAxes:
+        """Those of `features` [N, D], R at most D and N - 1: without the ones whose variance the
+        features' type cannot tell from none, where the penalty holds all weights at zero.
+        """
+        num_rows, num_dims = features.shape
+        mean = features.mean(0, dtype=torch.float64)
+        covariance = mean.new_zeros(num_dims, num_dims)
+        for rows in features.split(_ROWS):
+            centred = rows.double() - mean
+            covariance.addmm_(centred.T, centred, alpha=1 / num_rows)
+        variances, axes = torch.linalg.eigh(covariance)
+        smallest = torch.finfo(torch.float32).eps ** 2 * float(variances[-1])
+        is_kept = variances > smallest
+        return cls(mean, axes[:, is_kept], variances[is_kept])
+
+    def project(self, features: Tensor) -> Tensor:
+        """[N, R + 1] of the type of `features` [N, D], ones last. In float64 on the way: the
+        smallest components are differences of much larger numbers.
+        """
+        projected = features.new_ones(len(features), len(self.variances) + 1)
+        for rows, out in zip(features.split(_ROWS), projected.split(_ROWS), strict=True):
+            out[:, :-1] = (rows.double() - self.mean) @ self.axes
+        return projected
+
+    def rotate(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """`weight` [K, D] and `bias` [K] as weights [R + 1, K] of what `project` returns."""
+        return torch.cat([self.axes.T @ weight.T, (bias + weight @ self.mean)[None]])
+
+    def rotate_back(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The reverse of `rotate`."""
+        weight = (self.axes @ weights[:-1]).T
+        return weight, weights[-1] - weight @ self.mean
