@@ -25,11 +25,11 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
-from pipeline.eval.accuracy import top1
-from pipeline.eval.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
-from pipeline.eval.logistic import fit_logistic
+from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
+from pipeline.logistic.regression import fit_logistic
 from pipeline.seeding import torch_generator
 
 _SPREAD = {10: 1.0, 100: 2.3}  # of the classes' means: neither trivial nor hopeless
@@ -114,7 +114,7 @@ def compare(
 
     def ours() -> None:
         choice = choose_and_fit(
-            train, validation, top1, num_classes=num_classes, device=device, grid=grid
+            train, validation, _top1, num_classes=num_classes, device=device, grid=grid
         )
         found["ours"] = Found(choice.C, choice.validation, ())
 
@@ -154,6 +154,11 @@ def compare(
 def _describe(found: Found, grid: tuple[float, ...], seconds: float) -> dict[str, Any]:
     best = found.validation[grid.index(found.C)]
     return {"seconds": seconds, "C": found.C, "validation %": round(best, 2)}
+
+
+def _top1(scores: Tensor, labels: Tensor) -> float:
+    """Percent."""
+    return 100 * float((scores.argmax(1) == labels).double().mean())
 
 
 def main(argv: list[str] | None = None) -> BenchmarkRun:

@@ -70,7 +70,8 @@ MAY_IMPORT = {
     **{name: {"shards", "trunk", "teacher", name} for name in ("real", "generate", "train")},
     "results": {"shards", "trunk", "results"},
     **{name: {"shards", "trunk", "teacher", "results", name} for name in ("eval", "report")},
-    "transfer": {"shards", "trunk", "results", "transfer"},
+    "logistic": {"shards", "trunk", "logistic"},
+    "transfer": {"shards", "trunk", "results", "logistic", "transfer"},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
     "cells": {"shards", "trunk", "results", "cells"},  # runs the stages by name
     "tables": {"shards", "trunk", "report", "results", "cells", "tables"},

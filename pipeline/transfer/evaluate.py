@@ -1,7 +1,7 @@
 """Representations of a data set -> one number of the transfer table, by logistic regression.
 
 Neighbours: `features.py` makes the representations; a solver fits the regression, that of
-`sklearn_solver.py` or a quicker one with the same `fit`.
+`solver.py` or another one with the same `fit`.
 """
 
 from __future__ import annotations

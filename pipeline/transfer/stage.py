@@ -163,14 +163,15 @@ def measure(config: Config, name: str) -> dict[str, Any]:
     from pipeline.transfer.evaluate import evaluate_transfer
     from pipeline.transfer.feature_cache import cached_features
     from pipeline.transfer.features import Loading
-    from pipeline.transfer.sklearn_solver import SklearnSolver
+    from pipeline.transfer.solver import LogisticSolver
 
     section = config.transfer
     assert section.root is not None
     images = open_transfer_set(name, section.root)
     path = config.run_dir / "train" / "student.safetensors"
     backbone = load_backbone(config.train.student, path)
-    loading = Loading(choose_device(config.ray.device), section.batch, section.loader_workers)
+    device = choose_device(config.ray.device)
+    loading = Loading(device, section.batch, section.loader_workers)
     with progress_bar("images") as bar:
         task = bar.add_task(f"  {name}", total=images.num_images, note="")
         features = cached_features(
@@ -180,7 +181,7 @@ def measure(config: Config, name: str) -> dict[str, Any]:
             loading,
             lambda count: bar.advance(task, count),
         )
-    result = asdict(evaluate_transfer(features, SklearnSolver))
+    result = asdict(evaluate_transfer(features, lambda metric: LogisticSolver(metric, device)))
     write_record(folder_of(config) / name, _set_recipe(config, name), result)
     return result
 

@@ -23,8 +23,13 @@ from pipeline.transfer.evaluate import (
 from pipeline.transfer.feature_cache import cached_features
 from pipeline.transfer.features import LabelledRepresentations, Loading, TransferFeatures
 from pipeline.transfer.sets import TRANSFER_SETS, Metric
-from pipeline.transfer.sklearn_solver import SklearnSolver
+from pipeline.transfer.solver import LogisticSolver
 from tests.transfer_sets import NUM_CLASSES, WRITE, write_set
+
+
+def make_solver(metric: Metric) -> LogisticSolver:
+    return LogisticSolver(metric, torch.device("cpu"))
+
 
 LOADING = Loading(torch.device("cpu"))
 GRID = INVERSE_PENALTIES[::11]
@@ -68,7 +73,7 @@ def test_planted_classes_score_high_and_shuffled_ones_near_chance(
     write_set(monkeypatch, tmp_path, name)
     images = open_transfer_set(name, tmp_path)
     features = cached_features(tmp_path / "kept", random_backbone(), images, LOADING)
-    found = evaluate_transfer(features, SklearnSolver, GRID)
+    found = evaluate_transfer(features, make_solver, GRID)
     assert found.score > 97
     assert (found.dataset, found.metric) == (name, TRANSFER_SETS[name].metric)
     assert [found.num_train, found.num_val, found.num_test] == list(map(len, images.splits))
@@ -78,15 +83,15 @@ def test_planted_classes_score_high_and_shuffled_ones_near_chance(
     # the share of positives for mAP, some more by luck with 60 images; else 1 in 4 with a standard
     # error of 7 points on 40 images
     chance = 30 if name == "voc2007" else 100 / NUM_CLASSES
-    assert abs(evaluate_transfer(shuffled(features), SklearnSolver, GRID).score - chance) < 20
+    assert abs(evaluate_transfer(shuffled(features), make_solver, GRID).score - chance) < 20
 
 
 def test_as_many_images_as_published_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clouds(20)
     listed = replace(TRANSFER_SETS["dtd"], num_images=60)
-    assert not evaluate_transfer(features, SklearnSolver, GRID).is_published
+    assert not evaluate_transfer(features, make_solver, GRID).is_published
     monkeypatch.setitem(TRANSFER_SETS, "dtd", listed)
-    assert evaluate_transfer(features, SklearnSolver, GRID).is_published
+    assert evaluate_transfer(features, make_solver, GRID).is_published
 
 
 def clouds(count: int, num_classes: int = 3, spread: float = 1.0) -> TransferFeatures:
@@ -102,7 +107,7 @@ def clouds(count: int, num_classes: int = 3, spread: float = 1.0) -> TransferFea
 
 
 def fit(features: TransferFeatures, metric: Metric, grid: tuple[float, ...]) -> LinearModel:
-    solver: Solver = SklearnSolver(metric)
+    solver: Solver = make_solver(metric)
     train, val = features.train, features.val
     return solver.fit(train.representations, train.labels, val.representations, val.labels, grid)
 
@@ -116,7 +121,7 @@ def test_grid_is_one_over_the_45_penalties_of_the_release() -> None:
 
 
 @pytest.mark.parametrize("inverse_penalty", [0.01, 1.0, 30.0])
-def test_sklearn_solver_minimises_the_penalised_loss_of_train_and_validation(
+def test_solver_minimises_the_penalised_loss_of_train_and_validation(
     inverse_penalty: float,
 ) -> None:
     """Eq. of L2 multinomial regression: no step from the solution lowers the objective."""
@@ -134,11 +139,11 @@ def test_sklearn_solver_minimises_the_penalised_loss_of_train_and_validation(
     objective.backward()
     for variable in (weights, bias):
         assert variable.grad is not None
-        # of single images the gradients are of order C x 120; lbfgs stops at a mean of 1e-4
+        # of single images the gradients are of order C x 120
         assert variable.grad.abs().max() < 1e-3 * inverse_penalty * 120
 
 
-def test_sklearn_solver_takes_the_penalty_that_is_best_on_validation() -> None:
+def test_solver_takes_the_penalty_that_is_best_on_validation() -> None:
     features = clouds(30, spread=1.5)
     grid = (1e-5, 1e-2, 1.0, 1e3)
     found = fit(features, "top-1", grid).inverse_penalty
@@ -158,7 +163,7 @@ def fit_on_train(features: TransferFeatures, inverse_penalty: float) -> LinearMo
     return fit(features, "top-1", (inverse_penalty / 2,))
 
 
-def test_sklearn_solver_takes_the_penalty_by_the_metric_it_was_given() -> None:
+def test_solver_takes_the_penalty_by_the_metric_it_was_given() -> None:
     """Validation, where a strong penalty calls all images the first class, 90 of 100 rightly; a
     weak one splits at 0, wrong for 20 of the first class, but right for all 10 of the second.
     """
@@ -176,7 +181,7 @@ def test_sklearn_solver_takes_the_penalty_by_the_metric_it_was_given() -> None:
     assert fit(features, "top-1", grid).inverse_penalty == 1e-5
 
 
-def test_sklearn_solver_two_classes_have_two_columns() -> None:
+def test_solver_two_classes_have_two_columns() -> None:
     features = clouds(40, num_classes=2)
     found = fit(features, "top-1", (1.0,)).scores(features.test.representations)
     assert found.shape == (40, 2)
@@ -184,7 +189,7 @@ def test_sklearn_solver_two_classes_have_two_columns() -> None:
 
 
 @pytest.mark.parametrize("labels", [(0, 2), (0, 2, 3)])
-def test_sklearn_solver_label_that_nothing_has_is_never_predicted(labels: tuple[int, ...]) -> None:
+def test_solver_label_that_nothing_has_is_never_predicted(labels: tuple[int, ...]) -> None:
     features = clouds(60, num_classes=len(labels))
     parts = {
         split: replace(part, labels=np.array(labels)[part.labels])
@@ -197,7 +202,7 @@ def test_sklearn_solver_label_that_nothing_has_is_never_predicted(labels: tuple[
     assert np.mean(found.argmax(1) == expected) > 0.7
 
 
-def test_sklearn_solver_labels_that_only_validation_has_are_learnt_from_it() -> None:
+def test_solver_labels_that_only_validation_has_are_learnt_from_it() -> None:
     features = clouds(60)
     rows = features.train.labels != 1
     train = LabelledRepresentations(
@@ -209,7 +214,7 @@ def test_sklearn_solver_labels_that_only_validation_has_are_learnt_from_it() -> 
 
 
 def test_result_says_what_was_done() -> None:
-    found = evaluate_transfer(clouds(60), SklearnSolver, GRID)
+    found = evaluate_transfer(clouds(60), make_solver, GRID)
     assert isinstance(found, TransferResult)
     for part in ("224 px", "bicubic", "not standardised", "logistic", "Ericsson"):
         assert part in found.protocol

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.eval.linear_loss import Objective, Point, Pointwise, sigmoid_loss, softmax_loss
-from pipeline.eval.principal_axes import PrincipalAxes
+from pipeline.logistic.linear_loss import Objective, Point, Pointwise, sigmoid_loss, softmax_loss
+from pipeline.logistic.principal_axes import PrincipalAxes
 
 TOLERANCE = 1e-7
 _ROUNDS = 10  # with units of its own each, as curvature changes along the way

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.eval.accuracy import eleven_point_map, mean_per_class, top1
-from pipeline.eval.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
-from tests.eval.test_logistic import CPU, draw_clouds
+from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
+from pipeline.transfer.scores import score
+from pipeline.transfer.sets import Metric
+from tests.logistic.test_regression import CPU, draw_clouds
+
+
+def percent(metric: Metric, scores: torch.Tensor, labels: torch.Tensor) -> float:
+    wanted = labels.numpy().astype(bool) if labels.ndim == 2 else labels.numpy()
+    return score(metric, wanted, scores.numpy())
+
+
+top1, mean_per_class, eleven_point_map = (partial(percent, metric) for metric in get_args(Metric))
 
 
 def draw_split(separation: float = 1.0, num_dims: int = 30) -> tuple[Labelled, Labelled]:

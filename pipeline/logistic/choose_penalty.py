@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.eval.logistic import LogisticFit, fit_logistic
+from pipeline.logistic.regression import LogisticFit, fit_logistic
 from pipeline.seeding import numpy_generator
 
 GRID = tuple(float(C) for C in 1 / np.logspace(-6, 5, 45))
@@ -22,7 +22,7 @@ PROTOCOL = (
 )
 
 Metric = Callable[[Tensor, Tensor], float]
-"""Scores [M, K] and labels -> percent, as in `accuracy.py`."""
+"""Scores [M, K] and labels -> percent; higher is better."""
 
 
 @dataclass(frozen=True)

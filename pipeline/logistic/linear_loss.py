@@ -2,7 +2,7 @@
 diagonal, in one pass over the features.
 
 mean_n loss(x_n W, y_n) + penalty/2 |W|²  over W [D + 1, K], whose last row, the bias, has no
-penalty. `logistic.py` minimises it.
+penalty. `regression.py` minimises it.
 """
 
 from __future__ import annotations

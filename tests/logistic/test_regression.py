@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from pipeline.eval.logistic import LogisticFit, fit_logistic
+from pipeline.logistic.regression import LogisticFit, fit_logistic
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""Logistic regression for a whole grid of penalties at once, and the choice among them."""
