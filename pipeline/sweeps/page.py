@@ -106,11 +106,9 @@ def write_pool_sweep(
     for row, size in sizes.items():
         lost = subtract(values[online], values[row]) if values[online] and values[row] else None
         is_limit = size is None
-        num_rendered = rendered if size is None else size
         rows.append({
             **_view_row(row, base, numbers, problems),
             "size": "online" if is_limit else f"{size:,}",
-            "rendered": "–" if num_rendered is None else f"{num_rendered:,}",
             "saved": f"{rendered / size:,.1f}×" if rendered and size else "–",
             "lost": "–" if lost is None or is_limit else _as_text(lost),
             "how": "" if lost is None or is_limit else lost.how,
