@@ -65,7 +65,7 @@ def pool_plot(cached: Mapping[int, Sequence[float]], online: Sequence[float], me
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel="pool size, samples", ylabel=measure)
-        axis.legend(loc="lower right")
+        figure.legend(loc="outside upper center", ncols=2)
         return svg(figure)
 
 

@@ -62,7 +62,7 @@ def write_quality_sweep(
     view = {
         **_view(base, numbers),
         "rows": [
-            {**_view_row(row, numbers, problems), "snapshot": snapshot}
+            {**_view_row(row, base, numbers, problems), "snapshot": snapshot}
             for row, snapshot in snapshots.items()
         ],
         "feature_space": any_snapshot.feature_space,
@@ -106,11 +106,9 @@ def write_pool_sweep(
     for row, size in sizes.items():
         lost = subtract(values[online], values[row]) if values[online] and values[row] else None
         is_limit = size is None
-        num_rendered = rendered if size is None else size
         rows.append({
-            **_view_row(row, numbers, problems),
+            **_view_row(row, base, numbers, problems),
             "size": "online" if is_limit else f"{size:,}",
-            "rendered": "–" if num_rendered is None else f"{num_rendered:,}",
             "saved": f"{rendered / size:,.1f}×" if rendered and size else "–",
             "lost": "–" if lost is None or is_limit else _as_text(lost),
             "how": "" if lost is None or is_limit else lost.how,
@@ -150,18 +148,21 @@ def _as_text(difference: Difference) -> str:
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
-def _view_row(row: str, numbers: Sequence[Number], problems: Mapping[str, str]) -> dict[str, Any]:
+def _view_row(
+    row: str, base: Config, numbers: Sequence[Number], problems: Mapping[str, str]
+) -> dict[str, Any]:
     """What the templates show of every row."""
     scores = [score(numbers, row, column) for column in columns_of(numbers)]
     seeds = {number.seed for number in numbers if number.row == row}
     collapsed = {number.seed for number in numbers if number.row == row and number.collapsed}
     remarks = [f"collapsed in {len(collapsed)} of {len(seeds)} trainings"] if collapsed else []
+    if 0 < len(seeds) < len(base.sweep.seeds):
+        remarks.append(f"seeds {', '.join(map(str, sorted(seeds)))} only")
     if row in problems:
         remarks.append(f"not run: {problems[row]}")
     return {
         "row": row,
         "cells": ["–" if found is None else str(found) for found in scores],
-        "num_seeds": len(seeds),
         "remark": "; ".join(remarks),
     }
 

@@ -34,7 +34,8 @@ def write_cell(folder: Path, row: str, seed: int, top1: float, size: int, protoc
 
 
 def base(folder: Path) -> Config:
-    return Config.model_validate({"name": "base", "paths": {"runs": str(folder)}})
+    sections = {"paths": {"runs": str(folder)}, "sweep": {"seeds": [0, 1]}}
+    return Config.model_validate({"name": "base", **sections})
 
 
 def cells(folder: Path, tops: dict[str, tuple[float, ...]], protocol: str = "p") -> list[Cell]:
@@ -54,10 +55,10 @@ def test_pool_sweep_shows_what_each_pool_loses_and_saves(tmp_path: Path) -> None
     files = write_pool_sweep(base(tmp_path), SIZES, cells(tmp_path, tops), {})
     markdown = files[0].read_text()
     # 400 less online by seed: -1 and -2; mean -1.5, t(1) = 12.706 times std / √2 = 0.5
-    assert "| 400 | 400 | 2.5× | 60.5 ± 2.1 | -1.5 [-7.9, +4.9] | 2 |" in markdown
+    assert "| 400 | 2.5× | -1.5 [-7.9, +4.9] | 60.5 ± 2.1 |" in markdown
     # 100: -10 and -12; mean -11, 12.706 times 1
-    assert "| 100 | 100 | 10.0× | 51.0 ± 1.4 | -11.0 [-23.7, +1.7] | 2 |" in markdown
-    assert "| online | 1,000 | – | 62.0 ± 2.8 | – | 2 |" in markdown
+    assert "| 100 | 10.0× | -11.0 [-23.7, +1.7] | 51.0 ± 1.4 |" in markdown
+    assert "| online | – | – | 62.0 ± 2.8 |" in markdown
     rows = pq.read_table(files[2]).to_pylist()
     assert [(row["row"], row["pool_size"], row["top1"]) for row in rows if row["is_online"]] == [
         ("teacher-online", 1000, 60.0),
@@ -69,8 +70,8 @@ def test_pool_sweep_without_the_limit_shows_the_pools_and_why(tmp_path: Path) ->
     found = cells(tmp_path, {"teacher-pool100": (50.0,)})
     files = write_pool_sweep(base(tmp_path), SIZES, found, {"teacher-online": "no reason"})
     markdown = files[0].read_text()
-    assert "| 100 | 100 | – | 50.0 | – | 1 |" in markdown
-    assert "| online – not run: no reason | – | – | – | – | 0 |" in markdown
+    assert "| 100 – seeds 0 only | – | – | 50.0 |" in markdown
+    assert "| online – not run: no reason | – | – | – |" in markdown
 
 
 def snapshots(*distances: float) -> dict[str, Snapshot]:
@@ -85,7 +86,7 @@ def test_quality_sweep_compares_the_teachers_by_distance(tmp_path: Path) -> None
     of_rows = snapshots(9.0, 3.0, 5.0)
     files = write_quality_sweep(base(tmp_path), of_rows, cells(tmp_path, tops), {})
     markdown = files[0].read_text()
-    assert "| 1 | 1 | 3.00 | 0.3000 | 61.5 ± 0.7 | 2 |" in markdown
+    assert "| 1 | 1 | 3.00 | 0.3000 | 61.5 ± 0.7 |" in markdown
     # from 9 to 3 by seed: 11 and 10
     assert "smallest: +10.5 [+4.1, +16.9] points (paired by seed, n = 2" in markdown
     assert "`space`" in markdown
