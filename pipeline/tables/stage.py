@@ -36,7 +36,8 @@ def run_tables(path: Path, changes: Sequence[str], dry_run: bool = False) -> boo
     problems = run_cells(cells, base.ray, "tables")
     from pipeline.tables.page import write_tables
 
-    for file in write_tables(base, cells, problems):
+    done = [cell for cell in cells if is_done(cell)]  # what is left of other settings is not meant
+    for file in write_tables(base, done, problems):
         console.print(f"tables    {file}", soft_wrap=True)
     return not problems
 

@@ -121,10 +121,11 @@ class Method(nn.Module, ABC):
         return self.config.variant != "release"
 
     def gather(self, embedding: Tensor) -> Tensor:
-        """Rows of all workers, [n, D] -> [N, D] in float32 at least; of this worker alone unless
-        `is_global`.
+        """Rows of all workers, [n, …] -> [N, …], half precision as float32; of this worker alone
+        unless `is_global`.
         """
-        embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
+        if embedding.dtype in (torch.bfloat16, torch.float16):
+            embedding = embedding.float()
         return gather_batch(embedding) if self.is_global else embedding
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ def test_generate_killed_and_typed_again_finishes_the_rest(workspace: Workspace)
         os.utime(path, (0, 0))
     at_work = pool_folder(pool) / "images" / ".shard-000004.tar.1.tmp"
     at_work.touch()
+    os.utime(at_work, (time.time() + 3600,) * 2)  # new still, however long this takes
     workspace.succeed("generate", *MANY, "ray.render_workers=2")
     assert tars(workspace.folder / "store") == tars(workspace.folder / "straight")
     assert list(pool.rglob("*.tmp")) == [at_work], "old rubbish goes, another run's files stay"
