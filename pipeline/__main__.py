@@ -25,7 +25,7 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.progress import console
-from pipeline.stages import STAGES, is_first_process, load_stage, needed_stages, run_stage
+from pipeline.stages import EXTRAS, STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from shards.errors import NotApplicable, UserError
@@ -76,7 +76,7 @@ def _add_command(name: str, help_text: str) -> None:
         _run_stages([name], load_config(config, overrides or []), dry_run)
 
 
-for _name, _help in STAGES.items():
+for _name, _help in {**STAGES, **EXTRAS}.items():
     _add_command(_name, _help)
 
 

@@ -23,6 +23,7 @@ from pipeline.config_fields import (
     Seeds,
     UserPath,
 )
+from pipeline.finetune_config import FinetuneConfig
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
 from pipeline.train_config import TrainConfig
@@ -263,6 +264,7 @@ class Config(Section):
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     tables: TablesConfig = TablesConfig()
 
     @model_validator(mode="before")

@@ -24,6 +24,10 @@ STAGES = {
     "eval": "Probe the student and its baselines on real images.",
     "report": "Write the results as one HTML page.",
 }
+EXTRAS = {
+    "finetune": "Fine-tune the student on objects, segmentation or surface normals.",
+}
+"""Like stages, but only run when asked for."""
 _SHARED = ("real", "generate")
 """Several of the same may be at work at once: they write the same content to the same names."""
 
@@ -50,7 +54,8 @@ def run_stage(name: str, config: Config) -> Record:
     stage = load_stage(name)
     current_commit()
     alone = name not in _SHARED and is_first_process()
-    with exclusive(config.run_dir / name) if alone else nullcontext():
+    folder = stage.folder_name(config) if name in EXTRAS else name
+    with exclusive(config.run_dir / folder) if alone else nullcontext():
         stage.run(config)
     record: Record = stage.find(config)
     return record

@@ -71,6 +71,7 @@ MAY_IMPORT = {
         name: {"shards", "trunk", "teacher", name}
         for name in ("real", "generate", "train", "eval", "report")
     },
+    "finetune": {"shards", "trunk", "finetune"},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
     "tables": {"shards", "trunk", "report", "tables"},  # runs the stages by name
     "main": {"shards", "trunk", "teacher", "store", "tables"},
@@ -118,6 +119,7 @@ PLANNING = {
     *(
         "config.py",
         "train_config.py",
+        "finetune_config.py",
         "method_config.py",
         "stages.py",
         "rows.py",
@@ -125,7 +127,7 @@ PLANNING = {
         "perceptual.py",
     ),
     *("code.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
-    *("description.py", "commands.py", "workers.py"),
+    *("description.py", "commands.py", "workers.py", "layouts.py", "protocols.py"),
     *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py"),
 }
 
