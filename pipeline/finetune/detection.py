@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.backbone import StudentResNet
 from pipeline.finetune.average_precision import AveragePrecision, Detections, Objects
 from pipeline.finetune.backbone import fix_batch_norm
-from pipeline.finetune.detector import build_detector, set_test_side
+from pipeline.finetune.detector import build_detector, resizing_to
 from pipeline.finetune.task import Task, TestReport, seeded
 from pipeline.finetune.voc import CLASSES, DetectionExample, VocImages
 from pipeline.finetune_config import FinetuneConfig
@@ -75,12 +75,12 @@ class DetectionTask(Task[list[DetectionExample]]):
     @torch.no_grad()
     def evaluate(self, report: TestReport) -> dict[str, float]:
         """`AP`, `AP50` and `AP75` in percent."""
-        set_test_side(self._detector, self._config.test_sides[0])
         self._detector.eval()
         images, scores = VocImages(self._config, "test"), AveragePrecision()
         for row in range(len(images)):
             example = images[row]
-            (found,) = self._detector([self._to_image(example)])
+            with resizing_to(self._detector, self._config.test_sides[0]):
+                (found,) = self._detector([self._to_image(example)])
             parts = {name: found[name].cpu() for name in ("boxes", "labels", "scores")}
             scores.add(Detections(**parts), example.objects)
             report(row + 1)

@@ -4,7 +4,8 @@ it torchvision's but the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -71,10 +72,14 @@ def build_detector(
     )
 
 
-def set_test_side(detector: FasterRCNN, side: int) -> None:
-    """Let images be resized to a shorter side of `side` in evaluation, where torchvision takes the
-    last of the training's sides.
+@contextmanager
+def resizing_to(detector: FasterRCNN, side: int) -> Iterator[None]:
+    """Inside the block, images are resized to a shorter side of `side` in evaluation, where
+    torchvision takes the last of the training's sides.
     """
-    *_, last = detector.transform.min_size
-    if last != side:
-        detector.transform.min_size = (*detector.transform.min_size, side)
+    sides = detector.transform.min_size
+    detector.transform.min_size = (side,)
+    try:
+        yield
+    finally:
+        detector.transform.min_size = sides

@@ -56,7 +56,7 @@ def train(
         UserError: if the loss is not finite, of which nothing is saved, or a file is damaged.
     """
     network = task.network
-    optimizer = _build_optimizer(network, config, task.decays_all)
+    optimizer = build_optimizer(network, config, task.decays_all)
     first = 0
     state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
     if state is not None:
@@ -109,7 +109,7 @@ def train(
                 raise Interrupted
 
 
-def _build_optimizer(
+def build_optimizer(
     network: nn.Module, config: FinetuneConfig, decays_all: bool
 ) -> torch.optim.Optimizer:
     """SGD on what is not frozen; biases and batch normalisation decay only if all does."""

@@ -16,7 +16,7 @@ from pipeline.backbone import StudentResNet
 from pipeline.finetune.backbone import freeze
 from pipeline.finetune.dense import DenseTask, NormalsTask, SegmentationTask
 from pipeline.finetune.detection import DetectionTask
-from pipeline.finetune.loop import CHECKPOINT_FILE, METRICS_FILE, train
+from pipeline.finetune.loop import CHECKPOINT_FILE, METRICS_FILE, build_optimizer, train
 from pipeline.finetune.task import Task
 from pipeline.finetune_config import FinetuneConfig
 from pipeline.interrupt import Interrupted
@@ -200,6 +200,19 @@ def test_dense_predictions_are_the_mean_of_those_at_each_size(root: Path) -> Non
     torch.testing.assert_close(found.sum(0), torch.ones_like(found[0]))
     assert found.shape[1:] == (example.image.height, example.image.width)
     assert not torch.allclose(parts[0], parts[1])
+
+
+def test_optimizer_decays_biases_and_normalisation_of_detection_only(root: Path) -> None:
+    config = config_of(root, root.name, frozen="layer2", weight_decay=0.5)
+    network = make_task(config).network
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    groups = build_optimizer(network, config, root.name == "detection").param_groups
+    decay = {names[p]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert decay.keys() == {n for n, p in network.named_parameters() if p.requires_grad}
+    for name, parameter in network.named_parameters():
+        if name in decay:
+            is_kernel = name.endswith("weight") and parameter.ndim > 1
+            assert decay[name] == (0.5 if is_kernel or root.name == "detection" else 0.0)
 
 
 def test_finetuning_in_half_precision_is_close_to_float32(tmp_path: Path, root: Path) -> None:

@@ -16,7 +16,7 @@ from tests.in_process import run_here, succeed_here
 
 LEARNS: dict[str, dict[str, Any]] = {
     "detection": {
-        "steps": 70,
+        "steps": 60,
         "batch": 2,
         "learning_rate": 0.04,
         "smallest_anchor": 16,
