@@ -24,6 +24,7 @@ from pipeline.config_fields import (
     UserPath,
 )
 from pipeline.eval_config import EvalConfig
+from pipeline.finetune_config import FinetuneConfig
 from pipeline.method_config import RELEASE_CIFAR100_WEIGHTS
 from pipeline.real_config import RealConfig
 from pipeline.sweep_config import SweepConfig
@@ -243,6 +244,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     transfer: TransferConfig = TransferConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     tables: TablesConfig = TablesConfig()
     sweep: SweepConfig = SweepConfig()
 

@@ -26,6 +26,7 @@ STAGES = {
 }
 EXTRAS = {
     "transfer": "Probe the student on other data sets.",
+    "finetune": "Fine-tune the student on objects, segmentation or surface normals.",
 }
 """Like stages, but only run when asked for."""
 _SHARED = ("real", "generate")

@@ -72,6 +72,7 @@ MAY_IMPORT = {
     **{name: {"shards", "trunk", "teacher", "results", name} for name in ("eval", "report")},
     "logistic": {"shards", "trunk", "logistic"},
     "transfer": {"shards", "trunk", "results", "logistic", "transfer"},
+    "finetune": {"shards", "trunk", "results", "finetune"},
     "store": {"shards", "trunk", "teacher", "real", "generate", "store"},  # above its two writers
     "cells": {"shards", "trunk", "results", "cells"},  # runs the stages by name
     "tables": {"shards", "trunk", "report", "results", "cells", "tables"},
@@ -122,6 +123,7 @@ PLANNING = {
     *(
         "config.py",
         "train_config.py",
+        "finetune_config.py",
         "method_config.py",
         "stages.py",
         "sweep_config.py",
@@ -131,7 +133,7 @@ PLANNING = {
         "perceptual.py",
     ),
     *("code.py", "cluster.py", "order.py", "progress.py", "record.py", "seeding.py"),
-    *("description.py", "commands.py", "workers.py"),
+    *("description.py", "commands.py", "workers.py", "layouts.py", "protocols.py"),
     *("stores.py", "stream.py", "claims.py", "work.py", "inventory.py", "repair.py", "run.py"),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cells.run import Cell, print_cells, run_cells
+from pipeline.cells.run import Cell, is_done, print_cells, run_cells
 from pipeline.config_file import load_config
 from pipeline.progress import console
 from pipeline.stages import load_stage, needed_stages, run_stage
