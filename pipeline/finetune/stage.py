@@ -4,7 +4,10 @@ task's own.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,15 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.results.ledger import Number, append
+from pipeline.results.lineage import read_lineage
 from pipeline.workers import is_torchrun
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RESULTS_FILE = "results.json"
 _STUDENT = "student.safetensors"
+_DATASETS = {"detection": "voc", "segmentation": "ade20k", "normals": "nyuv2"}
 _MAIN_SCORE = {"detection": "AP", "segmentation": "mean_iou", "normals": "mean_deg"}
 
 
@@ -57,7 +63,36 @@ def run(config: Config) -> None:
         "pool_size": train.outputs["pool_size"],
     }
     write_atomic(folder / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
+    _append(config, recipe, results)
     write_record(folder, recipe, {RESULTS_FILE: file_digest(folder / RESULTS_FILE)})
+
+
+def _append(config: Config, recipe: Recipe, results: dict[str, Any]) -> None:
+    """To the ledger."""
+    from pipeline.device import choose_device
+
+    lineage = asdict(read_lineage(config, str(choose_device(config.ray.device))))
+    digests = [recipe.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
+    split_digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    now = datetime.now(UTC)
+    numbers = [
+        Number(
+            **lineage,
+            created_at=now,
+            task="finetune",
+            dataset=_DATASETS[config.finetune.task],
+            split_digest=split_digest,
+            metric=name,
+            value=value,
+            probe="finetune",
+            labels="all",
+            seed=config.finetune.seed,
+            representation="student",
+            protocol=results["protocol"],
+        )
+        for name, value in results["metrics"].items()
+    ]
+    append(config.paths.runs, recipe.fingerprint, numbers)
 
 
 def describe(config: Config, record: Record) -> str:
