@@ -54,7 +54,11 @@ def make_run(folder: Path, task: str, **finetune: Any) -> Config:
         {
             "name": "tiny",
             "paths": {"runs": folder / "runs", "store": str(folder / "store")},
-            "train": {"student": STUDENT.model_dump()},
+            "train": {
+                "student": STUDENT.model_dump(),
+                "method": {"name": "vicreg"},
+                "images": "real",  # no pool, no teacher
+            },
             "ray": {"device": "cpu"},
             "finetune": {"task": task, "root": folder / "data", **finetune},
         }
@@ -65,7 +69,7 @@ def make_run(folder: Path, task: str, **finetune: Any) -> Config:
         train.mkdir(parents=True)
         state = make_backbone().state_dict()
         save_file({name: value.contiguous() for name, value in state.items()}, student)
-        outputs = {student.name: file_digest(student), "pool_size": 40}
+        outputs = {student.name: file_digest(student), "pool_size": 0}
         write_record(train, Recipe.of("train", config.train, {"real": "0"}), outputs)
     return config
 
