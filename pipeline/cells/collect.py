@@ -109,6 +109,17 @@ def has_collapsed(folder: Path) -> bool:
     )
 
 
+_MAIN_COLUMNS = (("linear_sgd", "all"), ("linear", "all"))
+
+
+def main_column(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The one of `columns` to plot: a linear probe on all labels, the paper's own if there is
+    one.
+    """
+    found = [column for column in _MAIN_COLUMNS if column in columns]
+    return [*found, *columns, _MAIN_COLUMNS[-1]][0]
+
+
 def columns_of(numbers: Sequence[Number]) -> list[tuple[str, str]]:
     """(probe, labels) in the order in which they were measured."""
     return list(dict.fromkeys((number.probe, number.labels) for number in numbers))

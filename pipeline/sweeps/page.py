@@ -17,6 +17,7 @@ from pipeline.cells.collect import (
     as_columns,
     column_title,
     columns_of,
+    main_column,
     probe_name,
     read_numbers,
     score,
@@ -30,7 +31,6 @@ from pipeline.sweeps.points import Snapshot
 from shards.atomic import write_atomic
 
 Column = tuple[str, str]
-_MAIN_COLUMN = ("linear", "all")
 _DISTANCES = ("images_seen", "frechet_distance", "kernel_distance", "feature_space")
 
 
@@ -52,7 +52,7 @@ def write_quality_sweep(
         UserError: if the same probe was made by different protocols.
     """
     numbers = read_numbers(cells)
-    main = _main_column(numbers)
+    main = main_column(columns_of(numbers))
     values = {row: of_row(numbers, row, main) for row in snapshots}
     by_distance = sorted(
         (row for row in snapshots if values[row]), key=lambda row: snapshots[row].frechet_distance
@@ -98,7 +98,7 @@ def write_pool_sweep(
         UserError: if the same probe was made by different protocols.
     """
     numbers = read_numbers(cells)
-    main = _main_column(numbers)
+    main = main_column(columns_of(numbers))
     values = {row: of_row(numbers, row, main) for row in sizes}
     (online,) = (row for row, size in sizes.items() if size is None)
     rendered = next((number.pool_size for number in numbers if number.row == online), None)
@@ -134,12 +134,6 @@ def write_pool_sweep(
 def of_row(numbers: Sequence[Number], row: str, column: Column) -> dict[int, float]:
     """Seed -> top-1 in percent of a row, under one probe."""
     return {n.seed: n.top1 for n in numbers if n.row == row and (n.probe, n.labels) == column}
-
-
-def _main_column(numbers: Sequence[Number]) -> Column:
-    """The probe that is plotted."""
-    columns = columns_of(numbers)
-    return _MAIN_COLUMN if _MAIN_COLUMN in columns or not columns else columns[0]
 
 
 def _as_text(difference: Difference) -> str:

@@ -19,6 +19,7 @@ from pipeline.cells.collect import (
     as_columns,
     column_title,
     columns_of,
+    main_column,
     probe_name,
     read_numbers,
     score,
@@ -31,8 +32,6 @@ from shards.atomic import write_atomic
 
 if TYPE_CHECKING:
     from pipeline.cells.run import Cell
-
-_MAIN_COLUMN = ("linear", "all")
 
 
 def write_tables(base: Config, cells: Sequence[Cell], problems: Mapping[str, str]) -> list[Path]:
@@ -131,9 +130,10 @@ def _first(numbers: Sequence[Number], row: str) -> Number:
 
 
 def _plot(table: Table, numbers: Sequence[Number], paper: str | None) -> str:
-    """Mean and deviation of every row by the linear probe on all labels, and the paper's number."""
+    """Mean and deviation of every row in the main column, and the paper's number."""
     labels = [f"{row.label} ({row.images})" for row in table.rows]
-    scores: list[Score | None] = [score(numbers, row.config, _MAIN_COLUMN) for row in table.rows]
+    column = main_column(columns_of(numbers))
+    scores: list[Score | None] = [score(numbers, row.config, column) for row in table.rows]
     figure = Figure(figsize=(8.4, 0.32 * len(labels) + 0.9), layout="constrained")
     with mpl.rc_context(STYLE):
         axis = figure.subplots()
@@ -164,5 +164,5 @@ def _plot(table: Table, numbers: Sequence[Number], paper: str | None) -> str:
             axis.legend(loc="lower left")
         axis.set_yticks(list(places), labels)
         axis.invert_yaxis()
-        axis.set(xlabel="top-1, %, linear probe, all labels")
+        axis.set(xlabel=f"top-1, %, {column_title(*column)}")
         return svg(figure)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cells.collect import read_numbers, score
+from pipeline.cells.collect import main_column, read_numbers, score
 from pipeline.cells.run import Cell
 from pipeline.config import Config
 from pipeline.record import Recipe, write_record
@@ -55,3 +55,10 @@ def test_numbers_of_different_protocols_are_refused(tmp_path: Path) -> None:
 def test_cells_without_results_have_no_numbers(tmp_path: Path) -> None:
     config = Config.model_validate({"name": "a-seed0", "paths": {"runs": str(tmp_path)}})
     assert read_numbers([Cell("a", 0, config)]) == []
+
+
+def test_main_column_is_the_papers_probe_else_a_linear_one_else_the_first() -> None:
+    knn, linear, sgd = ("knn", "all"), ("linear", "all"), ("linear_sgd", "all")
+    assert main_column([knn, linear, sgd]) == sgd
+    assert main_column([knn, linear]) == linear
+    assert main_column([knn]) == knn
