@@ -4,6 +4,12 @@ the local disk and in an S3 bucket served on loopback.
 
 from __future__ import annotations
 
+import os
+
+# Two files are run at once, as are the commands that they start: more threads than cores are slow,
+# and sums in another order would tell a command from the same one run here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 
