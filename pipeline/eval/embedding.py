@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 
 from pipeline.seeding import numpy_generator
 
@@ -56,5 +57,9 @@ def embed(features: np.ndarray, *, seed: int) -> np.ndarray:
         random_state=state,
         n_jobs=1,
     )
-    coordinates: np.ndarray = model.fit_transform(features)
+    threads = torch.get_num_threads()
+    try:
+        coordinates: np.ndarray = model.fit_transform(features)
+    finally:
+        torch.set_num_threads(threads)  # numba sets those of the process, which torch shares
     return coordinates.astype(np.float32)

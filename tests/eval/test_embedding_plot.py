@@ -45,7 +45,9 @@ def planted_clusters(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 def test_embed_planted_clusters_stay_apart() -> None:
     features, labels = planted_clusters(160)
+    threads = torch.get_num_threads()
     found = embed(features, seed=0)
+    assert torch.get_num_threads() == threads
     assert found.shape == (160, 2)
     assert found.dtype == np.float32
     for cluster in range(NUM_CLUSTERS):
