@@ -41,7 +41,7 @@ class DryRun:
         first, second = self._machines
         self._step(first, "throughput")
         self._step(first, "teacher-sizes")
-        self._step(first, "teacher", minutes=1.0, expect=NOT_DONE, text="stopped in time, packed")
+        self._step(first, "teacher", minutes=0.8, expect=NOT_DONE, text="stopped in time, packed")
         before = _position(first, "base", "teacher")
         if not list(self._carried.glob("base.teacher.part*")):
             raise UserError("the teacher was stopped before its first step: a quieter machine?")
@@ -71,26 +71,26 @@ class DryRun:
     def _kill_during(
         self, machine: Path, name: str, run: str, stage: str, carried: bool = False
     ) -> None:
-        """SIGKILL to the command and its stage once a state has been saved."""
+        """SIGKILL to the command and its stage once there is a state and steps after it."""
         since, folder = time.monotonic(), machine / "runs" / run / stage
         state = folder / ("state.pt" if stage == "teacher" else "checkpoint.pt")
         command = self._command(machine, name, _LONG, carried)
         process = subprocess.Popen(command, start_new_session=True)
-        saved_at = None
+        begun: float | None = None
         while process.poll() is None:
             time.sleep(0.05)
-            if state.exists():
-                saved_at = saved_at or state.stat().st_mtime_ns
-                if state.stat().st_mtime_ns != saved_at:  # later than what was carried
-                    os.killpg(process.pid, signal.SIGKILL)
-                    break
-                if not carried:
-                    saved_at = -1
+            if not state.exists():
+                continue
+            position = _position(machine, run, stage)
+            begun = position if begun is None else begun
+            if position > begun:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
         if process.wait() != -signal.SIGKILL:
             raise UserError(f"step {name}: ended before it could be killed; see above")
         where = "carried to another machine, " if carried else ""
         took = f"{time.monotonic() - since:.0f}"
-        self._rows.append((name, took, f"{where}killed (SIGKILL) after a saved state"))
+        self._rows.append((name, took, f"{where}killed (SIGKILL) with a state saved"))
 
     def _command(
         self, machine: Path, name: str, minutes: float, carried: bool = False
