@@ -15,7 +15,7 @@ from benchmarks.accelerator.steps import CHANNELS, Step
 from benchmarks.accelerator.travel import pack
 from shards.errors import UserError
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=True)
 _PACKING_S = 30.0
 _SIZE_MINUTES = 2.0
 
