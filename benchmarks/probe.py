@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
-from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
+from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit
 from pipeline.logistic.regression import fit_logistic
 from pipeline.seeding import torch_generator
 
@@ -109,7 +110,11 @@ def compare(
     grid: tuple[float, ...] = GRID,
 ) -> tuple[list[Figure], dict[str, Any]]:
     """Fits per second on both sides, and what they found."""
-    train, validation = (data.take(rows) for rows in stratified_split(data.labels.numpy(), seed=0))
+    labels = data.labels.numpy()
+    splits = train_test_split(
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
+    )
+    train, validation = (data.take(rows) for rows in splits)
     found: dict[str, Found] = {}
 
     def ours() -> None:

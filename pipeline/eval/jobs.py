@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline import cluster
 from pipeline.config import Config
+from pipeline.device import choose_device
 from pipeline.eval.extract import Representation
 from pipeline.eval.probes import ProbeJob, Score, run_job
 from pipeline.eval_config import EvalConfig
@@ -18,8 +19,9 @@ def run_jobs(
 ) -> Iterator[Score]:
     """Fit the probes of `jobs`; scores come in the order of the jobs, on Ray as well."""
     if config.ray.eval_workers == 0 or not jobs:
+        device = choose_device(config.ray.device)
         for job in jobs:
-            yield run_job(job, representation, config.eval)
+            yield run_job(job, representation, config.eval, device)
         return
     yield from _run_on_ray(jobs, representation, config)
 
@@ -47,8 +49,8 @@ def _run_on_ray(
 
 
 def _run_task(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:
-    """Runs in a Ray worker, on one processor."""
+    """Runs in a Ray worker, on one processor and, if it was lent one, a GPU."""
     import torch
 
     torch.set_num_threads(1)
-    return run_job(job, representation, config)
+    return run_job(job, representation, config, choose_device("auto"))

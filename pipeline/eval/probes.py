@@ -52,8 +52,8 @@ class Score:
     protocol: str
     predictions: np.ndarray
     """[M] int64: labels of the test images as predicted."""
-    top1_best: float | None = None
-    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
+    curve: tuple[float, ...] = ()
+    """Of a probe with epochs: after every one, in percent; the last is the result."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Result:
     seeds: list[int]
     protocol: str
     top1_best: float | None = None
+    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
 
 
 def list_jobs(config: EvalConfig) -> list[ProbeJob]:
@@ -86,15 +87,21 @@ def list_jobs(config: EvalConfig) -> list[ProbeJob]:
     ]
 
 
-def run_job(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:
+def run_job(
+    job: ProbeJob, representation: Representation, config: EvalConfig, device: torch.device
+) -> Score:
     """Fit one probe to the train images and score it on the test images."""
     train, targets = representation.train, representation.train_labels
-    if job.labels != ALL:
+    are_few = job.labels != ALL
+    if are_few:
         rows = draw_few_labels(targets, job.labels, job.seed)
         train, targets = train[rows], targets[rows]
     if job.probe == "linear":
-        protocol = linear_probe.PROTOCOL
-        predicted = linear_probe.linear_probe(train, targets, representation.test, seed=job.seed)
+        protocol = linear_probe.FEW_PROTOCOL if are_few else linear_probe.PROTOCOL
+        probe = linear_probe.fit_linear_probe(
+            train, targets, seed=job.seed, are_few=are_few, device=device
+        )
+        predicted = probe.predict(representation.test)
     else:
         k, temperature = config.knn_k, config.knn_temperature
         protocol = knn.PROTOCOL.format(k=k, temperature=temperature)
@@ -125,7 +132,7 @@ def run_sgd_probe(
         backbone, images, config.train, settings, device, seed=seed, report=report
     )
     protocol, predictions = settings.protocol, curve.predictions
-    return Score(name, "linear_sgd", ALL, seed, curve.last, protocol, predictions, curve.best)
+    return Score(name, "linear_sgd", ALL, seed, curve.last, protocol, predictions, curve.top1)
 
 
 def draw_few_labels(labels: np.ndarray, few: str, seed: int) -> np.ndarray:
@@ -156,5 +163,5 @@ def summarise(scores: Sequence[Score]) -> Iterator[Result]:
             round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 3),
             [score.seed for score in group],
             first.protocol,
-            None if first.top1_best is None else round(first.top1_best, 3),
+            round(max(first.curve), 3) if first.curve else None,
         )

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from pipeline.config import Config
 from pipeline.eval.numbers import append_numbers
 from pipeline.progress import console, progress_bar
@@ -24,10 +22,9 @@ from pipeline.record import (
     write_record,
 )
 from pipeline.results.ledger import is_appended
-from pipeline.stores import pool_shards, real_shards
+from pipeline.stores import pool_shards
 from shards.atomic import write_atomic
 from shards.errors import NotApplicable, UserError
-from shards.reader import ShardReader
 from shards.verify import verified
 
 RESULTS_FILE = "results.json"
@@ -35,11 +32,9 @@ NEIGHBOURS_FILE = "neighbours.json"
 DOMAINS_FILE = "domains.json"
 CONFUSION_FILE = "confusion.json"
 EMBEDDING_FILE = "embedding.json"
+CURVES_FILE = "curves.json"
 _NUM_MEASURES = 12
 _NUM_SPACES = 4
-_NUM_QUERIES = 10
-_NUM_NEIGHBOURS = 8
-_MAX_SYNTHETIC = 20_000
 
 
 def find(config: Config) -> Record | None:
@@ -54,6 +49,7 @@ def find(config: Config) -> Record | None:
 def run(config: Config) -> None:
     """Measure everything; `results.json` comes last but for the ledger."""
     from pipeline.device import choose_device
+    from pipeline.eval.pictures import count_confusions
     from pipeline.eval.probes import summarise
     from pipeline.eval.subjects import labelled_images
 
@@ -73,7 +69,10 @@ def run(config: Config) -> None:
     contents = {
         config.run_dir / RESULTS_FILE: rows,
         folder / DOMAINS_FILE: [asdict(number) for number in domains],
-        folder / CONFUSION_FILE: _confusion(config, scores, images.test_labels),
+        folder / CONFUSION_FILE: count_confusions(config, scores, images.test_labels),
+        folder / CURVES_FILE: {
+            score.representation: score.curve for score in scores if score.curve
+        },
     }
     for path, content in contents.items():
         write_atomic(path, json.dumps(content, indent=2) + "\n")
@@ -85,6 +84,7 @@ def run(config: Config) -> None:
 def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Of every probe of every representation, with a progress bar."""
     from pipeline.eval.jobs import run_jobs
+    from pipeline.eval.pictures import find_neighbours
     from pipeline.eval.probes import list_jobs, run_sgd_probe
     from pipeline.eval.subjects import subjects
 
@@ -98,8 +98,9 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
                 yield score
                 bar.update(task, advance=1, note=_note(score))
             if name == "student":
-                neighbours = json.dumps(_neighbours(config, subject.representation))
-                write_atomic(config.run_dir / "eval" / NEIGHBOURS_FILE, neighbours)
+                neighbours = find_neighbours(config, subject.representation, device)
+                path = config.run_dir / "eval" / NEIGHBOURS_FILE
+                write_atomic(path, json.dumps(neighbours))
             if "linear_sgd" in probes and subject.backbone is not None:
                 num_images = config.eval.sgd_epochs * len(images.train_rows)
                 epochs = bar.add_task("  linear_sgd", total=num_images, note="")
@@ -162,22 +163,6 @@ def _embed(config: Config) -> None:
         console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
 
 
-def _confusion(config: Config, scores: list[Any], labels: np.ndarray) -> dict[str, Any]:
-    """How often the student's first probe takes a test image of one class for another."""
-    score = next(score for score in scores if score.representation == "student")
-    real = require_record(config.run_dir / "real", "real", config.real)
-    names = real.outputs["class_names"]
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (labels, score.predictions), 1)
-    return {
-        "classes": names,
-        "counts": counts.tolist(),  # a row for each true class
-        "probe": score.probe,
-        "labels": score.labels,
-        "protocol": score.protocol,
-    }
-
-
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
     return str(config.run_dir / RESULTS_FILE)
@@ -200,33 +185,3 @@ def _recipe(config: Config) -> Recipe:
         pool = require_record(config.run_dir / "generate", "generate", config.generate)
         inputs["pool"] = pool.outputs["digest"]
     return Recipe.of("eval", config.eval, inputs)
-
-
-def _reader(config: Config, split: str) -> ShardReader:
-    return verified(real_shards(config, split).open())
-
-
-def _neighbours(config: Config, student: Any) -> dict[str, Any]:
-    """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
-    index.
-    """
-    from pipeline.device import choose_device
-    from pipeline.eval.extract import extract
-    from pipeline.eval.knn import nearest
-    from pipeline.eval.subjects import cache_folder, load_student
-
-    domains = {"real": student.train}
-    if config.train.reads_pool:
-        reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
-        device = choose_device(config.ray.device)
-        cache = cache_folder(config)
-        backbone = load_student(config)
-        domains["synthetic"] = extract(backbone, reader, config.train, device, cache=cache)
-    queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
-    found: dict[str, Any] = {"test": queries.tolist()}
-    for domain, keys in domains.items():
-        similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
-        if domain == "real":
-            indices = student.train_rows[indices]
-        found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
-    return found

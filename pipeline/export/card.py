@@ -24,7 +24,7 @@ from pipeline.export.loading import (
 )
 from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
 from pipeline.record import Record, require_record
-from pipeline.report.stage import template
+from pipeline.report.sections import template
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pipeline.logistic.regression import LogisticFit, fit_logistic
-from pipeline.seeding import numpy_generator
 
 GRID = tuple(float(C) for C in 1 / np.logspace(-6, 5, 45))
 PROTOCOL = (
@@ -81,19 +80,3 @@ def choose_and_fit(
     )
     stopped = [fit.C for fit in (*fits, fit) if not fit.is_converged]
     return Choice(grid[best], fit, tuple(grid), tuple(percents), tuple(stopped))
-
-
-def stratified_split(
-    labels: np.ndarray, share: float = 0.2, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted rows of the train and the validation split of `labels` [N]; a function of `seed` only.
-
-    Every class gives `share` of its samples, rounded, to validation, but keeps one at least.
-    """
-    generator = numpy_generator(seed, "eval/validation")
-    chosen = []
-    for label in np.unique(labels):
-        rows = generator.permutation(np.flatnonzero(labels == label))
-        chosen.append(rows[: min(round(share * len(rows)), len(rows) - 1)])
-    validation = np.sort(np.concatenate(chosen))
-    return np.setdiff1d(np.arange(len(labels)), validation), validation

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
 Metrics = list[dict[str, float]]
@@ -99,6 +99,39 @@ def collapse_curves(metrics: Metrics) -> str:
             left.legend()
         for axis in (left, right):
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        return svg(figure)
+
+
+def probe_curves(curves: dict[str, list[float]], names: dict[str, str]) -> str:
+    """Accuracy on the test images after every epoch of the probes by SGD, in percent; the last is
+    the result. SVG data URI.
+    """
+    figure = Figure(figsize=(8.4, 2.7), layout="constrained")
+    with mpl.rc_context(STYLE):
+        axis = figure.subplots()
+        for colour, (name, percents) in zip(_COLOURS, curves.items(), strict=False):
+            epochs = range(1, len(percents) + 1)
+            axis.plot(epochs, percents, color=colour, label=names.get(name, name))
+            axis.plot(epochs[-1], percents[-1], "o", color=colour, markersize=4)
+        axis.set(xlabel="epochs of the probe", ylabel="top-1, %")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend()
+        return svg(figure)
+
+
+def teacher_curve(metrics: Metrics) -> str | None:
+    """Fréchet distance of the teacher's images over the images that it has seen, SVG data URI; None
+    if there are fewer than two points.
+    """
+    if len(metrics) < 2:
+        return None
+    figure = Figure(figsize=(8.4, 2.5), layout="constrained")
+    with mpl.rc_context(STYLE):
+        axis = figure.subplots()
+        seen = [row["images_seen"] for row in metrics]
+        axis.plot(seen, [row["frechet_distance"] for row in metrics], "o-", color=_COLOURS[1])
+        axis.set(xlabel="images seen by the teacher", ylabel="Fréchet distance", yscale="log")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         return svg(figure)
 
 

@@ -13,14 +13,23 @@ from typing import Any
 
 import numpy as np
 import yaml
+from markupsafe import Markup
 from pydantic import BaseModel
 from rich.table import Table
 
 from pipeline.config import Config
 from pipeline.metrics import read_metrics
 from pipeline.progress import console
-from pipeline.record import Recipe, Record, read_record, require_record, write_record
+from pipeline.record import (
+    Recipe,
+    Record,
+    file_digest,
+    read_record,
+    require_record,
+    write_record,
+)
 from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
+from pipeline.report.sections import list_sections, template
 from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -73,6 +82,7 @@ def print_results(config: Config) -> None:
 
 def _recipe(config: Config) -> Recipe:
     inputs = {stage: record.fingerprint for stage, record in _records(config).items()}
+    inputs |= {f"section {path.stem}": file_digest(path) for path in list_sections(config.run_dir)}
     return Recipe("report", config.model_dump(mode="json", exclude={"ray", "paths"}), inputs)
 
 
@@ -169,6 +179,8 @@ def _render(config: Config) -> str:
     few_rows = [row for row in rows if row["labels"] != "all"]
     numbers = _read_json(config.run_dir / "eval" / "domains.json")
     confusion = _read_json(config.run_dir / "eval" / "confusion.json")
+    curves = _read_json(config.run_dir / "eval" / "curves.json")
+    sections = list_sections(config.run_dir)  # autoescaped when they were written
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=_verdict(rows),
@@ -196,6 +208,9 @@ def _render(config: Config) -> str:
         confusion_caption=f"Test images by class: {PROBES[confusion['probe']]} probe on the "
         f"student, {confusion['labels'].replace('_', ' ')} labels.",
         scatter=_scatter(config, readers),
+        probe_curves=figures.probe_curves(curves, REPRESENTATIONS) if curves else None,
+        teacher=figures.teacher_curve(_teacher_metrics(config)),
+        sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
         lineage=_lineage(config, records),
@@ -203,17 +218,6 @@ def _render(config: Config) -> str:
         command=" ".join(["python -m pipeline", *sys.argv[1:]]),
     )
     return page
-
-
-def template(folder: Path, name: str) -> Any:
-    """The jinja2 template `name` in `folder`, which may include this folder's."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader([folder, Path(__file__).parent])
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.get_template(name)
 
 
 def _protocol_texts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -251,6 +255,13 @@ def _scatter(config: Config, readers: dict[str, ShardReader]) -> Any:
     embeddings = read_embeddings(path)
     rows = np.arange(len(embeddings.labels))
     return make_scatter(embeddings, readers["synthetic"].gather("image", rows))
+
+
+def _teacher_metrics(config: Config) -> list[dict[str, float]]:
+    """Of the teacher's training, those with a distance; none for an imported or shipped teacher."""
+    path = config.teacher_folder / "metrics.jsonl"
+    rows = read_metrics(path) if config.train.reads_pool and path.exists() else []
+    return [row for row in rows if "frechet_distance" in row]
 
 
 def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:

@@ -4,13 +4,9 @@ Parquet.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.cells.collect import (
     Number,
@@ -24,13 +20,13 @@ from pipeline.cells.collect import (
 )
 from pipeline.cells.run import Cell
 from pipeline.config import Config
-from pipeline.report.stage import template
+from pipeline.report.sections import write_section
 from pipeline.results.spread import Difference, subtract
 from pipeline.sweeps.figures import pool_plot, quality_plot
 from pipeline.sweeps.points import Snapshot
-from shards.atomic import write_atomic
 
 Column = tuple[str, str]
+_TEMPLATES = Path(__file__).parent
 _DISTANCES = ("images_seen", "frechet_distance", "kernel_distance", "feature_space")
 
 
@@ -77,7 +73,9 @@ def write_quality_sweep(
     more = {
         name: [getattr(snapshots[number.row], name) for number in numbers] for name in _DISTANCES
     }
-    return _write(base, "quality-sweep", view, {**as_columns(numbers), **more})
+    return write_section(
+        base.run_dir, "quality-sweep", _TEMPLATES, view, {**as_columns(numbers), **more}
+    )
 
 
 def write_pool_sweep(
@@ -128,7 +126,9 @@ def write_pool_sweep(
         ),
     }  # fmt: skip
     more = {"is_online": [number.row == online for number in numbers]}
-    return _write(base, "pool-sweep", view, {**as_columns(numbers), **more})
+    return write_section(
+        base.run_dir, "pool-sweep", _TEMPLATES, view, {**as_columns(numbers), **more}
+    )
 
 
 def of_row(numbers: Sequence[Number], row: str, column: Column) -> dict[int, float]:
@@ -177,19 +177,3 @@ def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
         "protocols": list(protocols),
         "commits": sorted({number.commit for number in numbers}),
     }
-
-
-def _write(
-    base: Config, name: str, view: Mapping[str, Any], columns: Mapping[str, list[Any]]
-) -> list[Path]:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), buffer)
-    folder = Path(__file__).parent
-    contents: dict[str, str | bytes] = {
-        f"{name}.md": template(folder, f"{name}.md.j2").render(view),
-        f"{name}.html": template(folder, f"{name}.html.j2").render(view),
-        f"{name}.parquet": buffer.getvalue(),
-    }
-    for file, content in contents.items():
-        write_atomic(base.run_dir / file, content)
-    return [base.run_dir / file for file in contents]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from pipeline.cells.collect import (
@@ -26,9 +23,8 @@ from pipeline.cells.collect import (
 )
 from pipeline.config import Config
 from pipeline.report.figures import STYLE, svg
-from pipeline.report.stage import template
+from pipeline.report.sections import write_section
 from pipeline.tables.rows import TABLES, Row, Table, choose_configs
-from shards.atomic import write_atomic
 
 if TYPE_CHECKING:
     from pipeline.cells.run import Cell
@@ -43,17 +39,9 @@ def write_tables(base: Config, cells: Sequence[Cell], problems: Mapping[str, str
         problems: row -> why it could not be run.
     """
     numbers = read_numbers(cells)
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(dict(as_columns(numbers))), buffer)
     view = _view(base, numbers, problems)
-    contents: dict[str, str | bytes] = {
-        "tables.md": template(Path(__file__).parent, "tables.md.j2").render(view),
-        "tables.html": template(Path(__file__).parent, "tables.html.j2").render(view),
-        "tables.parquet": buffer.getvalue(),
-    }
-    for name, content in contents.items():
-        write_atomic(base.run_dir / name, content)
-    return [base.run_dir / name for name in contents]
+    folder = Path(__file__).parent
+    return write_section(base.run_dir, "tables", folder, view, as_columns(numbers))
 
 
 def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) -> dict[str, Any]:

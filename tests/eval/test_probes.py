@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.config import EvalConfig
 from pipeline.eval.extract import Representation
@@ -193,7 +194,8 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     rows = np.arange(len(train))
     representation = Representation("student", train, labels, rows, test, test_labels)
     config = EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes)
-    return list(summarise([run_job(job, representation, config) for job in list_jobs(config)]))
+    cpu = torch.device("cpu")
+    return list(summarise([run_job(job, representation, config, cpu) for job in list_jobs(config)]))
 
 
 def test_run_probes_rows_name_probe_labels_and_seeds() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit, stratified_split
+from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit
 from pipeline.transfer.scores import score
 from pipeline.transfer.sets import Metric
 from tests.logistic.test_regression import CPU, draw_clouds
@@ -98,19 +98,3 @@ def test_choice_by_map_fits_every_class_against_the_rest() -> None:
     )
     assert choice.fit.weight.shape == (3, 30)
     assert max(choice.validation) > 80
-
-
-def test_stratified_split_takes_a_share_of_every_class_once_each() -> None:
-    labels = np.array([0] * 50 + [1] * 10 + [2] * 3 + [3])
-
-    train, validation = stratified_split(labels, 0.2, seed=0)
-
-    assert np.bincount(labels[validation], minlength=4).tolist() == [10, 2, 1, 0]
-    assert sorted([*train, *validation]) == list(range(64))
-
-
-def test_stratified_split_is_a_function_of_the_seed() -> None:
-    labels = np.arange(100) % 5
-    one, same, other = (stratified_split(labels, seed=seed)[1] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.embeddings import Embeddings
 from pipeline.report import scatter
 from pipeline.report.scatter import class_colours, make_scatter, make_sheet
-from pipeline.report.stage import template
+from pipeline.report.sections import template
 from tests.embedded import make_embeddings
 
 

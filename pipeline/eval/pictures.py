@@ -1,0 +1,61 @@
+"""What the report shows beside the numbers: confusions of classes, nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config import Config
+from pipeline.eval.extract import Representation, extract
+from pipeline.eval.knn import nearest
+from pipeline.eval.probes import Score
+from pipeline.eval.subjects import cache_folder, load_student
+from pipeline.record import require_record
+from pipeline.stores import pool_shards
+from shards.verify import verified
+
+_NUM_QUERIES = 10
+_NUM_NEIGHBOURS = 8
+_MAX_SYNTHETIC = 20_000
+
+
+def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray) -> dict[str, Any]:
+    """How often the student's first probe takes a test image of one class for another; `labels`
+    [M] are the true ones.
+    """
+    score = next(score for score in scores if score.representation == "student")
+    real = require_record(config.run_dir / "real", "real", config.real)
+    names = real.outputs["class_names"]
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (labels, score.predictions), 1)
+    return {
+        "classes": names,
+        "counts": counts.tolist(),  # a row for each true class
+        "probe": score.probe,
+        "labels": score.labels,
+        "protocol": score.protocol,
+    }
+
+
+def find_neighbours(
+    config: Config, student: Representation, device: torch.device
+) -> dict[str, Any]:
+    """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
+    index and with their cosines.
+    """
+    domains = {"real": student.train}
+    if config.train.reads_pool:
+        reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
+        cache, backbone = cache_folder(config), load_student(config)
+        domains["synthetic"] = extract(backbone, reader, config.train, device, cache=cache)
+    queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
+    found: dict[str, Any] = {"test": queries.tolist()}
+    for domain, keys in domains.items():
+        similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
+        if domain == "real":
+            indices = student.train_rows[indices]
+        found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
+    return found
