@@ -63,3 +63,18 @@ def test_run_with_the_papers_probe_reports_its_last_epoch_and_needs_no_other(sit
         assert row["probe"] == "linear_sgd"
         assert row["top1_best"] >= row["top1_mean"]
         assert "2 epochs" in row["protocol"]
+    curves = json.loads((site.runs / "sgd" / "eval" / "curves.json").read_text())
+    assert [max(curve) for curve in curves.values()] == pytest.approx(
+        [row["top1_best"] for row in rows], abs=1e-3
+    )
+    assert {len(curve) for curve in curves.values()} == {2}
+    assert "after every epoch; the last is the result" in page
+
+
+def test_report_is_made_again_with_a_section_that_a_sweep_left(site: Site) -> None:
+    settings = ("train.student.width=4", "eval.probes=[knn]")
+    assert "Pools of all sizes" not in page_of(site, "swept", *settings)
+    folder = site.runs / "swept" / "sections"
+    folder.mkdir()
+    (folder / "pool-sweep.html").write_text("<h2>Pools of all sizes</h2>")
+    assert "<h2>Pools of all sizes</h2>" in page_of(site, "swept", *settings)
