@@ -200,4 +200,6 @@
   tip.firstElementChild.style.backgroundImage = `url("${root.querySelector(".sheet").src}")`;
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
   readColours();
+  views.forEach(draw); // a page that is printed at once gets no animation frame
+  addEventListener("beforeprint", () => views.forEach(draw));
 })();

@@ -190,10 +190,7 @@ def _render(config: Config) -> str:
         resolution=config.real.resolution,
         names=_representations(rows),
         protocols=_protocols(rows),
-        protocol_texts=[
-            f"{'kNN' if p == 'knn' else PROBES[p].capitalize()}: {t}"
-            for p, t in _protocol_texts(rows)
-        ],
+        protocol_texts=_protocol_texts(rows),
         num_seeds=len(few_rows[0]["seeds"]) if few_rows else 1,
         probe_names=PROBES,
         cell=lambda key, protocol: _cell(rows, key, protocol),
@@ -220,8 +217,19 @@ def _render(config: Config) -> str:
     return page
 
 
-def _protocol_texts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["probe"], row["protocol"]) for row in rows))
+def _protocol_texts(rows: list[dict[str, Any]]) -> list[str]:
+    """Each protocol with its probe, and with the labels where those make a difference."""
+    texts: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        texts.setdefault((row["probe"], row["protocol"]), []).append(row["labels"])
+    probes = [probe for probe, _ in texts]
+    found = []
+    for (probe, text), labels in texts.items():
+        title = "kNN" if probe == "knn" else PROBES[probe].replace("l", "L", 1)
+        if probes.count(probe) > 1:
+            title += f", {', '.join(dict.fromkeys(labels)).replace('_', ' ')}"
+        found.append(f"{title}: {text}")
+    return found
 
 
 def _grid(reader: ShardReader) -> str:
