@@ -227,7 +227,8 @@ def _protocol_texts(rows: list[dict[str, Any]]) -> list[str]:
     for (probe, text), labels in texts.items():
         title = "kNN" if probe == "knn" else PROBES[probe].replace("l", "L", 1)
         if probes.count(probe) > 1:
-            title += f", {', '.join(dict.fromkeys(labels)).replace('_', ' ')}"
+            named = ", ".join(dict.fromkeys(labels)).replace("_", " ")
+            title += f", {named.replace('all', 'all labels')}"
         found.append(f"{title}: {text}")
     return found
 
