@@ -1,15 +1,21 @@
-"""The progress bar of every stage: done, total, rate, and time left or, at the end, time taken."""
+"""The progress bar of every stage: done, total, rate, and time left or, at the end, time taken.
+
+Where standard error is no terminal, as in a cluster's job or a file, a line of it every 10 s.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False, markup=False)
 _WIDE = 100
+_LINE_S = 10.0
 
 
 class _Rate(ProgressColumn):
@@ -32,6 +38,28 @@ class _Time(ProgressColumn):
         return Text(f"{label} {shown}", no_wrap=True)
 
 
+class _Lines(Progress):
+    """Prints a line now and then instead of moving a bar."""
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        super().__init__(*columns, console=console)
+        self._printed_at = time.monotonic()
+
+    def update(self, task_id: TaskID, *args: Any, **fields: Any) -> None:
+        super().update(task_id, *args, **fields)
+        self._print(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._print(task_id)
+
+    def _print(self, task_id: TaskID) -> None:
+        task, now = self.tasks[task_id], time.monotonic()
+        if now - self._printed_at > _LINE_S and not task.finished:  # the last line comes at the end
+            self._printed_at = now
+            console.print(self.make_tasks_table([task]))
+
+
 def progress_bar(unit: str) -> Progress:
     """A bar counting `unit`s on standard error; `add_task(description, total=…, note="")` starts
     it.
@@ -45,4 +73,4 @@ def progress_bar(unit: str) -> Progress:
     ]
     if console.width >= _WIDE:  # narrower, the numbers say more than the bar
         columns.insert(1, BarColumn(bar_width=16))
-    return Progress(*columns, console=console)
+    return Progress(*columns, console=console) if console.is_terminal else _Lines(*columns)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.record import Record, current_commit
+from pipeline.run_log import logged
 from shards.atomic import exclusive
 
 STAGES = {
@@ -56,10 +57,18 @@ def run_stage(name: str, config: Config) -> Record:
     current_commit()
     alone = name not in _SHARED and is_first_process()
     folder = stage.folder_name(config) if name in EXTRAS else name
-    with exclusive(config.run_dir / folder) if alone else nullcontext():
+    is_first = is_first_process()
+    with (
+        exclusive(config.run_dir / folder) if alone else nullcontext(),
+        logged(config.run_dir, name, ray=_describe_ray(config)) if is_first else nullcontext(),
+    ):
         stage.run(config)
     record: Record = stage.find(config)
     return record
+
+
+def _describe_ray(config: Config) -> dict[str, Any]:
+    return {"address": os.environ.get("RAY_ADDRESS"), **config.ray.model_dump(mode="json")}
 
 
 def is_first_process() -> bool:

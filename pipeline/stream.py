@@ -6,6 +6,7 @@ on at any step, on any number of workers that divides the batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar, cast
@@ -55,9 +56,12 @@ class LoadedAhead(Generic[T]):
         self._num_ahead = num_ahead
         self._threads = ThreadPoolExecutor(_THREADS, "load")
         self._pending: dict[int, Future[T]] = {}
+        self.waited_s = 0.0
+        """Time that `get` has taken in all: what a training waits for its samples."""
 
     def get(self, step: int) -> T:
         """What `load(step)` returns or raises."""
+        began_at = time.perf_counter()
         loading = self._pending.pop(step, None)
         loaded = self._load(step) if loading is None else None  # nothing beside what is waited for
         for ahead in range(step + 1, step + 1 + self._num_ahead):
@@ -65,7 +69,9 @@ class LoadedAhead(Generic[T]):
                 self._pending[ahead] = self._threads.submit(self._load, ahead)
         for other in [other for other in self._pending if other < step]:
             self._pending.pop(other).cancel()
-        return cast(T, loaded) if loading is None else loading.result()
+        found = cast(T, loaded) if loading is None else loading.result()
+        self.waited_s += time.perf_counter() - began_at
+        return found
 
     def close(self) -> None:
         """Load no more."""

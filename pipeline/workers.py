@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster
+from pipeline import cluster, meters
 from pipeline.config import RayConfig
 from pipeline.metrics import read_metrics
 from pipeline.progress import console, progress_bar
@@ -147,6 +147,7 @@ def _run_on_ray(training: Training, config: RayConfig) -> None:
                 "function": training.function,
                 "settings": training.settings,
                 "clock": training.clock,
+                "run_name": training.run_name,
             },
             scaling_config=ScalingConfig(
                 num_workers=config.train_workers,
@@ -172,11 +173,26 @@ def _ray_worker(packed: dict[str, Any]) -> None:
     """One Ray Train worker."""
     import ray.train
     import ray.train.torch
+    import torch
+
+    device = ray.train.torch.get_device()
+    is_first = ray.train.get_context().get_world_rank() == 0
+    clock, work = packed["clock"], packed["run_name"]
+    before: list[int] = []
 
     def report(position: int, metrics: dict[str, float]) -> None:
-        ray.train.report({packed["clock"]: position, **metrics})
+        if is_first:
+            meters.count("samples_trained", position - before[-1] if before else 0, work)
+            before[:] = [position]
+            if "loss" in metrics:
+                meters.show("loss", metrics["loss"], work)
+        if "loader_wait_share" in metrics:
+            meters.show("loader_wait_share", metrics["loader_wait_share"], work)
+        if device.type == "cuda":
+            meters.show("gpu_memory_bytes", torch.cuda.max_memory_allocated(device), work)
+        ray.train.report({clock: position, **metrics})
 
-    packed["function"](packed["settings"], ray.train.torch.get_device(), report)
+    packed["function"](packed["settings"], device, report)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from pipeline import meters
 from pipeline.config import Config
 from pipeline.eval.numbers import append_numbers
 from pipeline.progress import console, progress_bar
@@ -97,6 +98,7 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
             for score in run_jobs(jobs, subject.representation, config):
                 yield score
                 bar.update(task, advance=1, note=_note(score))
+                meters.count("probes_fitted", 1, config.name)
             if name == "student":
                 neighbours = find_neighbours(config, subject.representation, device)
                 path = config.run_dir / "eval" / NEIGHBOURS_FILE

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipeline import cluster
+from pipeline import cluster, meters
 from pipeline.claims import Claims, remove_leftovers
 from pipeline.config import Config, RayConfig
 from pipeline.generate.plan import (
@@ -135,6 +135,10 @@ def fill(
                 work.finish(rendered.index, rendered.shards)
                 rendering_s += rendered.rendering_s
                 waiting_s += rendered.waiting_s
+                meters.count("shards_rendered", 1, plan.recipe.key)
+                meters.count("samples_rendered", per_shard, plan.recipe.key)
+                share = waiting_s / max(rendering_s + waiting_s, 1e-9)
+                meters.show("writer_wait_share", share, plan.recipe.key)
         finally:
             work.flush()
     return waiting_s / (rendering_s + waiting_s) if rendering_s else None

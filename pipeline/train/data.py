@@ -129,6 +129,11 @@ class BatchStream:
         num_synthetic = 0 if synthetic is None else self._method.synthetic_views
         return Batch(made[:num_synthetic], made[num_synthetic:], pooled)
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that steps have waited for their rows."""
+        return self._loaded.waited_s
+
     def close(self) -> None:
         """Load no more."""
         self._loaded.close()

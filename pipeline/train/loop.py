@@ -90,6 +90,7 @@ def train(
     num_steps = config.epochs * epoch_steps
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
+    waiting = _Waiting(stream)
     if samples_seen and rank == 0:
         console.print(f"train     resumed at {samples_seen:,} samples")
     with deferred_interrupts() as is_interrupted, closing(stream):
@@ -103,7 +104,7 @@ def train(
                 metrics = {**output.metrics(), "learning_rate": rate, "epoch": epoch}
                 if log is not None:
                     log.write(samples_seen, metrics)
-                report(samples_seen, metrics)
+                report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})
             is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
             if rank == 0 and (is_last or is_due or is_interrupted()):
                 shards.check_unchanged()
@@ -136,6 +137,21 @@ def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
         for name, value in method.backbone.state_dict().items()
     }
     write_atomic(folder / STUDENT_FILE, save(tensors, metadata))
+
+
+class _Waiting:
+    """Which share of the time since the last look went by waiting for rows."""
+
+    def __init__(self, stream: BatchStream) -> None:
+        self._stream = stream
+        self._looked = (time.perf_counter(), stream.waited_s)
+
+    def share(self) -> float:
+        """In [0, 1]."""
+        now = (time.perf_counter(), self._stream.waited_s)
+        passed, waited = (new - old for new, old in zip(now, self._looked, strict=True))
+        self._looked = now
+        return waited / passed if passed else 0.0
 
 
 class _Log:

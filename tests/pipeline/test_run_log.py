@@ -1,0 +1,47 @@
+"""The log of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.interrupt import Interrupted
+from pipeline.run_log import LOG_FILE, log_event, logged
+
+
+def lines(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / LOG_FILE).read_text().splitlines()]
+
+
+def test_logged_stage_says_when_it_began_and_how_long_it_took(tmp_path: Path) -> None:
+    with logged(tmp_path / "run", "train", ray={"train_workers": 2}):
+        pass
+    started, finished = lines(tmp_path / "run")
+    assert (started["event"], finished["event"]) == ("started", "finished")
+    assert started["ray"] == {"train_workers": 2}
+    assert started["stage"] == finished["stage"] == "train"
+    assert started["at"] <= finished["at"]
+    assert finished["seconds"] >= 0
+    assert {"host", "pid"} <= set(started)
+
+
+@pytest.mark.parametrize(
+    ("error", "event"), [(ValueError("no\nroom"), "failed"), (Interrupted(), "interrupted")]
+)
+def test_logged_stage_that_ends_early_says_how_and_raises(
+    tmp_path: Path, error: BaseException, event: str
+) -> None:
+    with pytest.raises(type(error)), logged(tmp_path, "eval"):
+        raise error
+    last = lines(tmp_path)[-1]
+    assert last["event"] == event
+    assert last.get("error") == ("ValueError: no room" if event == "failed" else None)
+
+
+def test_log_keeps_the_lines_that_are_there(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        log_event(tmp_path, name)
+    assert [line["event"] for line in lines(tmp_path)] == ["first", "second"]
