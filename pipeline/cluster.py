@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.config import RayConfig
 from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
@@ -19,6 +19,7 @@ from pipeline.progress import console
 from shards.errors import UserError
 
 _EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
+_MARK = 0.001
 
 
 def is_external() -> bool:
@@ -95,6 +96,15 @@ def _check_gpus(config: RayConfig) -> None:
     if not is_external():
         raise UserError(f"{problem} here; set it to 0 or name a cluster with RAY_ADDRESS")
     console.print(f"{problem} now; waiting for the cluster to grow (Ctrl-C ends this)")
+
+
+def mark(config: RayConfig, work: Literal["render", "train", "eval"]) -> dict[str, float]:
+    """Custom resources with which a task goes to the nodes meant for its work; none on an embedded
+    Ray, and none where any node will do.
+
+    A task asks for a thousandth of what a node offers (1), so that marks never limit how many run.
+    """
+    return {work: _MARK} if config.nodes == "marked" and is_external() else {}
 
 
 def wait_for_any(references: Iterable[Any]) -> list[Any]:

@@ -67,6 +67,10 @@ class RayConfig(Section):
     """Probes fitted at once on Ray; 0 fits them in this process, without Ray."""
     gpus_per_worker: NonNegativeFloat = 0
     """GPUs that Ray sets aside for each rendering task, trainer and probe."""
+    nodes: Literal["any", "marked"] = "any"
+    """Nodes of a cluster that may be used: `marked` sends rendering, trainers and probes only to
+    those that offer the custom resource `render`, `train` or `eval`, as in ray_configs/.
+    """
     object_store_mb: Annotated[int, Field(ge=75, le=10**6)] = 256
     """Object store of the embedded Ray, in MiB."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -152,7 +152,11 @@ def _run_on_ray(training: Training, config: RayConfig) -> None:
             scaling_config=ScalingConfig(
                 num_workers=config.train_workers,
                 use_gpu=gpus > 0,
-                resources_per_worker={"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1},
+                resources_per_worker={
+                    "CPU": 1,
+                    **({"GPU": gpus} if gpus else {}),
+                    **cluster.mark(config, "train"),
+                },
             ),
             run_config=RunConfig(
                 name=training.run_name,

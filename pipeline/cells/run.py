@@ -92,7 +92,10 @@ def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell
     import ray
 
     task = ray.remote(_run_task).options(
-        num_cpus=1, num_gpus=ray_config.gpus_per_worker, max_retries=2
+        num_cpus=1,
+        num_gpus=ray_config.gpus_per_worker,
+        resources=cluster.mark(ray_config, "train"),
+        max_retries=2,
     )
     in_flight: dict[Any, Cell] = {}
     waiting = list(reversed(cells))

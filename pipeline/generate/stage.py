@@ -209,6 +209,7 @@ def _render_on_ray(
     task = ray.remote(_render_task).options(
         num_cpus=1,
         num_gpus=ray_config.gpus_per_worker,
+        resources=cluster.mark(ray_config, "render"),
         max_retries=_MAX_RETRIES,
         retry_exceptions=[OSError],
     )

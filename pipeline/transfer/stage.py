@@ -126,7 +126,10 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
     import ray
 
     task = ray.remote(_run_task).options(
-        num_cpus=1, num_gpus=config.ray.gpus_per_worker, max_retries=_MAX_RETRIES
+        num_cpus=1,
+        num_gpus=config.ray.gpus_per_worker,
+        resources=cluster.mark(config.ray, "eval"),
+        max_retries=_MAX_RETRIES,
     )
     running = {task.remote(config.model_dump_json(), _places(config), name): name for name in names}
     try:
