@@ -8,18 +8,18 @@ all stages of one process share the session. The command line disconnects at the
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.config import RayConfig
 from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
-from pipeline.progress import console
 from shards.errors import UserError
 
-_EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
-_MARK = 0.001
+EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
+"""What no node needs of the working directory."""
 
 
 def is_external() -> bool:
@@ -46,24 +46,34 @@ def connect(config: RayConfig) -> None:
     else:
         ray.init(
             address="local",
-            num_cpus=max(config.render_workers, config.train_workers, config.eval_workers, 1),
+            num_cpus=_count_processors(config),
             include_dashboard=False,
             object_store_memory=config.object_store_mb << 20,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     interrupt_at_once()  # Ray has put handlers of its own, which print stack traces
-    _check_gpus(config)
+
+
+def _count_processors(config: RayConfig) -> int | None:
+    """Of the embedded Ray; None: all."""
+    workers = (config.render_workers, config.train_workers, config.eval_workers)
+    if "all" in workers:
+        return None
+    return math.ceil(max(int(count) for count in (*workers, 1)) * config.cpus_per_worker)
 
 
 def _join() -> None:
     import ray
 
     address = os.environ["RAY_ADDRESS"]
+    # what a job was submitted with is there already, and Ray refuses to have it twice
+    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    runtime_env = {} if is_job else {"working_dir": ".", "excludes": EXCLUDED}
     try:
         _knock(address)
         ray.init(
-            runtime_env={"working_dir": ".", "excludes": _EXCLUDED},
+            runtime_env=runtime_env,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -80,31 +90,6 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-
-
-def _check_gpus(config: RayConfig) -> None:
-    """Refuse what an embedded Ray can never give; a cluster may still grow, so only say so
-    there.
-    """
-    import ray
-
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    available = resources.get("GPU", 0)
-    if config.gpus_per_worker <= available:
-        return
-    problem = f"ray.gpus_per_worker={config.gpus_per_worker:g}, but Ray has {available:g} GPUs"
-    if not is_external():
-        raise UserError(f"{problem} here; set it to 0 or name a cluster with RAY_ADDRESS")
-    console.print(f"{problem} now; waiting for the cluster to grow (Ctrl-C ends this)")
-
-
-def mark(config: RayConfig, work: Literal["render", "train", "eval"]) -> dict[str, float]:
-    """Custom resources with which a task goes to the nodes meant for its work; none on an embedded
-    Ray, and none where any node will do.
-
-    A task asks for a thousandth of what a node offers (1), so that marks never limit how many run.
-    """
-    return {work: _MARK} if config.nodes == "marked" and is_external() else {}
 
 
 def wait_for_any(references: Iterable[Any]) -> list[Any]:

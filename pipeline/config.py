@@ -59,14 +59,26 @@ class PathsConfig(Section):
 class RayConfig(Section):
     """Where work happens. Not part of any fingerprint: none of this changes a result."""
 
-    render_workers: NonNegative = 2
-    """Shards rendered at once; 0 renders in this process, without Ray."""
-    train_workers: Positive = 1
-    """Distributed trainer processes; 1 on an embedded Ray trains in this process."""
-    eval_workers: NonNegative = 0
+    render_workers: NonNegative | Literal["all"] = 2
+    """Shards rendered at once; 0 renders in this process, without Ray; `all`: as many as the
+    cluster has room for, also while it grows.
+    """
+    train_workers: Positive | Literal["all"] = 1
+    """Distributed trainer processes; 1 on an embedded Ray trains in this process; `all`: the most
+    that the cluster has room for and that share the batch evenly. Changes results by rounding.
+    """
+    eval_workers: NonNegative | Literal["all"] = 0
     """Probes fitted at once on Ray; 0 fits them in this process, without Ray."""
+    cpus_per_worker: PositiveFloat = 1
+    """Processors that Ray sets aside for each rendering task, trainer and probe; a part of one is
+    allowed.
+    """
     gpus_per_worker: NonNegativeFloat = 0
-    """GPUs that Ray sets aside for each rendering task, trainer and probe."""
+    """GPUs likewise."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Whether workers fill one node after the other, or all nodes alike."""
+    grow_s: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Seconds to wait for a cluster to grow to what a stage needs; by default it must be there."""
     nodes: Literal["any", "marked"] = "any"
     """Nodes of a cluster that may be used: `marked` sends rendering, trainers and probes only to
     those that offer the custom resource `render`, `train` or `eval`, as in ray_configs/.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, meters
+from pipeline import capacity, cluster, meters
 from pipeline.config import RayConfig
 from pipeline.metrics import read_metrics
 from pipeline.progress import console, progress_bar
@@ -43,6 +43,8 @@ class Training:
     note: Callable[[dict[str, float]], str]
     run_name: str
     """Names the run on Ray: another one for another recipe."""
+    parts: tuple[int, ...]
+    """Of a global batch, which the workers must divide."""
 
 
 def is_torchrun() -> bool:
@@ -51,8 +53,10 @@ def is_torchrun() -> bool:
 
 
 def count_workers(config: RayConfig) -> int:
-    """Workers that a training will have."""
-    return int(os.environ.get("WORLD_SIZE", config.train_workers))
+    """Workers that a training will have; of "all", which fits in any case, the fewest."""
+    return int(
+        os.environ.get("WORLD_SIZE", 1 if config.train_workers == "all" else config.train_workers)
+    )
 
 
 def is_first_worker() -> bool:
@@ -85,7 +89,7 @@ def run_training(training: Training, config: RayConfig) -> None:
     training.folder.mkdir(parents=True, exist_ok=True)
     if is_torchrun():
         _run_under_torchrun(training, config)
-    elif config.train_workers > 1 or cluster.is_external():
+    elif config.train_workers != 1 or cluster.is_external():
         _run_on_ray(training, config)
     else:
         _run_here(training, config)
@@ -138,9 +142,10 @@ def _run_on_ray(training: Training, config: RayConfig) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    num_workers = capacity.choose_train_workers(config, training.parts)
+    capacity.require(config, "train", num_workers)
     with progress_bar(training.unit) as bar:
         task = bar.add_task(training.name, total=training.total, note="")
-        gpus = config.gpus_per_worker
         trainer = TorchTrainer(
             _ray_worker,
             train_loop_config={
@@ -150,13 +155,10 @@ def _run_on_ray(training: Training, config: RayConfig) -> None:
                 "run_name": training.run_name,
             },
             scaling_config=ScalingConfig(
-                num_workers=config.train_workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={
-                    "CPU": 1,
-                    **({"GPU": gpus} if gpus else {}),
-                    **cluster.mark(config, "train"),
-                },
+                num_workers=num_workers,
+                use_gpu=config.gpus_per_worker > 0,
+                resources_per_worker=capacity.needs(config, "train"),
+                placement_strategy=config.placement.upper(),
             ),
             run_config=RunConfig(
                 name=training.run_name,

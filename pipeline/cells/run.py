@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import cluster
+from pipeline import capacity, cluster
 from pipeline.config import Config, RayConfig
 from pipeline.progress import console, progress_bar
 from pipeline.stages import load_stage, needed_stages, run_stage
@@ -89,20 +89,19 @@ def _run_each(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell, 
 
 def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell, str | None]]:
     cluster.connect(ray_config)
+    capacity.require(ray_config, "train")
     import ray
 
     task = ray.remote(_run_task).options(
-        num_cpus=1,
-        num_gpus=ray_config.gpus_per_worker,
-        resources=cluster.mark(ray_config, "train"),
+        **capacity.task_options(ray_config, "train"),
         max_retries=2,
     )
     in_flight: dict[Any, Cell] = {}
     waiting = list(reversed(cells))
-    limit = 2 * int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    bound = capacity.InFlight(ray_config.model_copy(update={"train_workers": "all"}), "train")
     try:
         while waiting or in_flight:
-            while waiting and len(in_flight) < limit:
+            while waiting and len(in_flight) < bound.limit:
                 cell = waiting.pop()
                 in_flight[task.remote(cell.config.model_dump_json())] = cell
             for reference in cluster.wait_for_any(in_flight):

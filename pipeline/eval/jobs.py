@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from pipeline import cluster
+from pipeline import capacity, cluster
 from pipeline.config import Config
 from pipeline.device import choose_device
 from pipeline.eval.extract import Representation
@@ -30,19 +31,25 @@ def _run_on_ray(
     jobs: Sequence[ProbeJob], representation: Representation, config: Config
 ) -> Iterator[Score]:
     cluster.connect(config.ray)
+    capacity.require(config.ray, "eval")
     import ray
 
     task = ray.remote(_run_task).options(
-        num_cpus=1, num_gpus=config.ray.gpus_per_worker, max_retries=_MAX_RETRIES
+        **capacity.task_options(config.ray, "eval"), max_retries=_MAX_RETRIES
     )
     shared = ray.put(representation)  # once, however many probes
-    waiting = [task.remote(job, shared, config.eval) for job in jobs]
-    running = set(waiting)
+    bound = capacity.InFlight(config.ray, "eval")
+    waiting = list(reversed(range(len(jobs))))
+    running: dict[Any, int] = {}
+    done: dict[int, Score] = {}
     try:
-        for reference in waiting:
-            while reference in running:
-                running -= set(cluster.wait_for_any(running))
-            yield ray.get(reference)
+        for index in range(len(jobs)):
+            while index not in done:
+                while waiting and len(running) < bound.limit:
+                    running[task.remote(jobs[waiting[-1]], shared, config.eval)] = waiting.pop()
+                for reference in cluster.wait_for_any(running):
+                    done[running.pop(reference)] = ray.get(reference)
+            yield done.pop(index)
     finally:
         for reference in running:
             ray.cancel(reference)

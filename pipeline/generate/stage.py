@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipeline import cluster, meters
+from pipeline import capacity, cluster, meters
 from pipeline.claims import Claims, remove_leftovers
 from pipeline.config import Config, RayConfig
 from pipeline.generate.plan import (
@@ -202,21 +202,21 @@ def _render_on_ray(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
     cluster.connect(ray_config)
+    capacity.require(ray_config, "render")
     import ray
     from safetensors.numpy import load_file
 
     weights = ray.put(load_file(teacher.folder / GENERATOR_FILE))
     task = ray.remote(_render_task).options(
-        num_cpus=1,
-        num_gpus=ray_config.gpus_per_worker,
-        resources=cluster.mark(ray_config, "render"),
+        **capacity.task_options(ray_config, "render"),
         max_retries=_MAX_RETRIES,
         retry_exceptions=[OSError],
     )
     in_flight: dict[Any, int] = {}
+    bound = capacity.InFlight(ray_config, "render")
     try:
         while len(work) or in_flight:
-            while len(in_flight) < 2 * ray_config.render_workers and (item := work.next()):
+            while len(in_flight) < bound.limit and (item := work.next()):
                 index, names = item
                 reference = task.remote(
                     [weights],

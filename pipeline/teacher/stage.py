@@ -70,6 +70,7 @@ def run(config: Config) -> None:
         unit="images",
         note=_note,
         run_name=f"{config.name}-teacher-{recipe.fingerprint[:8]}",
+        parts=(config.teacher.global_batch,),
     )
     with workers_ready(config.ray):
         run_training(training, config.ray)

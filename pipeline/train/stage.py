@@ -216,6 +216,7 @@ def _training(config: Config, recipe: Recipe) -> Training:
         unit="samples",
         note=_note,
         run_name=f"{config.name}-{recipe.fingerprint[:8]}",
+        parts=tuple(n for n in (config.train.num_synthetic, config.train.num_real) if n),
     )
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster
+from pipeline import capacity, cluster
 from pipeline.config import Config
 from pipeline.method_config import DiscriminatorConfig
 from pipeline.progress import console, progress_bar
@@ -123,17 +123,21 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
             yield name, measure(config, name)
         return
     cluster.connect(config.ray)
+    capacity.require(config.ray, "eval")
     import ray
 
     task = ray.remote(_run_task).options(
-        num_cpus=1,
-        num_gpus=config.ray.gpus_per_worker,
-        resources=cluster.mark(config.ray, "eval"),
+        **capacity.task_options(config.ray, "eval"),
         max_retries=_MAX_RETRIES,
     )
-    running = {task.remote(config.model_dump_json(), _places(config), name): name for name in names}
+    bound = capacity.InFlight(config.ray, "eval")
+    waiting = list(reversed(names))
+    running: dict[Any, str] = {}
     try:
-        while running:
+        while waiting or running:
+            while waiting and len(running) < bound.limit:
+                name = waiting.pop()
+                running[task.remote(config.model_dump_json(), _places(config), name)] = name
             for reference in cluster.wait_for_any(running):
                 yield running.pop(reference), ray.get(reference)
     finally:

@@ -1,4 +1,4 @@
-"""Waiting for Ray's tasks and marking them, without Ray."""
+"""Waiting for Ray's tasks, without Ray."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import mark, wait_for_any
-from pipeline.config import RayConfig
+from pipeline.cluster import wait_for_any
 from pipeline.interrupt import Interrupted, interrupt_at_once
 
 
@@ -43,17 +42,3 @@ def test_wait_for_any_returns_what_has_ended(monkeypatch: pytest.MonkeyPatch) ->
     ray = SimpleNamespace(wait=lambda references, **_: (references[1:], references[:1]))
     monkeypatch.setitem(sys.modules, "ray", ray)
     assert wait_for_any({"a": 1, "b": 2}) == ["b"]
-
-
-def test_mark_names_the_nodes_of_the_work_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    config = RayConfig(nodes="marked")
-    marks = [mark(config, "render"), mark(config, "train"), mark(config, "eval")]
-    assert [list(found) for found in marks] == [["render"], ["train"], ["eval"]]
-    assert all(0 < value <= 0.01 for found in marks for value in found.values())  # many to a node
-    assert mark(RayConfig(), "render") == {}
-
-
-def test_mark_is_nothing_on_an_embedded_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert mark(RayConfig(nodes="marked"), "render") == {}  # it offers none: the task would wait

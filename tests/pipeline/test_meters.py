@@ -16,7 +16,8 @@ from tests.workspace import ROOT, environment
 ON_RAY = """
 import logging, sys, ray
 ray.init(address="local", num_cpus=1, include_dashboard=False,
-         _metrics_export_port=int(sys.argv[1]), object_store_memory=100 << 20, logging_level=logging.ERROR)
+         _metrics_export_port=int(sys.argv[1]), object_store_memory=100 << 20,
+         logging_level=logging.ERROR)
 from pipeline import meters
 meters.count("samples_rendered", 100, "a-pool")
 meters.count("samples_rendered", 28, "a-pool")

@@ -72,7 +72,7 @@ def test_commands_ask_for_no_more_trainers_than_there_are_nodes() -> None:
     for arguments in shipped_commands():
         ray = load_shipped(arguments).ray
         assert ray.train_workers * ray.gpus_per_worker <= limits["train"]
-        assert 2 * ray.render_workers * ray.gpus_per_worker <= limits["render"]
+        assert ray.render_workers * ray.gpus_per_worker <= limits["render"]
         assert ray.eval_workers * ray.gpus_per_worker <= limits["eval"]
 
 
