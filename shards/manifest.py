@@ -12,7 +12,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -169,6 +169,27 @@ def read_manifest(folder: Folder) -> Manifest | None:
     if schema is None:
         return None
     return Manifest(schema, tuple(sorted(newest.values(), key=lambda shard: shard.start_index)))
+
+
+class ManifestFollower:
+    """Rows that other writers add to the manifest of `folder`, without reading all of it again.
+
+    Parts only grow, and every row has a digest that does not compress: a part of the size that it
+    had before has the rows that it had.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._parts = folder / MANIFEST_FOLDER
+        self._sizes: dict[str, int] = {}
+
+    def look(self) -> Iterator[ShardInfo]:
+        """Rows of every part that is new or has grown since the last look, of all at the first;
+        raises as `read_manifest` does.
+        """
+        for name, size in self._parts.list_files().items():
+            if name.endswith(".parquet") and self._sizes.get(name) != size:
+                yield from _read_part(self._parts, name).shards
+                self._sizes[name] = size
 
 
 def shard_name(shard_index: int) -> str:
