@@ -129,7 +129,7 @@ def encode_part(schema: Schema, shards: Iterable[ShardInfo]) -> bytes:
         "features": json.dumps([asdict(block) for block in schema.features]),
     }
     table = pa.Table.from_pylist(
-        [asdict(shard) for shard in shards], schema=_ARROW_SCHEMA.with_metadata(metadata)
+        [vars(shard) for shard in shards], schema=_ARROW_SCHEMA.with_metadata(metadata)
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
@@ -241,7 +241,7 @@ def _parse(table: pa.Table, metadata: dict[str, str]) -> Manifest:
 
 
 def _check(shard: ShardInfo, schema: Schema) -> None:
-    values: dict[str, Any] = asdict(shard)
+    values: dict[str, Any] = vars(shard)
     if any(value is None for name, value in values.items() if name != "sample_blocks"):
         raise ValueError(f"row {shard.name!r} has empty fields")
     if "/" in shard.name or shard.num_samples < 1 or shard.start_index < 0:
