@@ -78,11 +78,12 @@ class Folder:
 
     def list_files(self) -> dict[str, int]:
         """Name -> size in bytes of every file right here, unfinished ones left out."""
-        return {
-            Path(entry["name"]).name: int(entry["size"])
+        sizes = {
+            entry["name"].rstrip("/").rpartition("/")[2]: int(entry["size"])
             for entry in self._list()
-            if entry["type"] == "file" and not Path(entry["name"]).name.startswith(".")
+            if entry["type"] == "file"
         }
+        return {name: size for name, size in sizes.items() if not name.startswith(".")}
 
     def list_folders(self) -> list[str]:
         """Names of the folders right here, sorted."""
