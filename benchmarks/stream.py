@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, publish
+from benchmarks.processes import in_process
 from benchmarks.stream_samples import KINDS, Kind, write_pool
 from benchmarks.stream_tools import TOOLS, Batch, Tool
 
@@ -166,7 +166,7 @@ def benchmark(
             for _ in range(repeats):
                 for name, found in turns.items():
                     place = folder / kind.name / name
-                    found.append(_in_process(take_turn, name, kind, place, batch, num_cores))
+                    found.append(in_process(take_turn, name, kind, place, batch, num_cores))
             rates = _medians(turns, "samples_per_s")
             title = f"{kind.name}, {num_cores} core{'s' * (num_cores > 1)}"
             ours = rates.pop("ours")
@@ -190,14 +190,7 @@ def _store(kind: Kind, tools: Sequence[Tool], folder: Path) -> None:
     for tool in tools:
         if tool.convert is not None:
             (folder / tool.name).mkdir()
-            _in_process(tool.convert, kind, folder / "ours", folder / tool.name)
-
-
-def _in_process(task: Any, *arguments: Any) -> Any:
-    """Result of `task(*arguments)` in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as executor:
-        return executor.submit(task, *arguments).result()
+            in_process(tool.convert, kind, folder / "ours", folder / tool.name)
 
 
 def _medians(turns: dict[str, list[Turn]], field: str) -> dict[str, float]:

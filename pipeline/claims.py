@@ -90,7 +90,8 @@ class Claims:
         with self._lock:
             self._beat += 1
             claim = {"process": _this_process(), "beat": self._beat, "shards": sorted(self._mine)}
-            self._folder.write(self._name, json.dumps(claim).encode())
+            content = json.dumps(claim).encode()
+            self._folder.write(self._name, content, is_durable=False)  # it dies with the process
 
     def list_others(self) -> dict[str, list[int]]:
         """File of each other live run -> shards that it has claimed."""

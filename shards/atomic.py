@@ -13,16 +13,16 @@ from shards.errors import UserError
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, is_durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else
-    removed.
+    removed. What is not durable is not fsynced: after a power failure it may be old or empty.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if is_durable:
+            _sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
         if error.filename in (None, str(temporary)):  # say what was to be written
@@ -30,11 +30,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    if is_durable:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -66,7 +72,9 @@ def remove_stale(directory: Path, written_before: float) -> None:
                 path.unlink()
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content` (text is written as UTF-8), all of it or nothing."""
-    with atomic_path(path) as temporary:
+def write_atomic(path: Path, content: bytes | str, is_durable: bool = True) -> None:
+    """Replace `path` by `content` (text is written as UTF-8), all of it or nothing; see
+    `atomic_path`.
+    """
+    with atomic_path(path, is_durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

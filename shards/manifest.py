@@ -12,7 +12,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -129,7 +129,7 @@ def encode_part(schema: Schema, shards: Iterable[ShardInfo]) -> bytes:
         "features": json.dumps([asdict(block) for block in schema.features]),
     }
     table = pa.Table.from_pylist(
-        [asdict(shard) for shard in shards], schema=_ARROW_SCHEMA.with_metadata(metadata)
+        [vars(shard) for shard in shards], schema=_ARROW_SCHEMA.with_metadata(metadata)
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
@@ -169,6 +169,27 @@ def read_manifest(folder: Folder) -> Manifest | None:
     if schema is None:
         return None
     return Manifest(schema, tuple(sorted(newest.values(), key=lambda shard: shard.start_index)))
+
+
+class ManifestFollower:
+    """Rows that other writers add to the manifest of `folder`, without reading all of it again.
+
+    Parts only grow, and every row has a digest that does not compress: a part of the size that it
+    had before has the rows that it had.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._parts = folder / MANIFEST_FOLDER
+        self._sizes: dict[str, int] = {}
+
+    def look(self) -> Iterator[ShardInfo]:
+        """Rows of every part that is new or has grown since the last look, of all at the first;
+        raises as `read_manifest` does.
+        """
+        for name, size in self._parts.list_files().items():
+            if name.endswith(".parquet") and self._sizes.get(name) != size:
+                yield from _read_part(self._parts, name).shards
+                self._sizes[name] = size
 
 
 def shard_name(shard_index: int) -> str:
@@ -220,7 +241,7 @@ def _parse(table: pa.Table, metadata: dict[str, str]) -> Manifest:
 
 
 def _check(shard: ShardInfo, schema: Schema) -> None:
-    values: dict[str, Any] = asdict(shard)
+    values: dict[str, Any] = vars(shard)
     if any(value is None for name, value in values.items() if name != "sample_blocks"):
         raise ValueError(f"row {shard.name!r} has empty fields")
     if "/" in shard.name or shard.num_samples < 1 or shard.start_index < 0:

@@ -78,11 +78,12 @@ class Folder:
 
     def list_files(self) -> dict[str, int]:
         """Name -> size in bytes of every file right here, unfinished ones left out."""
-        return {
-            Path(entry["name"]).name: int(entry["size"])
+        sizes = {
+            entry["name"].rstrip("/").rpartition("/")[2]: int(entry["size"])
             for entry in self._list()
-            if entry["type"] == "file" and not Path(entry["name"]).name.startswith(".")
+            if entry["type"] == "file"
         }
+        return {name: size for name, size in sizes.items() if not name.startswith(".")}
 
     def list_folders(self) -> list[str]:
         """Names of the folders right here, sorted."""
@@ -111,10 +112,20 @@ class Folder:
             content: bytes = files.cat_file(f"{self._root}/{name}")
             return content
 
-    def write(self, name: str, content: bytes) -> None:
-        """Replace a file, all of it or nothing."""
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if it is not there."""
+        try:
+            with self._speaking(name) as files:
+                return int(files.size(f"{self._root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes, is_durable: bool = True) -> None:
+        """Replace a file, all of it or nothing. One that is not durable may be lost when the
+        machine fails, and costs no waiting for the disk.
+        """
         if self.is_local:
-            write_atomic(self.path / name, content)
+            write_atomic(self.path / name, content, is_durable)
             return
         with self._speaking(name, is_write=True) as files:
             files.pipe_file(f"{self._root}/{name}", content)

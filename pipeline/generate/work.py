@@ -5,10 +5,11 @@ rows of those that are done.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 
 from pipeline.claims import Claims
 from pipeline.generate.plan import Plan
-from shards.manifest import ManifestWriter, ShardInfo
+from shards.manifest import ManifestFollower, ManifestWriter, ShardInfo
 
 _LOOK_S = 10.0
 """Seconds in which no other run starts, renders and ends unseen."""
@@ -32,12 +33,16 @@ class Work:
     ) -> None:
         self._plan = plan
         self._claims = claims
-        self._todo = plan.missing if missing is None else dict(missing)
+        # A dict would walk over all that it no longer holds each time it is asked for its first.
+        self._todo = OrderedDict(plan.missing if missing is None else missing)
         self._had_others = True  # perhaps, since the plan was made
         self._looked_at = time.monotonic()
         self._manifests = {
             shards.name: ManifestWriter(plan.folder / shards.name, shards.schema)
             for shards in plan.sets
+        }
+        self._followers = {
+            shards.name: ManifestFollower(plan.folder / shards.name) for shards in plan.sets
         }
         self._unlisted: list[int] = []
         self._listed_at = time.monotonic()
@@ -57,7 +62,7 @@ class Work:
             self._drop_finished()
         self._had_others = bool(runs)
         others = {index for claimed in runs.values() for index in claimed}
-        for index in list(self._todo):
+        for index in self._todo:
             if index not in others and self._claims.take(index):
                 return index, self._todo.pop(index)
         self.flush()  # others may wait for what is claimed here and done
@@ -85,10 +90,17 @@ class Work:
         self._listing_s = self._listed_at - began_at
 
     def _drop_finished(self) -> None:
-        there = {shards.name: shards.existing for shards in self._plan.refreshed().sets}
-        lacking = {
-            index: tuple(name for name in names if index not in there[name])
-            for index, names in self._todo.items()
-        }
-        self._todo = {index: names for index, names in lacking.items() if names}
+        """Forget what the manifest lists by now and is whole: what is damaged is listed, too."""
+        per_shard = self._plan.recipe.samples_per_shard
+        for name, follower in self._followers.items():
+            folder = self._plan.folder / name
+            for shard in follower.look():
+                index = shard.start_index // per_shard
+                lacking = self._todo.get(index, ())
+                if name not in lacking or folder.size(shard.name) != shard.num_bytes:
+                    continue
+                if lacking := tuple(other for other in lacking if other != name):
+                    self._todo[index] = lacking
+                else:
+                    del self._todo[index]
         self._looked_at = time.monotonic()

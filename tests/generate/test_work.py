@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +165,55 @@ def test_work_gives_its_claims_up_when_the_manifest_lists_the_shards(local_pool:
         work.flush()
         assert of_others(others) == set()
         assert 0 not in plan.refreshed().missing
+
+
+def test_work_hands_out_a_listed_shard_whose_file_is_gone_or_cut_off(pool: Folder) -> None:
+    writer = ManifestWriter(pool / IMAGES, INDEX_SCHEMA)
+    for index in range(3):
+        writer.add(render(pool, IMAGES, index))
+    writer.flush()
+    (pool / IMAGES).remove(shard_name(0))
+    (pool / IMAGES).write(shard_name(1), b"cut off")
+    plan = make_plan(pool, num_shards=3)
+    with Claims(pool) as claims:
+        assert drain(Work(plan, claims), plan) == [(0, BOTH), (1, BOTH), (2, (FEATURES,))]
+
+
+def test_work_drops_a_damaged_shard_once_another_run_has_mended_it(local_pool: Folder) -> None:
+    with Claims(local_pool) as claims:
+        drain(Work(make_plan(local_pool, num_shards=2), claims), make_plan(local_pool))
+    (local_pool / IMAGES).remove(shard_name(1))
+    plan = make_plan(local_pool, num_shards=3)
+    assert plan.missing == {1: (IMAGES,), 2: BOTH}
+    with Claims(local_pool) as claims, Claims(local_pool) as others:
+        mine, theirs = Work(plan, claims), Work(plan, others)
+        item = theirs.next()
+        assert item == (1, (IMAGES,))
+        theirs.finish(1, render_all(plan, *item))
+        theirs.flush()
+        assert mine.next() == (2, BOTH)
+        assert len(mine) == 0
+
+
+class Alone(Claims):
+    """Nobody else is there, and nothing is written."""
+
+    def take(self, index: int) -> bool:
+        return True
+
+    def list_others(self) -> dict[str, list[int]]:
+        return {}
+
+
+def test_work_takes_no_longer_for_a_shard_where_there_are_many(local_pool: Folder) -> None:
+    def seconds_per_shard(num_shards: int) -> float:
+        work = Work(make_plan(local_pool, num_shards), Alone(local_pool))
+        began_at = time.perf_counter()
+        while work.next() is not None:
+            pass
+        return (time.perf_counter() - began_at) / num_shards
+
+    few, many = (
+        statistics.median(seconds_per_shard(size) for _ in range(5)) for size in (1000, 40_000)
+    )
+    assert many < 8 * few  # 50 times when each shard looked through all that were left

@@ -106,12 +106,12 @@ class MeetingFolder(Folder):
     def __truediv__(self, name: str) -> MeetingFolder:
         return replace(self, url=f"{self.url}/{name}")
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, is_durable: bool = True) -> None:
         others = list(self.others)
         self.others.clear()
         for work in others:
             work()
-        super().write(name, content)
+        super().write(name, content, is_durable)
 
 
 @pytest.mark.parametrize("attempt", range(8))  # which of the two comes first by name is chance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from shards.manifest import (
     MANIFEST_FOLDER,
     MAX_PART_ROWS,
     Manifest,
+    ManifestFollower,
     ManifestWriter,
     ShardInfo,
     encode_part,
@@ -48,6 +50,42 @@ def list_shards(folder: Folder) -> list[ShardInfo]:
 
 def write_part(folder: Folder, name: str, *rows: ShardInfo) -> None:
     (folder / MANIFEST_FOLDER).write(name, encode_part(INDEX_SCHEMA, rows))
+
+
+# Following what others write
+
+
+def test_manifest_follower_gives_all_rows_first_then_those_of_parts_that_grew(
+    folder: Folder,
+) -> None:
+    follower = ManifestFollower(folder)
+    assert list(follower.look()) == []
+    writers = [ManifestWriter(folder, INDEX_SCHEMA) for _ in range(2)]
+    for index, writer in enumerate(writers):
+        writer.add(row(index))
+        writer.flush()
+    assert sorted(row.name for row in follower.look()) == [shard_name(0), shard_name(1)]
+    assert list(follower.look()) == []
+    writers[1].add(row(2))
+    writers[1].flush()
+    assert {row.name for row in follower.look()} == {shard_name(1), shard_name(2)}
+    assert list(follower.look()) == []
+
+
+def test_manifest_follower_sees_every_row_that_a_part_grows_by(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    writer, follower = ManifestWriter(folder, INDEX_SCHEMA), ManifestFollower(folder)
+    for index in range(MAX_PART_ROWS // 10):
+        writer.add(row(index, sha256=hashlib.sha256(bytes([index])).hexdigest()))
+        writer.flush()
+        assert shard_name(index) in {row.name for row in follower.look()}
+
+
+def test_manifest_follower_of_a_damaged_part_names_it(folder: Folder) -> None:
+    write_part(folder, "bad.parquet", row(0))
+    (folder / MANIFEST_FOLDER).write("bad.parquet", b"no Parquet")
+    with pytest.raises(UserError, match=r"bad\.parquet"):
+        list(ManifestFollower(folder).look())
 
 
 # One writer

@@ -22,13 +22,6 @@ def test_folder_gives_back_what_was_written(folder: Folder) -> None:
     assert folder.read("name.bin") == b"\x00\xff" * 1000
 
 
-def test_folder_write_replaces_the_file(folder: Folder) -> None:
-    folder.write("name", b"old and longer")
-    folder.write("name", b"new")
-    assert folder.read("name") == b"new"
-    assert folder.list_files() == {"name": 3}
-
-
 def test_folder_lists_its_own_files_with_sizes_and_its_folders_sorted(folder: Folder) -> None:
     folder.write("b", b"12")
     folder.write("a", b"")
@@ -38,6 +31,23 @@ def test_folder_lists_its_own_files_with_sizes_and_its_folders_sorted(folder: Fo
     assert folder.list_folders() == ["y", "z"]
     assert (folder / "y").list_files() == {}
     assert (folder / "y").list_folders() == ["x"]
+
+
+def test_folder_size_is_that_of_a_file_and_none_of_what_is_not_there(folder: Folder) -> None:
+    assert folder.size("name") is None
+    folder.write("name", b"12345")
+    assert folder.size("name") == 5
+    assert folder.size("nam") is None
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_folder_write_replaces_the_file_whether_durable_or_not(
+    folder: Folder, is_durable: bool
+) -> None:
+    folder.write("name", b"old and longer", is_durable)
+    folder.write("name", b"new", is_durable)
+    assert folder.read("name") == b"new"
+    assert folder.list_files() == {"name": 3}
 
 
 def test_folder_that_does_not_exist_lists_nothing(folder: Folder) -> None:

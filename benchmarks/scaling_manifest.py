@@ -1,0 +1,151 @@
+"""Manifests of pools that are too large to be rendered here: rows by the pipeline's own writer,
+files of holes, then all that a training does before and while it reads.
+
+Neighbours: `scaling.py` prints it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.processes import peak_mb, resident_mb, timed
+from benchmarks.scaling_run import leave_empty_file
+from benchmarks.stream_samples import KINDS, QUALITY, Kind
+from pipeline.order import Order
+from pipeline.seeding import numpy_generator
+from pipeline.train_config import TrainConfig
+from shards.manifest import MANIFEST_FOLDER, ManifestWriter, read_manifest
+from shards.pool import IMAGES, PoolReader
+from shards.schema import Schema, W, feature_schema, feature_set_name, synthetic_schema
+from shards.storage import Folder
+
+SAMPLES_PER_SHARD = 1000
+_W_DIM = 512
+_LOOKUPS = 50
+_BATCH = 256
+_BLOCKS = (40, 76)
+"""Tar blocks of a sample with a JPEG of 256 px, least and most: 20 to 39 kB."""
+
+
+@dataclass(frozen=True)
+class ManifestTurn:
+    """What one pool found; both of its sets together, unless said."""
+
+    kind: str
+    num_samples: int
+    write_s: float
+    file_mb: float
+    num_parts: int
+    read_s: float
+    """Of the images' manifest."""
+    open_s: float
+    """A `PoolReader`: both manifests, and the sizes of all files."""
+    open_mb: float
+    """Memory that it holds."""
+    peak_mb: float
+    """The most that the process held beyond what it had before."""
+    lookup_ms: float
+    """Latent and features of one random sample, its shards not yet mapped: mostly what the disk
+    reads ahead (8 MB here).
+    """
+    again_ms: float
+    """The same sample again."""
+    order_s: float
+    """The training's order of samples, up to its first batch."""
+    resume_ms: float
+    """Its batch at a random step, elsewhere in the pass."""
+    step_ms: float
+    """Its next batch."""
+    order_mb: float
+
+
+def take_manifest(kind_name: str, num_samples: int) -> ManifestTurn:
+    """Write and read a pool of so many samples of a kind; runs in a process of its own."""
+    kind = KINDS[kind_name]
+    with tempfile.TemporaryDirectory() as path:
+        folder = Folder.at(path)
+        schemas = pool_schemas(kind)
+        before = resident_mb()
+        write_s = timed(lambda: write_pool_of_holes(folder, schemas, num_samples))[1]
+        parts = [
+            size
+            for name in schemas
+            for size in (folder / name / MANIFEST_FOLDER).list_files().values()
+        ]
+        read_s = timed(lambda: read_manifest(folder / IMAGES))[1]
+        held = resident_mb()
+        names = [name for name in schemas if name != IMAGES]
+        reader, open_s = timed(lambda: PoolReader(folder, names, remedy="write it again"))
+        open_mb = resident_mb() - held
+        lookups = _time_lookups(reader, kind)
+        held = resident_mb()
+        order, order_s = timed(lambda: _start_order(reader))
+        resume_ms, step_ms = _time_order(order)
+        return ManifestTurn(
+            kind_name, num_samples, write_s, sum(parts) / 2**20, len(parts), read_s, open_s,
+            open_mb, peak_mb() - before, *lookups, order_s, resume_ms, step_ms,
+            resident_mb() - held,
+        )  # fmt: skip
+
+
+def pool_schemas(kind: Kind) -> dict[str, Schema]:
+    """Images and features of a pool of that kind."""
+    features = feature_set_name((name for name, _ in kind.blocks), "float16")
+    return {
+        IMAGES: synthetic_schema(kind.resolution, _W_DIM, kind.codec, QUALITY),
+        features: feature_schema(kind.blocks),
+    }
+
+
+def write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples: int) -> None:
+    """Empty files, and the manifest rows of real ones."""
+    generator = numpy_generator(0, "benchmark/scaling/blocks", 0)
+    for name, schema in schemas.items():
+        writer = ManifestWriter(folder / name, schema)
+        for position, start in enumerate(range(0, num_samples, SAMPLES_PER_SHARD), start=1):
+            blocks = None
+            if not schema.is_fixed:
+                drawn = generator.integers(*_BLOCKS, SAMPLES_PER_SHARD)
+                blocks = drawn.astype("<u2").tobytes()
+            writer.add(leave_empty_file(folder / name, schema, start, SAMPLES_PER_SHARD, blocks))
+            if position % 100 == 0:  # a run lists several times a part
+                writer.flush()
+        writer.flush()
+
+
+def _time_lookups(reader: PoolReader, kind: Kind) -> tuple[float, float]:
+    """Milliseconds of one sample, at first and again."""
+    generator = numpy_generator(0, "benchmark/scaling/lookups", 0)
+
+    def look(rows: np.ndarray) -> None:
+        reader.gather_features([*kind.feature_names, W], rows)
+
+    num_shards = len(reader.images.shards)
+    shards = generator.permutation(num_shards)[: min(_LOOKUPS, num_shards)]
+    rows = shards * SAMPLES_PER_SHARD + generator.integers(0, SAMPLES_PER_SHARD, len(shards))
+    first, again = (
+        statistics.median(timed(lambda row=row: look(np.array([row])))[1] for row in rows)  # type: ignore[misc]
+        for _ in range(2)
+    )
+    return 1e3 * first, 1e3 * again
+
+
+def _start_order(reader: PoolReader) -> Order:
+    order = Order(reader.images.shard_sizes, 0, "benchmark", TrainConfig().shuffle_samples)
+    order.indices(0, _BATCH)
+    return order
+
+
+def _time_order(order: Order) -> tuple[float, float]:
+    """Milliseconds to a batch elsewhere, and from there to the next."""
+    elsewhere = order.num_samples // 2 // _BATCH * _BATCH
+    resume_s = timed(lambda: order.indices(elsewhere, _BATCH))[1]
+    steps = [
+        timed(lambda step=step: order.indices(elsewhere + step * _BATCH, _BATCH))[1]  # type: ignore[misc]
+        for step in range(1, 100)
+    ]
+    return 1e3 * resume_s, 1e3 * statistics.median(steps)
