@@ -66,7 +66,7 @@ def take_run(num_shards: int) -> RunTurn:
             _, run_s = timed(lambda: stage.run(config))
         _, hit_s = timed(lambda: _check_hit(config))
         peak = peak_mb()
-        _, bare_s = timed(lambda: _run_bare_tasks(2 * config.ray.render_workers))
+        _, bare_s = timed(lambda: _run_bare_tasks(2 * int(config.ray.render_workers)))
         cluster.disconnect()
     return RunTurn(num_shards, plan_s, run_s, hit_s, peak - before, peak, _BARE_TASKS / bare_s)
 

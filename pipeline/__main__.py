@@ -29,10 +29,12 @@ from pipeline.progress import console
 from pipeline.results.commands import results_command
 from pipeline.stages import EXTRAS, STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
+from pipeline.submit import is_job_server, submit
 from pipeline.teacher.commands import import_command, inspect_command
 from shards.errors import NotApplicable, UserError
 from shards.storage import StorageError
 
+_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -142,6 +144,8 @@ def main() -> int:
     interrupt_at_once()
     console.quiet = not is_first_process()
     try:
+        if is_job_server() and not _ON_CLUSTERS.isdisjoint(sys.argv[1:2]):
+            return submit(sys.argv[1:])
         app()
     except SystemExit as exit_:  # how the command-line library ends, well or with a usage error
         return exit_.code if isinstance(exit_.code, int) else 0

@@ -105,7 +105,7 @@ def _has_grown(config: RayConfig, work: Work, workers: int) -> bool:
         remove_placement_group(wanted)
 
 
-class InFlight:
+class Limit:
     """How many tasks to keep with Ray: enough that no worker waits for the driver, and no more at
     work than were asked for.
 
@@ -122,8 +122,8 @@ class InFlight:
         self._looked_at = -_LOOK_S
 
     @property
-    def limit(self) -> int:
-        """At this moment."""
+    def now(self) -> int:
+        """Tasks, at this moment."""
         if self._wanted != "all":
             return int(self._wanted) * (1 if cluster.is_external() else 2)
         if time.monotonic() - self._looked_at >= _LOOK_S:

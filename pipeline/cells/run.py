@@ -98,10 +98,10 @@ def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell
     )
     in_flight: dict[Any, Cell] = {}
     waiting = list(reversed(cells))
-    bound = capacity.InFlight(ray_config.model_copy(update={"train_workers": "all"}), "train")
+    bound = capacity.Limit(ray_config.model_copy(update={"train_workers": "all"}), "train")
     try:
         while waiting or in_flight:
-            while waiting and len(in_flight) < bound.limit:
+            while waiting and len(in_flight) < bound.now:
                 cell = waiting.pop()
                 in_flight[task.remote(cell.config.model_dump_json())] = cell
             for reference in cluster.wait_for_any(in_flight):

@@ -38,14 +38,14 @@ def _run_on_ray(
         **capacity.task_options(config.ray, "eval"), max_retries=_MAX_RETRIES
     )
     shared = ray.put(representation)  # once, however many probes
-    bound = capacity.InFlight(config.ray, "eval")
+    bound = capacity.Limit(config.ray, "eval")
     waiting = list(reversed(range(len(jobs))))
     running: dict[Any, int] = {}
     done: dict[int, Score] = {}
     try:
         for index in range(len(jobs)):
             while index not in done:
-                while waiting and len(running) < bound.limit:
+                while waiting and len(running) < bound.now:
                     running[task.remote(jobs[waiting[-1]], shared, config.eval)] = waiting.pop()
                 for reference in cluster.wait_for_any(running):
                     done[running.pop(reference)] = ray.get(reference)

@@ -213,10 +213,10 @@ def _render_on_ray(
         retry_exceptions=[OSError],
     )
     in_flight: dict[Any, int] = {}
-    bound = capacity.InFlight(ray_config, "render")
+    bound = capacity.Limit(ray_config, "render")
     try:
         while len(work) or in_flight:
-            while len(in_flight) < bound.limit and (item := work.next()):
+            while len(in_flight) < bound.now and (item := work.next()):
                 index, names = item
                 reference = task.remote(
                     [weights],

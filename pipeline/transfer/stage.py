@@ -130,12 +130,12 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
         **capacity.task_options(config.ray, "eval"),
         max_retries=_MAX_RETRIES,
     )
-    bound = capacity.InFlight(config.ray, "eval")
+    bound = capacity.Limit(config.ray, "eval")
     waiting = list(reversed(names))
     running: dict[Any, str] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < bound.limit:
+            while waiting and len(running) < bound.now:
                 name = waiting.pop()
                 running[task.remote(config.model_dump_json(), _places(config), name)] = name
             for reference in cluster.wait_for_any(running):

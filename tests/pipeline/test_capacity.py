@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import capacity
-from pipeline.capacity import InFlight, choose_train_workers, count_places, needs, require
+from pipeline.capacity import Limit, choose_train_workers, count_places, needs, require
 from pipeline.config import RayConfig
 from shards.errors import UserError
 
@@ -106,9 +106,9 @@ def test_in_flight_on_a_cluster_is_what_was_asked_for_and_twice_that_on_an_embed
     nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(nodes, CPU=64)
-    assert InFlight(RayConfig(render_workers=3), "render").limit == 3
+    assert Limit(RayConfig(render_workers=3), "render").now == 3
     monkeypatch.delenv("RAY_ADDRESS")
-    assert InFlight(RayConfig(render_workers=3), "render").limit == 6
+    assert Limit(RayConfig(render_workers=3), "render").now == 6
 
 
 def test_in_flight_for_all_follows_a_cluster_that_grows(
@@ -116,11 +116,11 @@ def test_in_flight_for_all_follows_a_cluster_that_grows(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(capacity, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    bound = InFlight(RayConfig(render_workers="all"), "render")
-    assert bound.limit == 1  # an autoscaler needs one that waits
+    bound = Limit(RayConfig(render_workers="all"), "render")
+    assert bound.now == 1  # an autoscaler needs one that waits
     add(nodes, CPU=4)
     clock[0] += 5
-    assert bound.limit == 5
+    assert bound.now == 5
 
 
 def test_choose_train_workers_for_all_takes_the_most_that_share_the_batch(
