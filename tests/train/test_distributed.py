@@ -1,4 +1,4 @@
-"""Two workers reproduce one: loss, gradients, two optimiser steps, and the batches themselves."""
+"""Two workers and four reproduce one: loss, gradients, two optimiser steps, and the batches."""
 
 from __future__ import annotations
 
@@ -85,17 +85,22 @@ def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(
-    training_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What one process computes, and what each of two does."""
-    scratch = tmp_path_factory.mktemp("workers")
-    spawn(run_worker, (2, training_folder, scratch), nprocs=2)
-    workers = [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(2)]
+def alone(training_folder: Path) -> dict[str, Any]:
+    """What one process computes."""
     threads = torch.get_num_threads()
-    alone = run_all(training_folder, 0, 1)
+    found = run_all(training_folder, 0, 1)
     torch.set_num_threads(threads)
-    return alone, workers
+    return found
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def workers(
+    request: pytest.FixtureRequest, training_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What each of several does."""
+    count, scratch = request.param, tmp_path_factory.mktemp("workers")
+    spawn(run_worker, (count, training_folder, scratch), nprocs=count)
+    return [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(count)]
 
 
 # Everything is float64 on both sides, so only the order of sums differs: relative 1e-16 per sum,
@@ -104,38 +109,43 @@ def results(
 RTOL, ATOL = 1e-7, 1e-10
 
 
+def tolerance(name: str) -> dict[str, float]:
+    """Encoding renders through the frozen generator, in float32 (relative 1.2e-7 per sum), in
+    batches as small as a worker's part: sums of other lengths round differently.
+    """
+    is_rendering = name.startswith("encoding")
+    return {"rtol": 1e-5, "atol": 1e-8} if is_rendering else {"rtol": RTOL, "atol": ATOL}
+
+
 @pytest.mark.parametrize("name", GLOBAL)
-def test_two_workers_loss_and_metrics_equal_one_workers(
-    name: str,
-    results: tuple[dict[str, Any], list[dict[str, Any]]],
+def test_workers_losses_and_metrics_equal_one_workers(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
 ) -> None:
-    alone, workers = results[0][name], [worker[name] for worker in results[1]]
-    for worker in workers:
-        torch.testing.assert_close(worker["losses"], alone["losses"], rtol=RTOL, atol=ATOL)
-        for found, expected in zip(worker["metrics"], alone["metrics"], strict=True):
+    one = alone[name]
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["losses"], one["losses"], **tolerance(name))
+        for found, expected in zip(worker["metrics"], one["metrics"], strict=True):
             assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", GLOBAL)
-def test_two_workers_parameter_gradients_equal_one_workers(
-    name: str,
-    results: tuple[dict[str, Any], list[dict[str, Any]]],
+def test_workers_parameter_gradients_equal_one_workers(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
 ) -> None:
-    alone, workers = results[0][name], [worker[name] for worker in results[1]]
-    assert alone["gradients"]
-    for worker in workers:
-        torch.testing.assert_close(worker["gradients"], alone["gradients"], rtol=RTOL, atol=ATOL)
+    one = alone[name]
+    assert one["gradients"]
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["gradients"], one["gradients"], **tolerance(name))
 
 
 @pytest.mark.parametrize("name", GLOBAL)
-def test_two_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
-    name: str,
-    results: tuple[dict[str, Any], list[dict[str, Any]]],
+def test_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
 ) -> None:
-    alone, workers = results[0][name], [worker[name] for worker in results[1]]
-    assert any(name.endswith("running_var") for name in alone["state"])
-    for worker in workers:
-        torch.testing.assert_close(worker["state"], alone["state"], rtol=RTOL, atol=ATOL)
+    one = alone[name]
+    assert any(name.endswith("running_var") for name in one["state"])
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["state"], one["state"], **tolerance(name))
 
 
 def test_gather_batch_single_process_returns_the_batch() -> None:
