@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from pipeline.backbone import load_backbone
+from pipeline.state import load_state
 from pipeline.train.data import TrainingShards
 from pipeline.train.loop import steps_per_epoch
 from pipeline.train.step import learning_rate
@@ -31,7 +32,7 @@ from tests.tiny_shards import (
     open_pool,
     open_training_shards,
 )
-from tests.trainings import open_stream, parts_of, run_training
+from tests.trainings import CPU, open_stream, parts_of, run_training
 
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10
@@ -41,11 +42,11 @@ class Killed(Exception):
     pass
 
 
-def ignore(_samples_seen: int, _metrics: dict[str, float]) -> None:
-    pass
+def ignore(_samples_seen: int, _metrics: dict[str, float]) -> bool:
+    return False
 
 
-def kill(_samples_seen: int, _metrics: dict[str, float]) -> None:
+def kill(_samples_seen: int, _metrics: dict[str, float]) -> bool:
     raise Killed
 
 
@@ -98,6 +99,21 @@ def test_train_killed_twice_with_a_torn_metrics_line_equals_uninterrupted(
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"samples_seen": 176, "lo')
     assert_same_training(run(training_shards, folder), uninterrupted)
+
+
+def test_train_asked_to_save_goes_on_from_there(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    def ask_then_kill(samples_seen: int, metrics: dict[str, float]) -> bool:
+        return samples_seen == 160 or kill(samples_seen, metrics)
+
+    folder, rare = tmp_path / "run", {"checkpoint_interval_s": 3600.0}
+    with pytest.raises(Killed):
+        run(training_shards, folder, report=ask_then_kill, **rare)
+    state = load_state(folder / "checkpoint.pt", CPU)
+    assert state is not None
+    assert state["samples_seen"] == 160
+    assert_same_training(run(training_shards, folder, **rare), uninterrupted)
 
 
 def test_train_killed_before_its_first_checkpoint_equals_uninterrupted(
