@@ -17,6 +17,7 @@ BRIDGE_IP = "10.77.0.254"
 """This machine, as the hosts see it."""
 S3_PORT = 5077
 OBJECT_STORE_MB = 80
+MOST_HOSTS = 3
 
 
 def environment() -> dict[str, str]:
@@ -42,7 +43,10 @@ def command_on(host: int, *command: str) -> list[str]:
 
 
 def bring_up(num_hosts: int) -> None:
-    """Let hosts 1 to `num_hosts` be there, each with a living node."""
+    """Let hosts 1 to `num_hosts` have a living node, and no others."""
+    for host in range(num_hosts + 1, MOST_HOSTS + 1):
+        if find_processes(host, ""):
+            kill_host(host)
     _call("up", str(num_hosts))
 
 

@@ -23,7 +23,7 @@ SMALL = (
     "generate.num_samples=40000",
     "generate.samples_per_shard=1000",
     "ray.render_workers=3",
-    "train.epochs=40",
+    "train.epochs=20",
     "train.learning_rate=0.05",
     "train.student.width=4",
     "train.student.embedding_dim=64",
@@ -32,10 +32,11 @@ SMALL = (
     "eval.domain_samples=500",
     "eval.embedding_samples=0",
 )
-"""configs/digits.yaml made small: 40 shards, 200 steps."""
+"""configs/digits.yaml made small: 40 shards, 100 steps."""
 _CONFIG = "configs/digits.yaml"
 _STAGES = {"generate": (), "train": ("real", "generate"), "eval": ("real", "generate", "train")}
 """What each stage finds done."""
+_PATIENCE_S = 150.0
 _LIMIT_S = 540.0
 
 
@@ -121,7 +122,7 @@ class Command:
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; raises if the command ends before or takes too long."""
         while not condition():
-            if self.process.poll() is not None or self.age_s > _LIMIT_S:
+            if self.process.poll() is not None or self.age_s > _PATIENCE_S:
                 raise RuntimeError(f"{self.place.name}: ended before it was disturbed: {self.log}")
             time.sleep(0.05)
 
