@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faults.hosts import bring_up, no_hosts_left
+from benchmarks.faults.hosts import bring_up, environment, no_hosts_left
 from benchmarks.faults.rows import Row, list_rows
 from benchmarks.faults.runs import (
     Command,
@@ -141,10 +142,11 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     chosen = [rows[name] for name in arguments.rows or rows]
     outcomes = []
+    os.environ.update(environment())  # the digests of a bucket are taken here
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, no_hosts_left():
         root = (arguments.keep or Path(scratch)).resolve()
         root.mkdir(parents=True, exist_ok=True)
-        prepare_base(root)
+        prepare_base(root, {row.stage for row in chosen})
         bring_up(2)
         server.start()
         bench = _Bench(root, server)

@@ -22,7 +22,7 @@ from benchmarks.faults.hosts import (
     find_processes,
     kill_host,
 )
-from benchmarks.faults.runs import Command
+from benchmarks.faults.runs import Command, saved_steps
 from benchmarks.faults.s3_server import S3Server
 
 RENDERER, TRAINER, PROBE = "ray::_render_task", "ray::RayTrainWorker", "ray::_run_task"
@@ -108,6 +108,8 @@ def _take_host_away(title: str) -> Callable[[Command], str]:
         time.sleep(max(_NOTICE_S - (time.monotonic() - since), 0))
         then = _progress(command) if command.process.poll() is None else "when all was over"
         kill_host(host)
+        if command.stage == "train":
+            then += f", {saved_steps(command.place)} of them in a checkpoint"
         return f"host {host} announced as lost {done}; killed {then}"
 
     return disturb

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.faults.hosts import ROOT, command_on, environment
 from pipeline.metrics import read_metrics
 from pipeline.record import file_digest
+from pipeline.state import load_state
+from pipeline.train.loop import CHECKPOINT_FILE
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, read_manifest
 from shards.storage import Folder
@@ -68,11 +72,12 @@ class Place:
         return len(read_metrics(self.run_dir / "train" / "metrics.jsonl"))
 
 
-def prepare_base(root: Path) -> None:
-    """Do once, in single processes, what the stages under test find done."""
+def prepare_base(root: Path, stages: set[str]) -> None:
+    """Do once, in single processes, what the `stages` under test find done."""
     base = Place(root, "base", str(root / "store"))
     alone = ("ray.render_workers=0", "ray.train_workers=1")
-    for stage in ("real", "generate", "train"):
+    earlier = {done for stage in stages for done in _STAGES[stage]}
+    for stage in (stage for stage in ("real", "generate", "train") if stage in earlier):
         done = subprocess.run(
             [sys.executable, *base.arguments(stage, alone)],
             cwd=ROOT,
@@ -163,6 +168,12 @@ def _is_set(folder: Folder) -> bool:
 
 def _sha256(folder: Folder, name: str) -> str:
     return hashlib.sha256(folder.read(name)).hexdigest()
+
+
+def saved_steps(place: Place) -> int:
+    """Steps that are in the training's checkpoint."""
+    state = load_state(place.run_dir / "train" / CHECKPOINT_FILE, torch.device("cpu"))
+    return 0 if state is None else int(state["samples_seen"]) // 256
 
 
 def largest_difference(place: Place, other: Place) -> float:
