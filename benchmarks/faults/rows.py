@@ -140,9 +140,10 @@ def _fill_object_stores(command: Command) -> str:
 
 def _stop_storage(server: S3Server) -> Callable[[Command], str]:
     def disturb(command: Command) -> str:
-        command.wait_until(lambda: server.num_objects(".tar") >= 8)
-        count = server.num_objects(".tar")
-        done = f"{command.age_s:.0f} s after the start, with {count} objects of shards"
+        name = command.place.name
+        command.wait_until(lambda: server.num_objects(name, ".tar") >= 8)
+        count = server.num_objects(name, ".tar")
+        done = f"{command.age_s:.0f} s after the start, with {count} of 80 objects"
         server.stop()
         time.sleep(_DOWN_S)
         server.start()

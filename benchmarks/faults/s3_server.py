@@ -52,8 +52,10 @@ class S3Server:
         self._thread.join()
         self._server = None
 
-    def num_objects(self, ending: str) -> int:
-        """Objects whose names end so."""
+    def num_objects(self, folder: str, ending: str) -> int:
+        """Objects in a folder of the bucket, or below, whose names end so."""
         backends = import_module("moto.s3.models").s3_backends
         bucket = backends["123456789012"]["aws"].buckets[BUCKET]
-        return sum(name.endswith(ending) for name in list(bucket.keys))
+        return sum(
+            name.startswith(f"{folder}/") and name.endswith(ending) for name in list(bucket.keys)
+        )
