@@ -106,6 +106,21 @@ def wait_for_any(references: Iterable[Any]) -> list[Any]:
     return list(finished)
 
 
+def count_dead_nodes() -> int:
+    """Nodes that this cluster has lost so far."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sum(not node["Alive"] for node in nodes)
+
+
+def cancel(reference: Any) -> None:
+    """Give up a task."""
+    import ray
+
+    ray.cancel(reference)
+
+
 def disconnect() -> None:
     """End the session, and the embedded Ray with it. Does nothing where Ray was never needed."""
     import sys

@@ -21,8 +21,10 @@ from pipeline.metrics import read_metrics
 from pipeline.progress import console, progress_bar
 from shards.errors import UserError
 
-Report = Callable[[int, dict[str, float]], None]
-"""Called with the clock and metrics after each logged step, on every worker."""
+Report = Callable[[int, dict[str, float]], bool]
+"""Called with the clock and metrics after each logged step, on every worker; says whether to save
+now, because the cluster has announced that it will take a worker's host away.
+"""
 WorkerFunction = Callable[[dict[str, Any], Any, Report], None]
 """(settings, torch device, report) -> nothing; what it makes, it leaves in files."""
 
@@ -112,9 +114,10 @@ def _run_here(training: Training, config: RayConfig) -> None:
     with progress_bar(training.unit) as bar:
         task = bar.add_task(training.name, total=training.total, note="")
 
-        def report(position: int, metrics: dict[str, float]) -> None:
+        def report(position: int, metrics: dict[str, float]) -> bool:
             shown = min(position, training.total)
             bar.update(task, completed=shown, note=training.note(metrics))
+            return False
 
         training.function(training.settings, choose_device(config.device), report)
 
@@ -129,9 +132,10 @@ def _run_under_torchrun(training: Training, config: RayConfig) -> None:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
-    def report(position: int, metrics: dict[str, float]) -> None:
+    def report(position: int, metrics: dict[str, float]) -> bool:
         if dist.get_rank() == 0:
             console.print(f"{position:>12,} {training.unit}  {training.note(metrics)}")
+        return False
 
     training.function(training.settings, device, report)
 
@@ -186,7 +190,7 @@ def _ray_worker(packed: dict[str, Any]) -> None:
     clock, work = packed["clock"], packed["run_name"]
     before: list[int] = []
 
-    def report(position: int, metrics: dict[str, float]) -> None:
+    def report(position: int, metrics: dict[str, float]) -> bool:
         if is_first:
             meters.count("samples_trained", position - before[-1] if before else 0, work)
             before[:] = [position]
@@ -197,6 +201,7 @@ def _ray_worker(packed: dict[str, Any]) -> None:
         if device.type == "cuda":
             meters.show("gpu_memory_bytes", torch.cuda.max_memory_allocated(device), work)
         ray.train.report({clock: position, **metrics})
+        return ray.train.get_preemption_info() is not None
 
     packed["function"](packed["settings"], device, report)
 

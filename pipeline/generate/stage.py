@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from pipeline import capacity, cluster, meters
 from pipeline.claims import Claims, remove_leftovers
 from pipeline.config import Config, RayConfig
+from pipeline.generate.in_flight import InFlight, Item
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -212,32 +213,28 @@ def _render_on_ray(
         max_retries=_MAX_RETRIES,
         retry_exceptions=[OSError],
     )
-    in_flight: dict[Any, int] = {}
+
+    def submit(item: Item) -> Any:
+        index, names = item
+        schemas = _schemas(plan, names)
+        device, factory = ray_config.device, teacher.factory
+        return task.remote([weights], plan.recipe, plan.folder, schemas, index, device, factory)
+
+    in_flight = InFlight(submit)
     bound = capacity.Limit(ray_config, "render")
     try:
-        while len(work) or in_flight:
+        while len(work) or len(in_flight):
             while len(in_flight) < bound.now and (item := work.next()):
-                index, names = item
-                reference = task.remote(
-                    [weights],
-                    plan.recipe,
-                    plan.folder,
-                    _schemas(plan, names),
-                    index,
-                    ray_config.device,
-                    teacher.factory,
-                )
-                in_flight[reference] = index
+                in_flight.add(item)
             watch(len(in_flight))
-            if not in_flight:
+            if not len(in_flight):
                 time.sleep(_POLL_S)
                 continue
-            for reference in cluster.wait_for_any(in_flight):
-                yield _result(reference, plan, in_flight.pop(reference))
+            for reference, index in in_flight.ended():
+                yield _result(reference, plan, index)
                 watch(len(in_flight))
     finally:
-        for reference in in_flight:
-            ray.cancel(reference)
+        in_flight.cancel()
 
 
 def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:

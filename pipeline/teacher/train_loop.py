@@ -62,7 +62,8 @@ def train_teacher(
         num_real: number of samples.
         folder: shared by the workers; gets state, metrics, grids, snapshots, the teacher.
         fingerprint: of the training; a state of another one is refused.
-        report: called with (images seen, metrics) after each logged step.
+        report: called with (images seen, metrics) after each logged step; the next one is saved
+            where it says so.
         origin: what `teacher.json` says of how the teacher came to be.
 
     Raises:
@@ -81,6 +82,7 @@ def train_teacher(
         lambda step: on_host(gather(rows.rows(step)), device),
         0 if device.type == "cpu" else LOADED_AHEAD,
     )
+    is_asked = False
     with deferred_interrupts() as is_interrupted, closing(loaded):
         while trainer.images_seen < config.num_images:
             real = loaded.get(trainer.images_seen // config.global_batch)
@@ -88,9 +90,10 @@ def train_teacher(
             is_last = trainer.images_seen >= config.num_images
             measured = {}
             if keeper is not None:
-                measured = keeper.keep(metrics, is_last, is_interrupted())
+                measured = keeper.keep(metrics, is_last, is_interrupted() or is_asked)
+            is_asked = False
             if is_last or trainer.images_seen // config.global_batch % LOG_STEPS == 0:
-                report(trainer.images_seen, _as_numbers({**metrics, **measured}))
+                is_asked = report(trainer.images_seen, _as_numbers({**metrics, **measured}))
             if is_interrupted():
                 raise Interrupted
     if keeper is not None:
@@ -185,7 +188,7 @@ class _Keeper:
             console.print(f"teacher   resumed at {trainer.images_seen:,} images")
 
     def keep(
-        self, metrics: Mapping[str, Tensor | float], is_last: bool, is_interrupted: bool
+        self, metrics: Mapping[str, Tensor | float], is_last: bool, is_asked: bool
     ) -> dict[str, float]:
         """Do what is due after a step; returns what was measured, for the progress line."""
         trainer, seen = self._trainer, self._trainer.images_seen
@@ -201,7 +204,7 @@ class _Keeper:
         numbers = {name: value for name, value in measured.items() if name != "feature_space"}
         if is_last or measured or seen // trainer.config.global_batch % LOG_STEPS == 0:
             self._log.write(seen, _as_numbers({**metrics, **numbers}))
-        if is_last or is_interrupted or time.monotonic() - self._saved_at > STATE_INTERVAL_S:
+        if is_last or is_asked or time.monotonic() - self._saved_at > STATE_INTERVAL_S:
             state = {"fingerprint": self._fingerprint, **trainer.state_dict()}
             save_state(self._folder / STATE_FILE, state)
             self._saved_at = time.monotonic()

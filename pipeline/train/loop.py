@@ -70,7 +70,8 @@ def train(
             by rank 0.
         device: of this worker.
         fingerprint: of the training; a checkpoint of another one is refused.
-        report: called with (samples_seen, metrics) after each logged step, on every rank.
+        report: called with (samples_seen, metrics) after each logged step, on every rank; the step
+            is saved where it says so.
         compile_networks: whether and how, see `pipeline/gpu.py`.
 
     Raises:
@@ -99,13 +100,14 @@ def train(
             rate = trainer.update(output, step, step // epoch_steps)
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps
+            is_asked = False
             if (step + 1) % log_interval(num_steps) == 0 or is_last:
                 epoch = (step + 1) / epoch_steps
                 metrics = {**output.metrics(), "learning_rate": rate, "epoch": epoch}
                 if log is not None:
                     log.write(samples_seen, metrics)
-                report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})
-            is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
+                is_asked = report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})
+            is_due = is_asked or time.monotonic() - saved_at > config.checkpoint_interval_s
             if rank == 0 and (is_last or is_due or is_interrupted()):
                 shards.check_unchanged()
                 state = {"fingerprint": fingerprint, "samples_seen": samples_seen}

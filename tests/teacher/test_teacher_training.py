@@ -46,8 +46,8 @@ def create(config: TeacherConfig = CONFIG) -> TeacherTrainer:
     return TeacherTrainer(config, 16, CPU)
 
 
-def ignore(_position: int, _metrics: dict[str, float]) -> None:
-    pass
+def ignore(_position: int, _metrics: dict[str, float]) -> bool:
+    return False
 
 
 def run(trainer: TeacherTrainer, folder: Path, fingerprint: str = "f") -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from pipeline.backbone import load_backbone
+from pipeline.state import load_state
 from pipeline.train.data import TrainingShards
 from pipeline.train.loop import steps_per_epoch
 from pipeline.train.step import learning_rate
@@ -31,7 +32,7 @@ from tests.tiny_shards import (
     open_pool,
     open_training_shards,
 )
-from tests.trainings import open_stream, parts_of, run_training
+from tests.trainings import CPU, open_stream, parts_of, run_training
 
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10
@@ -41,11 +42,11 @@ class Killed(Exception):
     pass
 
 
-def ignore(_samples_seen: int, _metrics: dict[str, float]) -> None:
-    pass
+def ignore(_samples_seen: int, _metrics: dict[str, float]) -> bool:
+    return False
 
 
-def kill(_samples_seen: int, _metrics: dict[str, float]) -> None:
+def kill(_samples_seen: int, _metrics: dict[str, float]) -> bool:
     raise Killed
 
 
@@ -100,6 +101,21 @@ def test_train_killed_twice_with_a_torn_metrics_line_equals_uninterrupted(
     assert_same_training(run(training_shards, folder), uninterrupted)
 
 
+def test_train_asked_to_save_goes_on_from_there(
+    training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
+) -> None:
+    def ask_then_kill(samples_seen: int, metrics: dict[str, float]) -> bool:
+        return samples_seen == 160 or kill(samples_seen, metrics)
+
+    folder, rare = tmp_path / "run", {"checkpoint_interval_s": 3600.0}
+    with pytest.raises(Killed):
+        run(training_shards, folder, report=ask_then_kill, **rare)
+    state = load_state(folder / "checkpoint.pt", CPU)
+    assert state is not None
+    assert state["samples_seen"] == 160
+    assert_same_training(run(training_shards, folder, **rare), uninterrupted)
+
+
 def test_train_killed_before_its_first_checkpoint_equals_uninterrupted(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -126,7 +142,7 @@ def test_train_metrics_have_one_line_per_report_keyed_by_samples_seen(uninterrup
         assert all(math.isfinite(value) for value in line.values())
 
 
-def test_train_reports_every_logged_step(
+def test_train_reports_every_logged_step_and_how_long_it_waited_for_rows(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
     reports: list[dict[str, float]] = []
@@ -135,6 +151,8 @@ def test_train_reports_every_logged_step(
         tmp_path / "run",
         report=lambda seen, metrics: reports.append({"samples_seen": seen, **metrics}),
     )
+    shares = [report.pop("loader_wait_share") for report in reports]
+    assert all(0 < share < 1 for share in shares)
     assert reports == read_metrics(uninterrupted)
 
 

@@ -1,0 +1,195 @@
+"""Commands of the pipeline on host 1, and digests of what they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.faults.hosts import ROOT, command_on, environment
+from pipeline.metrics import read_metrics
+from pipeline.record import file_digest
+from pipeline.state import load_state
+from pipeline.train.loop import CHECKPOINT_FILE
+from shards.errors import UserError
+from shards.manifest import MANIFEST_FOLDER, read_manifest
+from shards.storage import Folder
+
+SMALL = (
+    "generate.num_samples=40000",
+    "generate.samples_per_shard=1000",
+    "ray.render_workers=3",
+    "train.epochs=20",
+    "train.learning_rate=0.05",
+    "train.student.width=4",
+    "train.student.embedding_dim=64",
+    "ray.train_workers=2",
+    "eval.seeds=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+    "eval.domain_samples=500",
+    "eval.embedding_samples=0",
+)
+"""configs/digits.yaml made small: 40 shards, 100 steps."""
+_CONFIG = "configs/digits.yaml"
+_STAGES = {"generate": (), "train": ("real", "generate"), "eval": ("real", "generate", "train")}
+"""What each stage finds done."""
+_PATIENCE_S = 150.0
+_LIMIT_S = 540.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run's folders; `root` is shared by all runs of the benchmark, and seen by all hosts."""
+
+    root: Path
+    name: str
+    store: str
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return self.root / "runs" / self.name
+
+    def arguments(self, stage: str, overrides: tuple[str, ...]) -> list[str]:
+        """The command without the interpreter."""
+        paths = (f"name={self.name}", f"paths.store={self.store}", f"paths.runs={self.root}/runs")
+        cache = f"paths.cache={self.root}/cache"
+        return ["-m", "pipeline", stage, _CONFIG, *SMALL, *overrides, *paths, cache]
+
+    def num_shards(self) -> int:
+        """Shards of images that the pool has so far."""
+        return len(list(Path(self.store).glob("teacher/*/images/shard-*.tar")))
+
+    def num_lines(self) -> int:
+        """Lines of metrics that the training has written."""
+        return len(read_metrics(self.run_dir / "train" / "metrics.jsonl"))
+
+
+def prepare_base(root: Path, stages: set[str]) -> None:
+    """Do once, in single processes, what the `stages` under test find done."""
+    base = Place(root, "base", str(root / "store"))
+    alone = ("ray.render_workers=0", "ray.train_workers=1")
+    earlier = {done for stage in stages for done in _STAGES[stage]}
+    for stage in (stage for stage in ("real", "generate", "train") if stage in earlier):
+        done = subprocess.run(
+            [sys.executable, *base.arguments(stage, alone)],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError(f"{stage}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def make_place(root: Path, name: str, stage: str, store: str | None = None) -> Place:
+    """A fresh run in which the stages before `stage` are done."""
+    earlier = _STAGES[stage]
+    place = Place(root, name, store or str(root / ("store" if earlier else f"store-{name}")))
+    for done in earlier:
+        shutil.copytree(root / "runs" / "base" / done, place.run_dir / done)
+    return place
+
+
+class Command:
+    """A stage at work on host 1."""
+
+    def __init__(self, place: Place, stage: str, overrides: tuple[str, ...]) -> None:
+        self.place = place
+        self.stage = stage
+        self.overrides = overrides
+        self.log = place.root / f"{place.name}.log"
+        arguments = place.arguments(stage, overrides)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command_on(1, sys.executable, *arguments),
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._started_at = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; raises if the command ends before or takes too long."""
+        while not condition():
+            if self.process.poll() is not None or self.age_s > _PATIENCE_S:
+                raise RuntimeError(f"{self.place.name}: ended before it was disturbed: {self.log}")
+            time.sleep(0.05)
+
+    def result(self) -> int:
+        """Exit code; waits for the end, and ends what takes too long (code -9)."""
+        try:
+            return self.process.wait(max(_LIMIT_S - self.age_s, 1))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def digests(place: Place, stage: str) -> dict[str, str]:
+    """SHA-256 of what `stage` left, by name: every shard as its manifest has it and as it is, the
+    student, or the results.
+    """
+    if stage == "generate":
+        return _shard_digests(Folder.at(place.store) / "teacher")
+    name = "train/student.safetensors" if stage == "train" else "results.json"
+    path = place.run_dir / name
+    return {name: file_digest(path)} if path.exists() else {}
+
+
+def _shard_digests(pools: Folder) -> dict[str, str]:
+    found = {}
+    for key in pools.list_folders():
+        for name in (pools / key).list_folders():
+            manifest = read_manifest(pools / key / name) if _is_set(pools / key / name) else None
+            for shard in manifest.shards if manifest else ():
+                is_right = _sha256(pools / key / name, shard.name) == shard.sha256
+                found[f"{name}/{shard.name}"] = shard.sha256 if is_right else "damaged"
+    return found
+
+
+def _is_set(folder: Folder) -> bool:
+    return MANIFEST_FOLDER in folder.list_folders()
+
+
+def _sha256(folder: Folder, name: str) -> str:
+    return hashlib.sha256(folder.read(name)).hexdigest()
+
+
+def saved_steps(place: Place) -> int:
+    """Steps that are in the training's checkpoint."""
+    state = load_state(place.run_dir / "train" / CHECKPOINT_FILE, torch.device("cpu"))
+    return 0 if state is None else int(state["samples_seen"]) // 256
+
+
+def largest_difference(place: Place, other: Place) -> float:
+    """Largest relative difference of the losses of two trainings, line by line; infinite where
+    they have other lines.
+    """
+    ours, theirs = (
+        [(row["samples_seen"], row["loss"]) for row in read_metrics(run / "train/metrics.jsonl")]
+        for run in (place.run_dir, other.run_dir)
+    )
+    if [seen for seen, _ in ours] != [seen for seen, _ in theirs] or not ours:
+        return float("inf")
+    return max(abs(a - b) / abs(b) for (_, a), (_, b) in zip(ours, theirs, strict=True))
+
+
+def said_last(log: Path) -> str:
+    """The last line of a log, for what failed."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return json.dumps(lines[-1][:200]) if lines else "nothing"

@@ -1,0 +1,76 @@
+"""Generation on a cluster that loses a node: the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workspace import ROOT, Workspace, environment, tars
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+MANY = ("generate.num_samples=2000", "generate.samples_per_shard=50")
+NUM_MANY = 40
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without processors."""
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500}
+    args = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+    made = Cluster(initialize_head=True, head_node_args=args)
+    try:
+        yield made
+    finally:
+        made.shutdown()
+
+
+def test_generate_on_a_cluster_that_loses_a_rendering_node_gives_the_same_bytes(
+    workspace: Workspace, cluster: Any
+) -> None:
+    workspace.succeed("generate", *MANY, f"paths.store={workspace.folder / 'straight'}")
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    raylet = nodes[1].all_processes["raylet"][0].process.pid
+    process = subprocess.Popen(
+        workspace.command("generate", *MANY, "ray.render_workers=2"),
+        cwd=ROOT,
+        env={**environment(), "RAY_ADDRESS": cluster.address},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    store = workspace.folder / "store"
+    wait_until(lambda: len(tars(store)) >= 4 and is_rendering(raylet), process)
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    num_then = len(tars(store))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert num_then < 2 * NUM_MANY, "nothing was left to render"
+    assert tars(store) == tars(workspace.folder / "straight")
+
+
+def is_rendering(raylet: int) -> bool:
+    """Whether a worker of this node has a shard in hand."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"ray::_render_task" not in line.read_bytes():
+                continue
+            parent = (line.parent / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(parent) == raylet:
+            return True
+    return False
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
