@@ -19,19 +19,16 @@ from pipeline.interrupt import Interrupted
 LOG_FILE = "log.jsonl"
 
 
-def log_event(run_dir: Path, event: str, **fields: Any) -> None:
-    """Add a line; `fields` must be JSON."""
-    where = {"host": socket.gethostname(), "pid": os.getpid()}
-    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / LOG_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, **fields, **where}) + "\n")
-
-
 @contextmanager
 def logged(run_dir: Path, stage: str, **fields: Any) -> Iterator[None]:
-    """Say that `stage` begins, and in the end how it ended and after how many seconds."""
-    log_event(run_dir, "started", stage=stage, **fields)
+    """Say that `stage` begins, and in the end how it ended and after how many seconds; `fields`
+    must be JSON. A run that has no folder yet, and that the stage leaves without one, stays
+    without.
+    """
+    lines = [_line("started", stage=stage, **fields)]
+    if run_dir.exists():
+        _append(run_dir, lines)
+        lines.clear()
     began_at = time.monotonic()
     event, more = "finished", {}
     try:
@@ -44,4 +41,17 @@ def logged(run_dir: Path, stage: str, **fields: Any) -> Iterator[None]:
         raise
     finally:
         seconds = round(time.monotonic() - began_at, 3)
-        log_event(run_dir, event, stage=stage, seconds=seconds, **more)
+        lines.append(_line(event, stage=stage, seconds=seconds, **more))
+        if run_dir.exists():
+            _append(run_dir, lines)
+
+
+def _line(event: str, **fields: Any) -> str:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    where = {"host": socket.gethostname(), "pid": os.getpid()}
+    return json.dumps({"at": at, "event": event, **fields, **where}) + "\n"
+
+
+def _append(run_dir: Path, lines: list[str]) -> None:
+    with (run_dir / LOG_FILE).open("a", encoding="utf-8") as file:
+        file.writelines(lines)

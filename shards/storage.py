@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
+_PATIENT_ATTEMPTS = 11
+"""Of every request to a storage that has answered before: outages of half a minute are waited for.
+One that has never answered is probably a wrong address, and given up within seconds."""
 # s3fs tries everything five times itself; with botocore's own five a silent server takes 7 minutes
 _OPTIONS: dict[str, Any] = {"s3": {"config_kwargs": {"retries": {"max_attempts": 1}}}}
 
@@ -189,6 +193,8 @@ class Folder:
         try:
             files = _file_system(scheme)
             yield files
+            if scheme == "s3":
+                files.retries = _PATIENT_ATTEMPTS
         except UserError:
             raise
         except Exception as error:
@@ -219,9 +225,22 @@ def _file_system(scheme: str) -> Any:
     if scheme == "file":
         return fsspec.filesystem("file")
     try:
+        if scheme == "s3":
+            _repeat_refused_connections()
         return fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
     except ImportError:
         driver = _DRIVERS[scheme]
         raise UserError(
             f"{scheme}://: reading it needs the package {driver}; pip install {driver}"
         ) from None
+
+
+@cache
+def _repeat_refused_connections() -> None:
+    """s3fs repeats a request that was cut off, but not by itself one that found nobody there."""
+    from botocore.exceptions import (  # type: ignore[import-untyped]
+        ConnectionError as NobodyThere,
+    )
+    from s3fs.core import add_retryable_error  # type: ignore[import-untyped]
+
+    add_retryable_error(NobodyThere)

@@ -18,6 +18,8 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+from shards import storage
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -31,12 +33,12 @@ class _Quiet(MotoRequestHandler):
 
 
 class S3Server:
-    """A server with one bucket, on a free port.
+    """A server with one bucket, on a free port or the one given.
 
     `requests` are all so far, as `GET /bucket/store/name?query`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.requests: list[str] = []
         self._meet: Callable[[str, WSGIEnvironment], None] | None = None
         self._cuts: dict[str, int] = {}
@@ -44,15 +46,19 @@ class S3Server:
         self._idle = threading.Condition()
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
-            "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet
+            "127.0.0.1", port, self._answer, threaded=True, request_handler=_Quiet
         )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self._call("PUT", f"/{BUCKET}")
 
     @property
+    def port(self) -> int:
+        return int(self._server.port)
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def forget(self) -> None:
         """Start again with an empty bucket."""
@@ -154,8 +160,10 @@ def _hang_up(environ: WSGIEnvironment) -> NoReturn:
 def use_server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `s3://` mean `server` here and in processes started from here.
 
-    The driver reads the environment once: call `forget_file_systems` to go on elsewhere.
+    The driver reads the environment once: call `forget_file_systems` to go on elsewhere. Outages
+    are waited for no longer here than at first contact, a second.
     """
+    monkeypatch.setattr(storage, "_PATIENT_ATTEMPTS", 5)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",

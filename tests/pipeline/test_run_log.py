@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.interrupt import Interrupted
-from pipeline.run_log import LOG_FILE, log_event, logged
+from pipeline.run_log import LOG_FILE, logged
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def lines(run_dir: Path) -> list[dict[str, Any]]:
 
 def test_logged_stage_says_when_it_began_and_how_long_it_took(tmp_path: Path) -> None:
     with logged(tmp_path / "run", "train", ray={"train_workers": 2}):
-        pass
+        (tmp_path / "run").mkdir()  # as the first stage of a run does
     started, finished = lines(tmp_path / "run")
     assert (started["event"], finished["event"]) == ("started", "finished")
     assert started["ray"] == {"train_workers": 2}
@@ -41,7 +41,15 @@ def test_logged_stage_that_ends_early_says_how_and_raises(
     assert last.get("error") == ("ValueError: no room" if event == "failed" else None)
 
 
-def test_log_keeps_the_lines_that_are_there(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        log_event(tmp_path, name)
-    assert [line["event"] for line in lines(tmp_path)] == ["first", "second"]
+def test_log_keeps_the_lines_that_are_there_and_is_written_at_once(tmp_path: Path) -> None:
+    for name in ("real", "train"):
+        with logged(tmp_path, name):
+            assert lines(tmp_path)[-1]["event"] == "started"
+    found = [(line["stage"], line["event"]) for line in lines(tmp_path)]
+    assert found == [(s, e) for s in ("real", "train") for e in ("started", "finished")]
+
+
+def test_logged_mistake_makes_no_folder_for_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no room"), logged(tmp_path / "run", "real"):
+        raise ValueError("no room")
+    assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,7 @@ def test_files_that_the_readme_names_exist() -> None:
     inside = set(re.findall(r"`([\w-]+\.yaml|Containerfile)`", README))
     assert inside == {*YAML_FILES, "Containerfile"}
     assert all((CONFIGS / name).is_file() for name in inside)
-    named = set(re.findall(r"\b((?:ray_configs|configs)/[\w-]+(?:\.yaml)?)", README))
+    named = set(re.findall(r"\b((?:ray_configs|configs)/[\w-]+(?:\.yaml|\.sh)?)", README))
     assert {"configs/digits.yaml", "ray_configs/aws.yaml"} <= named
     assert all((ROOT / name).exists() for name in named - {"ray_configs/kuberay-"})
     links = re.findall(r"\]\(([^)#]+)", README)

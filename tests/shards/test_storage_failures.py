@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from shards import storage
 from shards.storage import Folder, StorageError
 from tests.s3 import S3Server, forget_file_systems, use_server
 
@@ -64,6 +66,26 @@ def test_folder_whose_server_is_gone_raises_storage_error_that_names_it(
         assert "connect" in str(error.strerror).lower()
         assert "\n" not in str(error)
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_folder_that_has_answered_is_waited_for_while_its_server_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = S3Server()
+    use_server(server, monkeypatch)
+    monkeypatch.setattr(storage, "_PATIENT_ATTEMPTS", 11)
+    folder = Folder.at("s3://bucket/store")
+    folder.write("name", b"1")
+    port = server.port
+    server.close()
+    back: list[S3Server] = []
+    threading.Timer(4, lambda: back.append(S3Server(port))).start()
+    started = time.monotonic()
+    folder.write("name", b"2")
+    assert time.monotonic() - started > 3
+    assert folder.read("name") == b"2"
+    back[0].close()
 
 
 def test_folder_whose_server_drops_every_connection_raises_storage_error(
