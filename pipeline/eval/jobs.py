@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pipeline import capacity, cluster
 from pipeline.config import Config
@@ -11,6 +10,7 @@ from pipeline.device import choose_device
 from pipeline.eval.extract import Representation
 from pipeline.eval.probes import ProbeJob, Score, run_job
 from pipeline.eval_config import EvalConfig
+from pipeline.in_flight import InFlight
 
 _MAX_RETRIES = 4
 
@@ -39,20 +39,18 @@ def _run_on_ray(
     )
     shared = ray.put(representation)  # once, however many probes
     bound = capacity.Limit(config.ray, "eval")
+    in_flight = InFlight[int](lambda index: task.remote(jobs[index], shared, config.eval))
     waiting = list(reversed(range(len(jobs))))
-    running: dict[Any, int] = {}
     done: dict[int, Score] = {}
     try:
         for index in range(len(jobs)):
             while index not in done:
-                while waiting and len(running) < bound.now:
-                    running[task.remote(jobs[waiting[-1]], shared, config.eval)] = waiting.pop()
-                for reference in cluster.wait_for_any(running):
-                    done[running.pop(reference)] = ray.get(reference)
+                while waiting and len(in_flight) < bound.now:
+                    in_flight.add(waiting.pop())
+                done.update((place, ray.get(reference)) for reference, place in in_flight.ended())
             yield done.pop(index)
     finally:
-        for reference in running:
-            ray.cancel(reference)
+        in_flight.cancel()
 
 
 def _run_task(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:

@@ -19,7 +19,6 @@ from pydantic import TypeAdapter
 from pipeline import capacity, cluster, meters
 from pipeline.claims import Claims, remove_leftovers
 from pipeline.config import Config, RayConfig
-from pipeline.generate.in_flight import InFlight, Item
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -30,6 +29,7 @@ from pipeline.generate.plan import (
     write_origin,
 )
 from pipeline.generate.work import Work
+from pipeline.in_flight import InFlight
 from pipeline.progress import progress_bar
 from pipeline.record import Recipe, Record, read_record, write_record
 from pipeline.stores import PoolShards
@@ -214,7 +214,7 @@ def _render_on_ray(
         retry_exceptions=[OSError],
     )
 
-    def submit(item: Item) -> Any:
+    def submit(item: tuple[int, tuple[str, ...]]) -> Any:
         index, names = item
         schemas = _schemas(plan, names)
         device, factory = ray_config.device, teacher.factory
@@ -230,7 +230,7 @@ def _render_on_ray(
             if not len(in_flight):
                 time.sleep(_POLL_S)
                 continue
-            for reference, index in in_flight.ended():
+            for reference, (index, _) in in_flight.ended():
                 yield _result(reference, plan, index)
                 watch(len(in_flight))
     finally:

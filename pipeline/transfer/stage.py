@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import capacity, cluster
 from pipeline.config import Config
+from pipeline.in_flight import InFlight
 from pipeline.method_config import DiscriminatorConfig
 from pipeline.progress import console, progress_bar
 from pipeline.record import Recipe, Record, find_complete, require_record, write_record
@@ -130,19 +131,18 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
         **capacity.task_options(config.ray, "eval"),
         max_retries=_MAX_RETRIES,
     )
+    dump, places = config.model_dump_json(), _places(config)
     bound = capacity.Limit(config.ray, "eval")
+    in_flight = InFlight[str](lambda name: task.remote(dump, places, name))
     waiting = list(reversed(names))
-    running: dict[Any, str] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < bound.now:
-                name = waiting.pop()
-                running[task.remote(config.model_dump_json(), _places(config), name)] = name
-            for reference in cluster.wait_for_any(running):
-                yield running.pop(reference), ray.get(reference)
+        while waiting or len(in_flight):
+            while waiting and len(in_flight) < bound.now:
+                in_flight.add(waiting.pop())
+            for reference, name in in_flight.ended():
+                yield name, ray.get(reference)
     finally:
-        for reference in running:
-            ray.cancel(reference)
+        in_flight.cancel()
 
 
 def _places(config: Config) -> dict[str, Any]:

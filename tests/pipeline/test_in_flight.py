@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.generate import in_flight
-from pipeline.generate.in_flight import InFlight, Item
+from pipeline import in_flight
+from pipeline.in_flight import InFlight
 
+Item = tuple[int, tuple[str, ...]]
 SHARDS: list[Item] = [(index, ("images",)) for index in range(3)]
 
 
@@ -43,7 +44,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     return fake
 
 
-def start(ray: FakeRay) -> InFlight:
+def start(ray: FakeRay) -> InFlight[Item]:
     tasks = InFlight(ray.submit)
     for item in SHARDS:
         tasks.add(item)
@@ -53,7 +54,7 @@ def start(ray: FakeRay) -> InFlight:
 def test_in_flight_after_a_node_died_gives_out_again_what_has_not_ended(ray: FakeRay) -> None:
     tasks = start(ray)
     ray.over.add("0.0")
-    assert list(tasks.ended()) == [("0.0", 0)]
+    assert list(tasks.ended()) == [("0.0", SHARDS[0])]
     ray.alive[1] = False
     assert list(tasks.ended()) == []
     assert ray.submitted[3:] == ["1.3", "2.4"]
@@ -67,7 +68,7 @@ def test_in_flight_yields_a_shard_once_and_cancels_its_other_task(ray: FakeRay) 
     ray.alive[1] = False
     list(tasks.ended())
     ray.over.update({"0.0", "0.3", "1.4"})
-    assert list(tasks.ended()) == [("0.0", 0), ("1.4", 1)]
+    assert list(tasks.ended()) == [("0.0", SHARDS[0]), ("1.4", SHARDS[1])]
     assert ray.cancelled == ["0.3", "1.1"]
     assert len(tasks) == 1
 
