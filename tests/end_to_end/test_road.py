@@ -11,6 +11,7 @@ import pytest
 
 from tests.workspace import ROOT, Workspace, environment
 
+ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2")
 ROWS = {
     (representation, probe, labels)
     for representation in ("student", "raw_pixels", "untrained_student")
@@ -24,7 +25,7 @@ ROWS = {
 def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     workspace: Workspace,
 ) -> None:
-    workspace.succeed("run", "ray.render_workers=2")
+    workspace.succeed("run", *ON_RAY)
     run = workspace.folder / "runs" / "tiny"
     rows = json.loads((run / "results.json").read_text())
     assert {(row["representation"], row["probe"], row["labels"]) for row in rows} == ROWS
@@ -44,7 +45,7 @@ def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
             "import sys\nfrom pipeline.__main__ import main\ncode = main()\n"
             "print('imported', [name for name in ('torch', 'ray') if name in sys.modules])\n"
             "sys.exit(code)",
-            *workspace.command("run", "ray.render_workers=2")[3:],
+            *workspace.command("run", *ON_RAY)[3:],
         ],
         cwd=ROOT,
         env=environment(),
