@@ -40,14 +40,15 @@ def submit(arguments: Sequence[str]) -> int:
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
+    for name in ("ray", "ray.dashboard", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     address = os.environ["RAY_ADDRESS"]
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(
             entrypoint=shlex.join(["python", "-m", "pipeline", *arguments]),
             runtime_env={"working_dir": ".", "excludes": EXCLUDED},
+            metadata={"job_name": arguments[0]},
         )
     except (OSError, RuntimeError, RayError) as error:
         reason = " ".join(str(error).split())[:160]
