@@ -20,6 +20,7 @@ from pipeline.interrupt import Interrupted, interrupt_at_once
 from pipeline.progress import console
 from shards.errors import UserError
 
+_MAX_STARTING_S = 60
 _MAX_STOP_S = 60
 _POLL_S = 0.5
 
@@ -45,11 +46,7 @@ def submit(arguments: Sequence[str]) -> int:
     address = os.environ["RAY_ADDRESS"]
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "pipeline", *arguments]),
-            runtime_env={"working_dir": ".", "excludes": EXCLUDED},
-            metadata={"job_name": arguments[0]},
-        )
+        job = _submit(client, arguments)
     except (OSError, RuntimeError, RayError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
@@ -69,6 +66,24 @@ def submit(arguments: Sequence[str]) -> int:
         raise
     info = client.get_job_info(job)
     return int(info.driver_exit_code or 0) if info.driver_exit_code is not None else 1
+
+
+def _submit(client: Any, arguments: Sequence[str]) -> str:
+    """The job's name. A cluster that has just come up is asked again until it can take jobs."""
+    deadline = time.monotonic() + _MAX_STARTING_S
+    while True:
+        try:
+            return str(
+                client.submit_job(
+                    entrypoint=shlex.join(["python", "-m", "pipeline", *arguments]),
+                    runtime_env={"working_dir": ".", "excludes": EXCLUDED},
+                    metadata={"job_name": arguments[0]},
+                )
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
 
 
 async def _print_logs(client: Any, job: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import submit
 from pipeline.submit import is_job_server
 from tests.workspace import ROOT, environment
 
@@ -37,6 +38,32 @@ def test_is_job_server_by_its_address(
     if address is not None:
         monkeypatch.setenv("RAY_ADDRESS", address)
     assert is_job_server() is found
+
+
+class StartingServer:
+    """A job server that takes nothing at first."""
+
+    def __init__(self, refusals: int, reason: str) -> None:
+        self.refusals = refusals
+        self.reason = reason
+        self.entrypoints: list[str] = []
+
+    def submit_job(self, entrypoint: str, **_: object) -> str:
+        self.entrypoints.append(entrypoint)
+        if len(self.entrypoints) <= self.refusals:
+            raise RuntimeError(self.reason)
+        return "job-1"
+
+
+def test_submit_asks_a_cluster_that_has_just_come_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submit, "_POLL_S", 0)
+    server = StartingServer(2, "No available agent to submit job, please try again later.")
+    assert submit._submit(server, ["real", "a b.yaml"]) == "job-1"
+    assert server.entrypoints == ["python -m pipeline real 'a b.yaml'"] * 3
+    with pytest.raises(RuntimeError, match="no room"):
+        submit._submit(StartingServer(1, "no room"), ["real"])
 
 
 @pytest.fixture
@@ -71,7 +98,7 @@ def job_server(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_command_runs_as_a_job_and_its_lines_and_exit_code_come_back(
     job_server: dict[str, str], tmp_path: Path
 ) -> None:
-    def submit(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         places = [f"paths.runs={tmp_path / 'runs'}", f"paths.store={tmp_path / 'store'}"]
         return subprocess.run(
             [sys.executable, "-m", "pipeline", *arguments, *places],
@@ -82,16 +109,16 @@ def test_command_runs_as_a_job_and_its_lines_and_exit_code_come_back(
             check=False,
         )
 
-    done = submit("real", "configs/digits.yaml", "name=job")
+    done = run("real", "configs/digits.yaml", "name=job")
     assert done.returncode == 0, done.stderr
     assert "real      finished" in done.stderr
     assert done.stderr.count("Running entrypoint") == 1
     lines = (tmp_path / "runs" / "job" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
-    wrong = submit("eval", "configs/digits.yaml", "name=job")
+    wrong = run("eval", "configs/digits.yaml", "name=job")
     assert wrong.returncode == 2
     assert "make train" in wrong.stderr
-    refused = submit("real", "configs/digits.yaml", "name=job", RAY_AUTH_TOKEN_PATH=os.devnull)
+    refused = run("real", "configs/digits.yaml", "name=job", RAY_AUTH_TOKEN_PATH=os.devnull)
     assert refused.returncode == 2
     assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
     assert "Traceback" not in refused.stderr
