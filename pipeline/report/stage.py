@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 from pydantic import BaseModel
-from rich.table import Table
 
 from pipeline.config import Config
 from pipeline.metrics import read_metrics
@@ -28,7 +27,9 @@ from pipeline.record import (
     require_record,
     write_record,
 )
+from pipeline.report import results
 from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
+from pipeline.report.lineage import describe_lesson, describe_lineage
 from pipeline.report.sections import list_sections, template
 from pipeline.stores import pool_shards, real_shards
 from shards.atomic import write_atomic
@@ -36,12 +37,6 @@ from shards.errors import UserError
 from shards.reader import ShardReader
 
 REPORT_FILE = "report.html"
-REPRESENTATIONS = {
-    "student": "student",
-    "raw_pixels": "raw pixels",
-    "untrained_student": "student, untrained",
-}
-PROBES = {"linear": "linear", "knn": "kNN", "linear_sgd": "linear by SGD"}
 _GRID = 12
 
 
@@ -67,17 +62,8 @@ def describe(config: Config, record: Record) -> str:
 
 
 def print_results(config: Config) -> None:
-    """The table of results, for the terminal."""
-    rows = _results(config)
-    protocols = _protocols(rows)
-    table = Table(title=f"{config.name}: top-1 accuracy on real test images, %")
-    table.add_column("representation")
-    for probe, labels in protocols:
-        table.add_column(f"{PROBES[probe]}\n{labels.replace('_', ' ')}", justify="right")
-    for key, title in _representations(rows).items():
-        cells = [_cell(rows, key, protocol) for protocol in protocols]
-        table.add_row(title, *cells, style="bold" if key == "student" else None)
-    console.print(table)
+    """The table of results, on the terminal."""
+    console.print(results.results_table(config.name, _results(config)))
 
 
 def _recipe(config: Config) -> Recipe:
@@ -110,60 +96,6 @@ def _results(config: Config) -> list[dict[str, Any]]:
     return rows
 
 
-def _protocols(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
-
-
-def _representations(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Those that were probed, with their titles."""
-    found = {row["representation"] for row in rows}
-    return {key: title for key, title in REPRESENTATIONS.items() if key in found}
-
-
-def _cell(rows: list[dict[str, Any]], representation: str, protocol: tuple[str, str]) -> str:
-    """The accuracy, with its spread where there are several seeds; "–" where none was measured."""
-    row = _find_row(rows, representation, *protocol)
-    if row is None:
-        return "–"
-    spread = f" ± {row['top1_std']:.1f}" if len(row["seeds"]) > 1 else ""
-    return f"{row['top1_mean']:.1f}{spread}"
-
-
-def _find_row(
-    rows: list[dict[str, Any]], representation: str, probe: str, labels: str
-) -> dict[str, Any] | None:
-    key = (representation, probe, labels)
-    found = (r for r in rows if (r["representation"], r["probe"], r["labels"]) == key)
-    return next(found, None)
-
-
-def _verdict(rows: list[dict[str, Any]]) -> str:
-    probes = {row["probe"] for row in rows if row["representation"] == "student"}
-    probe = next(name for name in ("linear", "linear_sgd", "knn") if name in probes)
-    title = "kNN" if probe == "knn" else "a linear probe"
-    with_all = {key: _cell(rows, key, (probe, "all")) for key in REPRESENTATIONS}
-    found = (row["labels"] for row in rows if row["labels"] != "all" and row["probe"] == probe)
-    few = next(found, None)
-    if few is None:
-        return f"On the student {title} scores {with_all['student']} % with all labels."
-    scores = {key: _cell(rows, key, (probe, few)) for key in REPRESENTATIONS}
-    name = few.replace("_per_", " labels per ")
-    if len(_representations(rows)) < len(REPRESENTATIONS):
-        return (
-            f"On the student {title} scores {with_all['student']} % with all labels and "
-            f"{scores['student']} % with {name}."
-        )
-    best = max((row for row in rows if row["labels"] == few), key=lambda row: row["top1_mean"])
-    warning = "" if best["representation"] == "student" else " The student is not the best here."
-    return (
-        f"With {name}, {title} on the student scores "
-        f"{scores['student']} %, on raw pixels {scores['raw_pixels']} %, and on the same network "
-        f"untrained {scores['untrained_student']} %. With all labels, in that order: "
-        f"{with_all['student']}, {with_all['raw_pixels']} and "
-        f"{with_all['untrained_student']} %.{warning}"
-    )
-
-
 def _render(config: Config) -> str:
     from pipeline.report import figures
 
@@ -183,18 +115,18 @@ def _render(config: Config) -> str:
     sections = list_sections(config.run_dir)  # autoescaped when they were written
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
-        verdict=_verdict(rows),
-        lesson=_lesson(config, records["train"].outputs["pool_size"], len(readers["real"])),
+        verdict=results.verdict(rows),
+        lesson=describe_lesson(config, records["train"].outputs["pool_size"], len(readers["real"])),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
-        names=_representations(rows),
-        protocols=_protocols(rows),
-        protocol_texts=_protocol_texts(rows),
+        names=results.list_representations(rows),
+        protocols=results.list_protocols(rows),
+        protocol_texts=results.protocol_texts(rows),
         num_seeds=len(few_rows[0]["seeds"]) if few_rows else 1,
-        probe_names=PROBES,
-        cell=lambda key, protocol: _cell(rows, key, protocol),
-        bars=figures.result_bars(rows, _representations(rows), PROBES),
+        probe_names=results.PROBES,
+        cell=lambda key, protocol: results.cell(rows, key, protocol),
+        bars=figures.result_bars(rows, results.list_representations(rows), results.PROBES),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),
@@ -202,35 +134,20 @@ def _render(config: Config) -> str:
         domain_protocols=protocols(numbers),
         memorisation=memorisation_verdict(numbers),
         confusion=figures.confusion_matrix(confusion["counts"], confusion["classes"]),
-        confusion_caption=f"Test images by class: {PROBES[confusion['probe']]} probe on the "
-        f"student, {confusion['labels'].replace('_', ' ')} labels.",
+        confusion_caption="Test images by class: "
+        f"{results.PROBES[confusion['probe']]} probe on the student, "
+        f"{confusion['labels'].replace('_', ' ')} labels.",
         scatter=_scatter(config, readers),
-        probe_curves=figures.probe_curves(curves, REPRESENTATIONS) if curves else None,
+        probe_curves=figures.probe_curves(curves, results.REPRESENTATIONS) if curves else None,
         teacher=figures.teacher_curve(_teacher_metrics(config)),
         sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
-        lineage=_lineage(config, records),
+        lineage=describe_lineage(config, records),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         command=" ".join(["python -m pipeline", *sys.argv[1:]]),
     )
     return page
-
-
-def _protocol_texts(rows: list[dict[str, Any]]) -> list[str]:
-    """Each protocol with its probe, and with the labels where those make a difference."""
-    texts: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        texts.setdefault((row["probe"], row["protocol"]), []).append(row["labels"])
-    probes = [probe for probe, _ in texts]
-    found = []
-    for (probe, text), labels in texts.items():
-        title = "kNN" if probe == "knn" else PROBES[probe].replace("l", "L", 1)
-        if probes.count(probe) > 1:
-            named = ", ".join(dict.fromkeys(labels)).replace("_", " ")
-            title += f", {named.replace('all', 'all labels')}"
-        found.append(f"{title}: {text}")
-    return found
 
 
 def _grid(reader: ShardReader) -> str:
@@ -273,62 +190,6 @@ def _teacher_metrics(config: Config) -> list[dict[str, float]]:
     return [row for row in rows if "frechet_distance" in row]
 
 
-def _lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
-    train = records["train"]
-    student = train.outputs["student.safetensors"][:16]
-    lineage = {}
-    if config.train.reads_pool:
-        pool = records["generate"]
-        lineage["teacher"] = (
-            f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…"
-        )
-        lineage["pool"] = (
-            f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed "
-            f"{config.generate.seed}"
-        )
-    elif "teacher" in train.inputs:
-        lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
-    return lineage | {
-        "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
-        "student": f"{_student(config)}, sha256 {student}…",
-        "training": f"{config.train.method.name}, {config.train.variant} variant, "
-        f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
-        f"finished {train.created_at}",
-        "code": str(train.commit or "not a git checkout"),
-        "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
-    }
-
-
-def _student(config: Config) -> str:
-    if config.train.method.name == "discriminator":
-        return "the discriminator's features"
-    described = config.train.student.backbone
-    architecture = described.pop("architecture")
-    return ", ".join([str(architecture), *(f"{name} {described[name]}" for name in described)])
-
-
-def _lesson(config: Config, pool_size: int, num_real: int) -> str:
-    """What the student learned from, for readers."""
-    train = config.train
-    if train.method.name == "discriminator":
-        return "No student was trained: these are features of the GAN's discriminator."
-    images = []
-    if train.num_synthetic:
-        how = "rendered once by" if train.reads_pool else "rendered, each for one step, by"
-        images.append(f"{pool_size:,} images {how} a frozen generator")
-    if train.num_real:
-        images.append(f"{num_real:,} real images without labels")
-    method = _METHODS.get(train.method.name, train.method.name)
-    return f"{method}: the student learned from {' and from '.join(images)}."
-
-
-_METHODS = {
-    "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
-    "the generator as targets",
-    "vicreg": "VICReg (Bardes et al., ICLR 2022)",
-    "simsiam": "SimSiam (Chen & He, CVPR 2021)",
-    "encoding": "Encoding into the generator's latents (Yang et al., NeurIPS 2022, Eq. 3)",
-}
 _LOSSES = {
     "squeeze_and_span": "The terms of the squeeze objective (Eq. 11) and of the span objective "
     "(Eq. 12).",

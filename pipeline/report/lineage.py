@@ -1,0 +1,64 @@
+"""What a student was made of, for readers: teacher, pool, real images, training, code."""
+
+from __future__ import annotations
+
+from pipeline.config import Config
+from pipeline.record import Record
+
+_LESSONS = {
+    "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
+    "the generator as targets",
+    "vicreg": "VICReg (Bardes et al., ICLR 2022)",
+    "simsiam": "SimSiam (Chen & He, CVPR 2021)",
+    "encoding": "Encoding into the generator's latents (Yang et al., NeurIPS 2022, Eq. 3)",
+}
+
+
+def describe_lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
+    """Title -> text, from the `records` of the stages."""
+    train = records["train"]
+    student = train.outputs["student.safetensors"][:16]
+    lineage = {}
+    if config.train.reads_pool:
+        pool = records["generate"]
+        lineage["teacher"] = (
+            f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…"
+        )
+        lineage["pool"] = (
+            f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed "
+            f"{config.generate.seed}"
+        )
+    elif "teacher" in train.inputs:
+        lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
+    return lineage | {
+        "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
+        "student": f"{_student(config)}, sha256 {student}…",
+        "training": f"{config.train.method.name}, {config.train.variant} variant, "
+        f"{config.train.epochs} epochs, fingerprint {train.fingerprint[:16]}, "
+        f"finished {train.created_at}",
+        "code": str(train.commit or "not a git checkout"),
+        "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
+    }
+
+
+def _student(config: Config) -> str:
+    if config.train.method.name == "discriminator":
+        return "the discriminator's features"
+    described = config.train.student.backbone
+    architecture = described.pop("architecture")
+    return ", ".join([str(architecture), *(f"{name} {described[name]}" for name in described)])
+
+
+def describe_lesson(config: Config, pool_size: int, num_real: int) -> str:
+    """What the student learned from, in a sentence."""
+    train = config.train
+    if train.method.name == "discriminator":
+        return "No student was trained: these are features of the GAN's discriminator."
+    images = []
+    if train.num_synthetic:
+        how = "rendered once by" if train.reads_pool else "rendered, each for one step, by"
+        images.append(f"{pool_size:,} images {how} a frozen generator")
+    if train.num_real:
+        images.append(f"{num_real:,} real images without labels")
+    method = _LESSONS.get(train.method.name, train.method.name)
+    return f"{method}: the student learned from {' and from '.join(images)}."
