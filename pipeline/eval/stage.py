@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pipeline import meters
@@ -34,15 +35,20 @@ DOMAINS_FILE = "domains.json"
 CONFUSION_FILE = "confusion.json"
 EMBEDDING_FILE = "embedding.json"
 CURVES_FILE = "curves.json"
+_ALWAYS = {RESULTS_FILE, NEIGHBOURS_FILE, DOMAINS_FILE, CONFUSION_FILE, CURVES_FILE}
 _NUM_MEASURES = 12
 _NUM_SPACES = 4
 
 
 def find(config: Config) -> Record | None:
-    """Record of this run's evaluation, None if it is still to be made or its results are gone."""
+    """Record of this run's evaluation, None if it is still to be made or a file of it is not as it
+    was left.
+    """
     recipe = _recipe(config)
     record = find_complete(config.run_dir / "eval", recipe)
-    is_there = is_intact(config.run_dir / RESULTS_FILE, record)
+    if record is None or not record.outputs.keys() >= _ALWAYS:
+        return None
+    is_there = all(is_intact(_place(config, name), record) for name in record.outputs)
     is_recorded = is_appended(config.paths.runs, config.name, recipe.fingerprint)
     return record if is_there and is_recorded else None
 
@@ -55,7 +61,6 @@ def run(config: Config) -> None:
     from pipeline.eval.subjects import labelled_images
 
     recipe = _recipe(config)
-    folder = config.run_dir / "eval"
     device = choose_device(config.ray.device)
     train = require_record(config.run_dir / "train", "train")
     lesson = {
@@ -68,18 +73,22 @@ def run(config: Config) -> None:
     rows = [{**asdict(result), **lesson} for result in summarise(scores)]
     domains = list(_compare_domains(config, images, device))
     contents = {
-        config.run_dir / RESULTS_FILE: rows,
-        folder / DOMAINS_FILE: [asdict(number) for number in domains],
-        folder / CONFUSION_FILE: count_confusions(config, scores, images.test_labels),
-        folder / CURVES_FILE: {
-            score.representation: score.curve for score in scores if score.curve
-        },
+        RESULTS_FILE: rows,
+        DOMAINS_FILE: [asdict(number) for number in domains],
+        CONFUSION_FILE: count_confusions(config, scores, images.test_labels),
+        CURVES_FILE: {score.representation: score.curve for score in scores if score.curve},
     }
-    for path, content in contents.items():
-        write_atomic(path, json.dumps(content, indent=2) + "\n")
-    _embed(config)
+    for name, content in contents.items():
+        write_atomic(_place(config, name), json.dumps(content, indent=2) + "\n")
+    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config) else _ALWAYS
     append_numbers(config, recipe.fingerprint, scores, domains, str(device))
-    write_record(folder, recipe, {path.name: file_digest(path) for path in contents})
+    outputs = {name: file_digest(_place(config, name)) for name in sorted(names)}
+    write_record(config.run_dir / "eval", recipe, outputs)
+
+
+def _place(config: Config, name: str) -> Path:
+    """Of one of the files that the stage leaves."""
+    return (config.run_dir if name == RESULTS_FILE else config.run_dir / "eval") / name
 
 
 def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
@@ -101,8 +110,7 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
                 meters.count("probes_fitted", 1, config.name)
             if name == "student":
                 neighbours = find_neighbours(config, subject.representation, device)
-                path = config.run_dir / "eval" / NEIGHBOURS_FILE
-                write_atomic(path, json.dumps(neighbours))
+                write_atomic(_place(config, NEIGHBOURS_FILE), json.dumps(neighbours))
             if "linear_sgd" in probes and subject.backbone is not None:
                 num_images = config.eval.sgd_epochs * len(images.train_rows)
                 epochs = bar.add_task("  linear_sgd", total=num_images, note="")
@@ -141,18 +149,20 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
             bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
 
 
-def _embed(config: Config) -> None:
-    """Leave the coordinates of the embedding plot, where there is a pool of enough samples."""
-    path, num_samples = config.run_dir / "eval" / EMBEDDING_FILE, config.eval.embedding_samples
+def _embed(config: Config) -> bool:
+    """Leave the coordinates of the embedding plot, where there is a pool of enough samples; says
+    whether it did.
+    """
+    path, num_samples = _place(config, EMBEDDING_FILE), config.eval.embedding_samples
     path.unlink(missing_ok=True)
     if not config.train.reads_pool or not num_samples:
-        return
+        return False
     from pipeline.embeddings import write_embeddings
     from pipeline.eval.embedding import MIN_SAMPLES
     from pipeline.eval.embedding_plot import embed_all
 
     if min(len(pool_shards(config).open()), num_samples) < MIN_SAMPLES:
-        return
+        return False
     try:
         with progress_bar("spaces") as bar:
             task = bar.add_task("embedding", total=_NUM_SPACES, note="")
@@ -161,13 +171,15 @@ def _embed(config: Config) -> None:
             )
             bar.update(task, completed=_NUM_SPACES)
         write_embeddings(path, found)
+        return True
     except UserError as error:  # the teacher may be gone, and the numbers are there
         console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
+        return False
 
 
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    return str(config.run_dir / RESULTS_FILE)
+    return str(_place(config, RESULTS_FILE))
 
 
 def _recipe(config: Config) -> Recipe:

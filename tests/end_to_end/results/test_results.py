@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pipeline.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.results.lineage import lineage_of, read_lineage
+from pipeline.stages import load_stage
 from tests.command_line import assert_mistake
 from tests.in_process import run_here, succeed_here
 from tests.measured_runs import TINY, arguments, config_of, make_run
@@ -68,6 +70,20 @@ def test_trainings_of_other_seeds_are_one_row_over_trainings(site: Site) -> None
     assert "over trainings, n = 2" in out
     rows = [line.split()[0] for line in out.splitlines() if " student " in line]
     assert rows == ["tiny*", "longer"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["results.json", *(f"eval/{name}.json" for name in ("curves", "neighbours", "domains"))],
+)
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("[]")])
+def test_eval_with_a_file_gone_or_changed_is_not_done(
+    site: Site, name: str, damage: Callable[[Path], object]
+) -> None:
+    config = config_of(site, *TINY)
+    assert load_stage("eval").find(config) is not None
+    damage(site.runs / "tiny" / name)
+    assert load_stage("eval").find(config) is None
 
 
 def test_lineage_of_a_baseline_is_of_what_it_depends_on(site: Site) -> None:
