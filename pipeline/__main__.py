@@ -29,7 +29,6 @@ from pipeline.progress import console
 from pipeline.results.commands import results_command
 from pipeline.stages import EXTRAS, STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
-from pipeline.submit import is_job_server, submit
 from pipeline.teacher.commands import import_command, inspect_command
 from shards.errors import NotApplicable, UserError
 from shards.storage import StorageError
@@ -144,7 +143,9 @@ def main() -> int:
     interrupt_at_once()
     console.quiet = not is_first_process()
     try:
-        if is_job_server() and not _ON_CLUSTERS.isdisjoint(sys.argv[1:2]):
+        if cluster.is_job_server() and not _ON_CLUSTERS.isdisjoint(sys.argv[1:2]):
+            from pipeline.submit import submit
+
             return submit(sys.argv[1:])
         app()
     except SystemExit as exit_:  # how the command-line library ends, well or with a usage error

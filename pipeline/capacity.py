@@ -57,10 +57,7 @@ def count_places(need: Mapping[str, float], nodes: Iterable[Mapping[str, float]]
 
 def find_places(config: RayConfig, work: Work) -> int:
     """The same of the connected cluster as it is now."""
-    import ray
-
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    alive = [node["Resources"] for node in cluster.list_nodes() if node["Alive"]]
     return count_places(needs(config, work), alive)
 
 
@@ -114,10 +111,10 @@ class Limit:
     more, by which an autoscaler sees that it is wanted.
     """
 
-    def __init__(self, config: RayConfig, work: Work) -> None:
+    def __init__(self, config: RayConfig, work: Work, wanted: int | Literal["all"]) -> None:
         self._config = config
         self._work: Work = work
-        self._wanted = getattr(config, _FIELDS[work])
+        self._wanted = wanted
         self._places = 0
         self._looked_at = -_LOOK_S
 
@@ -125,7 +122,7 @@ class Limit:
     def now(self) -> int:
         """Tasks, at this moment."""
         if self._wanted != "all":
-            return int(self._wanted) * (1 if cluster.is_external() else 2)
+            return self._wanted * (1 if cluster.is_external() else 2)
         if time.monotonic() - self._looked_at >= _LOOK_S:
             self._places, self._looked_at = find_places(self._config, self._work), time.monotonic()
         return self._places + 1

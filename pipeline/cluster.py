@@ -27,6 +27,11 @@ def is_external() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def is_job_server() -> bool:
+    """Whether `RAY_ADDRESS` names a cluster's job server."""
+    return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+
+
 def connect(config: RayConfig) -> None:
     """Connect this process to Ray, once.
 
@@ -67,6 +72,11 @@ def _join() -> None:
     import ray
 
     address = os.environ["RAY_ADDRESS"]
+    if is_job_server():
+        raise UserError(
+            f"RAY_ADDRESS={address}: whole stages go there as jobs, this command runs here; name "
+            "the cluster itself, HOST:6379 or ray://HOST:10001, or unset RAY_ADDRESS"
+        )
     # what a job was submitted with is there already, and Ray refuses to have it twice
     is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     runtime_env = {} if is_job else {"working_dir": ".", "excludes": EXCLUDED}
@@ -106,12 +116,12 @@ def wait_for_any(references: Iterable[Any]) -> list[Any]:
     return list(finished)
 
 
-def count_dead_nodes() -> int:
-    """Nodes that this cluster has lost so far."""
+def list_nodes() -> list[dict[str, Any]]:
+    """Ray's tables of the cluster's nodes, those included that it has lost (not "Alive")."""
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return sum(not node["Alive"] for node in nodes)
+    return nodes
 
 
 def cancel(reference: Any) -> None:

@@ -29,7 +29,7 @@ class InFlight(Generic[T]):
     def __init__(self, submit: Callable[[T], Any]) -> None:
         self._submit = submit
         self._items: dict[Any, T] = {}
-        self._num_dead, self._looked_at = cluster.count_dead_nodes(), time.monotonic()
+        self._num_dead, self._looked_at = _count_dead_nodes(), time.monotonic()
 
     def __len__(self) -> int:
         """Pieces in hand."""
@@ -53,7 +53,7 @@ class InFlight(Generic[T]):
             self._replace_lost()
 
     def _replace_lost(self) -> None:
-        num_dead = cluster.count_dead_nodes()
+        num_dead = _count_dead_nodes()
         if num_dead > self._num_dead:
             for item in dict.fromkeys(self._items.values()):
                 self.add(item)
@@ -63,3 +63,7 @@ class InFlight(Generic[T]):
         """Leave all of it."""
         for reference in self._items:
             cluster.cancel(reference)
+
+
+def _count_dead_nodes() -> int:
+    return sum(not node["Alive"] for node in cluster.list_nodes())

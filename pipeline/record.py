@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -177,6 +178,17 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_digest(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over names below `root`, sizes and modification times of `files`, which are there:
+    cheap enough to ask every time.
+    """
+    lines = [
+        f"{file.relative_to(root)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
+        for file in files
+    ]
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 @cache

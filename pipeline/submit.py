@@ -13,7 +13,12 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from aiohttp import ClientError
+from ray.exceptions import RayError
+from ray.job_submission import JobSubmissionClient
 
 from pipeline.cluster import EXCLUDED
 from pipeline.interrupt import Interrupted, interrupt_at_once
@@ -22,50 +27,41 @@ from shards.errors import UserError
 
 _MAX_STARTING_S = 60
 _MAX_STOP_S = 60
+_MAX_AWAY_S = 60
 _POLL_S = 0.5
-
-
-def is_job_server() -> bool:
-    """Whether `RAY_ADDRESS` names a cluster's job server."""
-    return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+_ERRORS = (OSError, RuntimeError, RayError)
 
 
 def submit(arguments: Sequence[str]) -> int:
     """Run `python -m pipeline` with `arguments` on the cluster; returns its exit code.
 
     Raises:
-        UserError: if the job server does not answer or refuses the token.
+        UserError: if the job server does not answer or refuses the token, or is lost later.
         Interrupted: by a signal, once the job has been stopped.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.exceptions import RayError
-    from ray.job_submission import JobSubmissionClient
-
     for name in ("ray", "ray.dashboard", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
     address = os.environ["RAY_ADDRESS"]
     try:
         client = JobSubmissionClient(address)
         job = _submit(client, arguments)
-    except (OSError, RuntimeError, RayError) as error:
-        reason = " ".join(str(error).split())[:160]
+    except _ERRORS as error:
         raise UserError(
-            f"RAY_ADDRESS={address}: cannot submit ({reason}); is this the cluster's dashboard, "
-            "and if it asks for a token, are RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set here?"
+            f"RAY_ADDRESS={address}: cannot submit ({_shorten(error)}); is this the cluster's "
+            "dashboard, and if it asks for a token, are RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH set here?"
         ) from None
     interrupt_at_once()
     console.print(f"job       {job} on {address}", soft_wrap=True)
     try:
         asyncio.run(_print_logs(client, job))
+        exit_code = _ask(client, job).driver_exit_code
     except Interrupted:
         console.print(f"job       stopping {job}", soft_wrap=True)
-        client.stop_job(job)
-        deadline = time.monotonic() + _MAX_STOP_S
-        while not _is_over(client, job) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        _stop(client, job)
         raise
-    info = client.get_job_info(job)
-    return int(info.driver_exit_code or 0) if info.driver_exit_code is not None else 1
+    return 1 if exit_code is None else int(exit_code)
 
 
 def _submit(client: Any, arguments: Sequence[str]) -> str:
@@ -91,18 +87,50 @@ async def _print_logs(client: Any, job: str) -> None:
     printed = 0
     while True:
         seen = 0
-        try:
+        with suppress(*_ERRORS, ClientError):
             async for lines in client.tail_job_logs(job):  # from the first line, each time
                 new = lines[max(0, printed - seen) :]
                 seen += len(lines)
                 sys.stderr.write(new)
                 sys.stderr.flush()
                 printed = max(printed, seen)
-        except (OSError, RuntimeError):
-            await asyncio.sleep(_POLL_S)
-        if _is_over(client, job):
+        if _ask(client, job).status.is_terminal():
             return
+        await asyncio.sleep(_POLL_S)
 
 
-def _is_over(client: Any, job: str) -> bool:
-    return bool(client.get_job_status(job).is_terminal())
+def _ask(client: Any, job: str) -> Any:
+    """Details of the job, from a cluster that may be away for a while.
+
+    Raises:
+        UserError: if it stays away, or knows nothing of the job, as after a new start of its head.
+    """
+    deadline = time.monotonic() + _MAX_AWAY_S
+    while True:
+        try:
+            return client.get_job_info(job)
+        except _ERRORS as error:
+            if "does not exist" in str(error) or time.monotonic() > deadline:
+                raise UserError(
+                    f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: nothing more is known of job {job} "
+                    f"({_shorten(error)}); once the cluster is back, type the command again: it "
+                    "goes on from what is done"
+                ) from None
+            time.sleep(_POLL_S)
+
+
+def _stop(client: Any, job: str) -> None:
+    """Stop the job, and wait until it has saved what it has."""
+    deadline = time.monotonic() + _MAX_STOP_S
+    try:
+        client.stop_job(job)
+        while not client.get_job_status(job).is_terminal():
+            if time.monotonic() > deadline:
+                raise TimeoutError("it has not ended yet")
+            time.sleep(_POLL_S)
+    except _ERRORS as error:
+        console.print(f"job       {job} may run on: {_shorten(error)}", soft_wrap=True)
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

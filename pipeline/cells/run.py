@@ -98,7 +98,7 @@ def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell
     )
     in_flight: dict[Any, Cell] = {}
     waiting = list(reversed(cells))
-    bound = capacity.Limit(ray_config.model_copy(update={"train_workers": "all"}), "train")
+    bound = capacity.Limit(ray_config, "train", "all")
     try:
         while waiting or in_flight:
             while waiting and len(in_flight) < bound.now:

@@ -41,14 +41,13 @@ _FLATTERED = (
 def embed_all(
     config: Config,
     num_samples: int,
-    student: Representation | None = None,
     report: Callable[[str], None] = lambda space: None,
 ) -> Embeddings:
     """The pool's first `num_samples` samples in every space that the run has: a teacher without a
     discriminator, or a pool that stores no features but `w`, has one space less.
 
-    `student` is its representation of the real images, made here if it is not at hand. The time is
-    mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of each.
+    The time is mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of
+    each.
 
     Raises:
         UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's, or
@@ -66,7 +65,7 @@ def embed_all(
     backbone = load_student(config)
     rows, cache = np.arange(len(pool)), cache_folder(config)
     synthetic = extract(backbone, pool.images, config.train, device, rows, cache)
-    student = student or _represent_real(config, backbone, device)
+    student = _represent_real(config, backbone, device)
     seed = config.eval.seeds[0]
     labelling = labeller.label_synthetic(student, synthetic, seed=seed)
     spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]

@@ -38,7 +38,7 @@ def _run_on_ray(
         **capacity.task_options(config.ray, "eval"), max_retries=_MAX_RETRIES
     )
     shared = ray.put(representation)  # once, however many probes
-    bound = capacity.Limit(config.ray, "eval")
+    bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
     in_flight = InFlight[int](lambda index: task.remote(jobs[index], shared, config.eval))
     waiting = list(reversed(range(len(jobs))))
     done: dict[int, Score] = {}

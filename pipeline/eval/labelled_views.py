@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.augment import ViewParameters, draw_views, make_views
+from pipeline.gpu import on_host
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead
@@ -112,14 +113,11 @@ class LabelledViews:
         size = min(self._batch_size, self.num_images - start)
         places = self._order.indices(epoch * self.num_images + start, size)
         images = self._images.train.gather("image", self._images.train_rows[places])
-        labels = torch.from_numpy(self._images.train_labels[places])
+        labels = self._images.train_labels[places]
         views = None
         if self._augment.enabled:
             views = draw_views(
                 self._augment, size, torch_generator(self._seed, "probe/views", step)
             )
-            views = replace(views, theta=self._pinned(views.theta))
-        return _Loaded(self._pinned(torch.from_numpy(images)), self._pinned(labels), views)
-
-    def _pinned(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+            views = replace(views, theta=on_host(views.theta.numpy(), self._device))
+        return _Loaded(on_host(images, self._device), on_host(labels, self._device), views)

@@ -87,15 +87,6 @@ def fit_linear_probe(
     return FittedProbe(final, classes, mean, scale)
 
 
-def linear_probe(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, seed: int, are_few: bool = False
-) -> np.ndarray:
-    """Predicted labels [M] of `test` [M, D] by a probe fitted on `train` [N, D] and `labels`
-    [N].
-    """
-    return fit_linear_probe(train, labels, seed=seed, are_few=are_few).predict(test)
-
-
 def _splits(targets: np.ndarray, limit: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit and rows to validate on, `limit` times at most."""
     num_folds = min(NUM_FOLDS, int(np.bincount(targets).max()))

@@ -90,13 +90,6 @@ class ProbeCurve:
         """The result."""
         return self.top1[-1]
 
-    @property
-    def best(self) -> float:
-        """The highest, chosen on the test images and so no result. The paper's code reports it, of
-        the first, every fifth and the last epoch.
-        """
-        return max(self.top1)
-
 
 class LinearHead:
     """The layer that is trained, representation [B, D] -> logits [B, K], and its optimiser. Its

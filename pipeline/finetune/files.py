@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,15 +29,6 @@ def read_names(file: Path, remedy: str) -> list[str]:
     if not names:
         raise UserError(f"finetune.root: {file} lists no images; {remedy}")
     return names
-
-
-def files_digest(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over names below `root`, sizes and modification times of `files`, which are there."""
-    lines = [
-        f"{file.relative_to(root)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
-        for file in files
-    ]
-    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def read_image(file: Path) -> Image.Image:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.finetune.files import files_digest
 from pipeline.finetune.layouts import SPLITS, data_root, list_files
 from pipeline.finetune.protocols import describe_protocol
 from pipeline.progress import progress_bar
@@ -20,6 +19,7 @@ from pipeline.record import (
     Recipe,
     Record,
     file_digest,
+    files_digest,
     find_complete,
     is_intact,
     require_record,

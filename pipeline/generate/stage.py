@@ -221,7 +221,7 @@ def _render_on_ray(
         return task.remote([weights], plan.recipe, plan.folder, schemas, index, device, factory)
 
     in_flight = InFlight(submit)
-    bound = capacity.Limit(ray_config, "render")
+    bound = capacity.Limit(ray_config, "render", ray_config.render_workers)
     try:
         while len(work) or len(in_flight):
             while len(in_flight) < bound.now and (item := work.next()):

@@ -6,8 +6,6 @@ Neighbours: `digits.py`, `folder.py` and `torchvision_sets.py` make them, `stage
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,17 +40,6 @@ def read_files(files: Iterable[LabelledFile], resolution: int) -> Iterator[tuple
                 yield to_array(image, resolution), label
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError(f"{file}: not a readable image ({error}); mend or remove it") from None
-
-
-def files_digest(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over names below `root`, sizes and modification times: cheap enough to ask every
-    time.
-    """
-    lines = [
-        f"{file.relative_to(root)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
-        for file in files
-    ]
-    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def to_array(image: Image.Image, resolution: int) -> np.ndarray:

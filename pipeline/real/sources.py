@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.real.digits import open_digits
 from pipeline.real.folder import list_images, open_folder
-from pipeline.real.images import Source, files_digest
+from pipeline.real.images import Source
 from pipeline.real.torchvision_sets import (
     DOWNLOADS,
     list_download,
@@ -19,6 +19,7 @@ from pipeline.real.torchvision_sets import (
     open_imagenet,
 )
 from pipeline.real_config import RealConfig
+from pipeline.record import files_digest
 from shards.errors import UserError
 
 SPLITS = ("train", "test")

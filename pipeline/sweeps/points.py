@@ -11,11 +11,15 @@ from pathlib import Path
 from pipeline.cells.run import Cell
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.teacher.description import GENERATOR_FILE, TEACHER_FILE, read_teacher_info
+from pipeline.teacher.description import (
+    GENERATOR_FILE,
+    SNAPSHOTS,
+    TEACHER_FILE,
+    read_teacher_info,
+)
 from shards.errors import UserError
 
 SWEEPS = "sweeps"
-_SNAPSHOTS = "snapshots"
 _MAX_SIZES = 5
 ONLINE = "online"
 
@@ -56,7 +60,7 @@ def read_snapshots(folder: Path) -> list[Snapshot]:
     Raises:
         UserError: if their distances were not measured, or in different feature spaces.
     """
-    kept = sorted(path.parent for path in (folder / _SNAPSHOTS).glob(f"*/{TEACHER_FILE}"))
+    kept = sorted(path.parent for path in (folder / SNAPSHOTS).glob(f"*/{TEACHER_FILE}"))
     if not kept:
         return []
     found: dict[str, Snapshot] = {}

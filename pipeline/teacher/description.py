@@ -25,6 +25,8 @@ from shards.schema import W
 TEACHER_FILE = "teacher.json"
 GENERATOR_FILE = "generator.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+SNAPSHOTS = "snapshots"
+"""Folder of teachers as they were in the middle of the training."""
 
 
 @dataclass(frozen=True)

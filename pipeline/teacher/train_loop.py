@@ -29,6 +29,7 @@ from pipeline.seeding import numpy_generator, torch_generator
 from pipeline.state import load_state, save_state
 from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.teacher.checkpoint import save_teacher
+from pipeline.teacher.description import SNAPSHOTS
 from pipeline.teacher.quality import build_feature_space
 from pipeline.teacher.samples import save_samples
 from pipeline.teacher.stylegan2 import Generator
@@ -37,7 +38,6 @@ from pipeline.workers import Report
 
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
-SNAPSHOTS = "snapshots"
 STATE_INTERVAL_S = 30.0
 GRID_IMAGES = 20_000
 LOG_STEPS = 10

@@ -132,7 +132,7 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
         max_retries=_MAX_RETRIES,
     )
     dump, places = config.model_dump_json(), _places(config)
-    bound = capacity.Limit(config.ray, "eval")
+    bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
     in_flight = InFlight[str](lambda name: task.remote(dump, places, name))
     waiting = list(reversed(names))
     try:

@@ -174,12 +174,6 @@ def test_embed_all_labels_are_those_of_the_students_probe(
     assert embeddings.class_names == tuple("0123456789")
 
 
-def test_embed_all_takes_a_representation_at_hand(config: Config, embeddings: Embeddings) -> None:
-    real, _ = represent(config)
-    again = embed_all(config, NUM_SAMPLES, real)
-    assert again.to_json() == embeddings.to_json()
-
-
 def test_embed_all_of_a_teacher_without_discriminator_has_a_space_less(
     config: Config, tmp_path: Path
 ) -> None:

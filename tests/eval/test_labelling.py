@@ -15,7 +15,7 @@ from pipeline.eval.label_agreement import (
     space_agreement,
 )
 from pipeline.eval.labeller import label_synthetic
-from pipeline.eval.linear_probe import fit_linear_probe, linear_probe
+from pipeline.eval.linear_probe import fit_linear_probe
 
 LABELS = np.array([1, 4, 7])
 """Classes need not be numbered without gaps."""
@@ -56,7 +56,7 @@ def test_label_synthetic_classes_that_cannot_be_told_apart_score_near_chance() -
 def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
     real = represent(2)
     found = label_synthetic(real, real.test, seed=3)
-    predicted = linear_probe(real.train, real.train_labels, real.test, seed=3)
+    predicted = fit_linear_probe(real.train, real.train_labels, seed=3).predict(real.test)
     np.testing.assert_array_equal(found.labels, predicted)
     assert found.accuracy == pytest.approx(100 * np.mean(predicted == real.test_labels))
     assert 50 < found.accuracy < 100

@@ -106,9 +106,9 @@ def test_in_flight_on_a_cluster_is_what_was_asked_for_and_twice_that_on_an_embed
     nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(nodes, CPU=64)
-    assert Limit(RayConfig(render_workers=3), "render").now == 3
+    assert Limit(RayConfig(), "render", 3).now == 3
     monkeypatch.delenv("RAY_ADDRESS")
-    assert Limit(RayConfig(render_workers=3), "render").now == 6
+    assert Limit(RayConfig(), "render", 3).now == 6
 
 
 def test_in_flight_for_all_follows_a_cluster_that_grows(
@@ -116,7 +116,7 @@ def test_in_flight_for_all_follows_a_cluster_that_grows(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(capacity, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    bound = Limit(RayConfig(render_workers="all"), "render")
+    bound = Limit(RayConfig(), "render", "all")
     assert bound.now == 1  # an autoscaler needs one that waits
     add(nodes, CPU=4)
     clock[0] += 5

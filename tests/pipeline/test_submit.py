@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline import submit
-from pipeline.submit import is_job_server
+from pipeline import cluster, submit
+from pipeline.cluster import is_job_server
+from pipeline.config import RayConfig
+from shards.errors import UserError
+from tests.ray_process import ray_process
 from tests.workspace import ROOT, environment
-
-HEAD = """
-import logging, sys, ray
-ray.init(address="local", num_cpus=1, include_dashboard=True, dashboard_port=int(sys.argv[1]),
-         object_store_memory=100 << 20, logging_level=logging.ERROR)
-print("ready", flush=True)
-sys.stdin.read()
-ray.shutdown()
-"""
 
 
 @pytest.mark.parametrize(
@@ -66,31 +60,75 @@ def test_submit_asks_a_cluster_that_has_just_come_up_again(
         submit._submit(StartingServer(1, "no room"), ["real"])
 
 
+class UnsteadyServer:
+    """A job server whose answers to questions about a job are listed."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.answers = list(answers)
+
+    def get_job_info(self, job: str) -> str:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def stop_job(self, job: str) -> None:
+        raise ConnectionRefusedError("refused")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds; sleeping takes no time."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    monkeypatch.setattr(submit, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    return now
+
+
+def test_a_cluster_that_is_away_is_asked_again(clock: list[float]) -> None:
+    away = [ConnectionRefusedError("refused"), RuntimeError("status code 503")] * 20
+    assert submit._ask(UnsteadyServer(*away, "done"), "job-1") == "done"
+
+
+def test_a_cluster_that_stays_away_is_given_up_in_one_line(clock: list[float]) -> None:
+    with pytest.raises(UserError, match=r"http://head:8265.*job-1.*refused.*again"):
+        submit._ask(UnsteadyServer(*[ConnectionRefusedError("refused")] * 200), "job-1")
+    assert 60 < clock[0] < 62
+
+
+def test_a_job_that_the_cluster_has_forgotten_is_given_up_at_once(clock: list[float]) -> None:
+    with pytest.raises(UserError, match="job-1 does not exist"):
+        submit._ask(UnsteadyServer(RuntimeError("Job job-1 does not exist")), "job-1")
+    assert clock[0] == 0
+
+
+def test_a_job_that_cannot_be_stopped_is_said_to_run_on(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit._stop(UnsteadyServer(), "job-1")
+    assert "job-1 may run on: refused" in capsys.readouterr().err
+
+
+def test_work_here_is_not_sent_to_a_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(UserError, match="HOST:6379"):
+        cluster.connect(RayConfig())
+
+
 @pytest.fixture
 def job_server(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment in which commands go to a cluster with a token, which this starts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PATH": paths}
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(port)],
-        env={**environment(), **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert head.stdout is not None
-    try:
-        while head.stdout.readline() not in ("ready\n", ""):
-            pass
+    options = "include_dashboard=True, dashboard_port=port"
+    with ray_process(options, "", {**environment(), **variables}) as port:
         yield {**environment(), **variables, "RAY_ADDRESS": f"http://127.0.0.1:{port}"}
-    finally:
-        head.communicate("")
 
 
 @pytest.mark.ray
