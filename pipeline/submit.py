@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from pipeline.cluster import EXCLUDED
-from pipeline.interrupt import Interrupted, interrupt_at_once
+from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from pipeline.progress import console
 from shards.errors import UserError
 
@@ -40,7 +40,7 @@ def submit(arguments: Sequence[str]) -> int:
         Interrupted: by a signal, once the job has been stopped.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for name in ("ray", "ray.dashboard", "ray.dashboard.modules.job.sdk"):
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
     address = os.environ["RAY_ADDRESS"]
     try:
@@ -48,7 +48,7 @@ def submit(arguments: Sequence[str]) -> int:
         job = _submit(client, arguments)
     except _ERRORS as error:
         raise UserError(
-            f"RAY_ADDRESS={address}: cannot submit ({_shorten(error)}); is this the cluster's "
+            f"RAY_ADDRESS={address}: cannot submit ({_reason(error)}); is this the cluster's "
             "dashboard, and if it asks for a token, are RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN_PATH set here?"
         ) from None
@@ -58,8 +58,8 @@ def submit(arguments: Sequence[str]) -> int:
         asyncio.run(_print_logs(client, job))
         exit_code = _ask(client, job).driver_exit_code
     except Interrupted:
-        console.print(f"job       stopping {job}", soft_wrap=True)
-        _stop(client, job)
+        with deferred_interrupts() as is_impatient:
+            _stop(client, job, is_impatient)
         raise
     return 1 if exit_code is None else int(exit_code)
 
@@ -113,24 +113,27 @@ def _ask(client: Any, job: str) -> Any:
             if "does not exist" in str(error) or time.monotonic() > deadline:
                 raise UserError(
                     f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: nothing more is known of job {job} "
-                    f"({_shorten(error)}); once the cluster is back, type the command again: it "
+                    f"({_reason(error)}); once the cluster is back, type the command again: it "
                     "goes on from what is done"
                 ) from None
             time.sleep(_POLL_S)
 
 
-def _stop(client: Any, job: str) -> None:
-    """Stop the job, and wait until it has saved what it has."""
+def _stop(client: Any, job: str, is_impatient: Callable[[], bool]) -> None:
+    """Stop the job, and wait until it has ended or `is_impatient`."""
+    console.print(f"job       stopping {job}", soft_wrap=True)
     deadline = time.monotonic() + _MAX_STOP_S
     try:
         client.stop_job(job)
         while not client.get_job_status(job).is_terminal():
-            if time.monotonic() > deadline:
-                raise TimeoutError("it has not ended yet")
+            if is_impatient() or time.monotonic() > deadline:
+                raise RuntimeError("asked to stop, not over yet")
             time.sleep(_POLL_S)
     except _ERRORS as error:
-        console.print(f"job       {job} may run on: {_shorten(error)}", soft_wrap=True)
+        console.print(f"job       {job} may run on: {_reason(error)}", soft_wrap=True)
 
 
-def _shorten(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "no answer"
     return " ".join(str(error).split())[:160]

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.job_submission import JobStatus
 
 from pipeline import cluster, submit
 from pipeline.cluster import is_job_server
@@ -72,8 +73,11 @@ class UnsteadyServer:
             raise answer
         return answer
 
+    def get_job_status(self, job: str) -> JobStatus:
+        return JobStatus(self.get_job_info(job))
+
     def stop_job(self, job: str) -> None:
-        raise ConnectionRefusedError("refused")
+        self.get_job_info(job)
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ def test_a_cluster_that_is_away_is_asked_again(clock: list[float]) -> None:
 
 
 def test_a_cluster_that_stays_away_is_given_up_in_one_line(clock: list[float]) -> None:
-    with pytest.raises(UserError, match=r"http://head:8265.*job-1.*refused.*again"):
+    with pytest.raises(UserError, match=r"http://head:8265.*job-1 .no answer.*again"):
         submit._ask(UnsteadyServer(*[ConnectionRefusedError("refused")] * 200), "job-1")
     assert 60 < clock[0] < 62
 
@@ -106,11 +110,28 @@ def test_a_job_that_the_cluster_has_forgotten_is_given_up_at_once(clock: list[fl
     assert clock[0] == 0
 
 
-def test_a_job_that_cannot_be_stopped_is_said_to_run_on(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("answers", "is_impatient", "said"),
+    [
+        (["", "RUNNING", "RUNNING", "STOPPED"], False, None),
+        ([ConnectionRefusedError("refused")], False, "may run on: no answer"),
+        (["", "RUNNING"], True, "may run on: asked to stop"),
+        (["", *["RUNNING"] * 200], False, "may run on: asked to stop"),
+    ],
+)
+def test_a_stopped_job_is_waited_for_and_else_said_to_run_on(
+    clock: list[float],
+    capsys: pytest.CaptureFixture[str],
+    answers: list[str | Exception],
+    is_impatient: bool,
+    said: str | None,
 ) -> None:
-    submit._stop(UnsteadyServer(), "job-1")
-    assert "job-1 may run on: refused" in capsys.readouterr().err
+    submit._stop(UnsteadyServer(*answers), "job-1", lambda: is_impatient)
+    printed = capsys.readouterr().err
+    assert "stopping job-1" in printed
+    assert (said is None) == ("may run on" not in printed)
+    assert (said or "") in printed
+    assert clock[0] < 62
 
 
 def test_work_here_is_not_sent_to_a_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
