@@ -30,7 +30,7 @@ from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
 from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit
-from pipeline.logistic.regression import fit_logistic
+from pipeline.logistic.regression import SEARCH_TOLERANCE, fit_logistic
 from pipeline.seeding import torch_generator
 
 _SPREAD = {10: 1.0, 100: 2.3}  # of the classes' means: neither trivial nor hopeless
@@ -131,7 +131,14 @@ def compare(
 
     tasks = {"ours": ours, **{name: run(name, rival) for name, rival in rivals.items()}}
     seconds = interleave(tasks, repeats, device, warm_up=0)
-    fits = fit_logistic(train.features, train.labels, grid, num_classes=num_classes, device=device)
+    fits = fit_logistic(
+        train.features,
+        train.labels,
+        grid,
+        num_classes=num_classes,
+        device=device,
+        tolerance=SEARCH_TOLERANCE,
+    )
     objectives = [measure_objective(fit.weight, fit.bias, fit.C, train) for fit in fits]
     title = f"{num_classes} classes"
     num_fits = len(grid) + 1

@@ -15,7 +15,12 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.logistic.choose_penalty import GRID
-from pipeline.logistic.regression import LogisticFit, fit_logistic
+from pipeline.logistic.regression import (
+    SEARCH_TOLERANCE,
+    TOLERANCE,
+    LogisticFit,
+    fit_logistic,
+)
 
 NUM_FOLDS = 5
 _PROTOCOL = (
@@ -71,19 +76,19 @@ def fit_linear_probe(
     features = torch.from_numpy((train - mean) / scale).to(device)
     rows = torch.from_numpy(targets).to(device)
 
-    def fit(chosen: np.ndarray, grid: tuple[float, ...]) -> list[LogisticFit]:
-        x, y = features[chosen], rows[chosen]
-        return fit_logistic(x, y, grid, num_classes=len(classes), device=device)
+    def fit(chosen: np.ndarray, grid: tuple[float, ...], tolerance: float) -> list[LogisticFit]:
+        x, y, num_classes = features[chosen], rows[chosen], len(classes)
+        return fit_logistic(x, y, grid, num_classes=num_classes, device=device, tolerance=tolerance)
 
     percents = [
         [
             float((one.predict(features[held]) == rows[held]).double().mean())
-            for one in fit(kept, GRID)
+            for one in fit(kept, GRID, SEARCH_TOLERANCE)
         ]
         for kept, held in _splits(targets, NUM_FOLDS if are_few else 1, seed)
     ]
     C = _middle_of_best(np.mean(percents, 0)) if percents else 1.0
-    (final,) = fit(np.arange(len(labels)), (C,))
+    (final,) = fit(np.arange(len(labels)), (C,), TOLERANCE)
     return FittedProbe(final, classes, mean, scale)
 
 

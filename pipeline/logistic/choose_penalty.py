@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.logistic.regression import LogisticFit, fit_logistic
+from pipeline.logistic.regression import SEARCH_TOLERANCE, LogisticFit, fit_logistic
 
 GRID = tuple(float(C) for C in 1 / np.logspace(-6, 5, 45))
 PROTOCOL = (
@@ -62,12 +62,20 @@ def choose_and_fit(
     """Fit every C of `grid` on `train`, keep the best of `metric` on `validation`, the first of
     equals, and fit it again on both.
 
-    Ericsson et al. stop after 100 iterations of L-BFGS; here every fit is the optimum.
+    Ericsson et al. stop after 100 iterations of L-BFGS; here every fit is the optimum, those of the
+    search to `SEARCH_TOLERANCE`.
 
     Raises:
         ValueError: as `fit_logistic`.
     """
-    fits = fit_logistic(train.features, train.labels, grid, num_classes=num_classes, device=device)
+    fits = fit_logistic(
+        train.features,
+        train.labels,
+        grid,
+        num_classes=num_classes,
+        device=device,
+        tolerance=SEARCH_TOLERANCE,
+    )
     percents = [metric(fit.scores(validation.features), validation.labels) for fit in fits]
     best = int(np.argmax(percents))
     (fit,) = fit_logistic(

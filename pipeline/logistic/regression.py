@@ -23,6 +23,10 @@ from pipeline.logistic.linear_loss import Objective, Point, Pointwise, sigmoid_l
 from pipeline.logistic.principal_axes import PrincipalAxes
 
 TOLERANCE = 1e-7
+SEARCH_TOLERANCE = 1e-6
+"""Enough to tell penalties apart: accuracies on 10,000 images of 100 classes were those of exact fits
+within 0.05 points for C up to 100, and within 0.2 beyond; a quarter of the passes.
+"""
 _ROUNDS = 10  # with units of its own each, as curvature changes along the way
 _ITERATIONS = 100  # of a round; few fits need more than 20
 _HISTORY = 10
@@ -51,7 +55,7 @@ class LogisticFit:
     num_passes: int
     """Evaluations of the objective: passes over the features, two matrix products each."""
     is_converged: bool
-    """Whether `excess` is at most the tolerance times `objective`."""
+    """Whether `excess` is within the tolerance."""
 
     def scores(self, features: Tensor) -> Tensor:
         """Logits [M, K] float64 of `features` [M, D]."""
@@ -90,8 +94,10 @@ def fit_logistic(
         num_classes: K.
         device: where to compute.
         start: a fit of similar data, to begin with; it changes the time, not the optimum.
-        tolerance: estimated excess over the optimum, as a share of the objective; float32 reaches
-            1e-8.
+        tolerance: estimated excess over the optimum, as a share of the loss of knowing only how
+            frequent the classes are (0.1 for 1 % of it). Not of the objective itself, which
+            vanishes with a weak penalty where classes are separable: weights would be driven to
+            infinity without a change in what they predict. float32 reaches 1e-8.
 
     Raises:
         ValueError: if a feature is not finite, C not positive, a label out of range, fewer than two
@@ -111,6 +117,7 @@ def fit_logistic(
     variances = torch.cat([axes.variances, axes.variances.new_ones(1)]).to(features.dtype)
     objective = Objective(axes.project(features), variances, labels, loss)
     first = _prior(objective, len(present))
+    enough = tolerance * objective.at(first, 0).value
     if start is not None:
         begun = axes.rotate(start.weight.to(device)[present], start.bias.to(device)[present])
         first = torch.where(begun.isfinite().all(0), begun, first)
@@ -121,9 +128,9 @@ def fit_logistic(
     found = {}
     for C in sorted(set(inverse_penalties)):
         penalty = halves / (C * len(features))
-        solution = _minimise(objective, _extrapolate(path, C, first), penalty, tolerance)
+        solution = _minimise(objective, _extrapolate(path, C, first), penalty, enough)
         path = [*path[-1:], (C, solution.weights)]
-        found[C] = _fit(solution, C, axes, present, num_classes, tolerance)
+        found[C] = _fit(solution, C, axes, present, num_classes, enough)
     return [found[C] for C in inverse_penalties]
 
 
@@ -139,24 +146,22 @@ class _Reached(Exception):
     """The optimiser may stop: it has no other way to be told."""
 
 
-def _minimise(objective: Objective, start: Tensor, penalty: float, tolerance: float) -> _Solution:
-    """From `start` [R + 1, K] float64 until the excess is `tolerance` of the objective."""
+def _minimise(objective: Objective, start: Tensor, penalty: float, enough: float) -> _Solution:
+    """From `start` [R + 1, K] float64 until the excess is `enough`."""
     solution = _Solution(start, objective.at(start, penalty), 1)
     for _ in range(_ROUNDS):
-        if solution.point.excess <= tolerance * solution.point.value:
+        if solution.point.excess <= enough:
             break
         value_before = solution.point.value
-        solution = _run_lbfgs(objective, solution, penalty, tolerance)
-        if solution.point.value > (1 - tolerance) * value_before:
+        solution = _run_lbfgs(objective, solution, penalty, enough)
+        if solution.point.value > value_before - enough:
             break  # the precision of the features' type is spent
     return solution
 
 
-def _run_lbfgs(
-    objective: Objective, begun: _Solution, penalty: float, tolerance: float
-) -> _Solution:
+def _run_lbfgs(objective: Objective, begun: _Solution, penalty: float, enough: float) -> _Solution:
     """The best point of one run of L-BFGS, in units of the curvature where it begins."""
-    scale = _REACHED / (tolerance * begun.point.value)
+    scale = _REACHED / enough
     units = (scale * begun.point.diagonal.double()).rsqrt()
     parameters = (begun.weights / units).requires_grad_()
     best, num_passes = begun, begun.num_passes
@@ -168,7 +173,7 @@ def _run_lbfgs(
         weights = parameters * units
         num_passes += known is None
         point, known = known or objective.at(weights, penalty), None
-        is_reached = point.excess <= tolerance * point.value
+        is_reached = point.excess <= enough
         if is_reached or point.value <= best.point.value:
             best = _Solution(weights, point, num_passes)
         if is_reached:
@@ -237,11 +242,11 @@ def _fit(
     axes: PrincipalAxes,
     present: Tensor,
     num_classes: int,
-    tolerance: float,
+    enough: float,
 ) -> LogisticFit:
     weight = axes.mean.new_zeros(num_classes, len(axes.mean))
     bias = axes.mean.new_full((num_classes,), -math.inf)
     weight[present], bias[present] = axes.rotate_back(solution.weights)
     value, excess = solution.point.value, solution.point.excess
-    is_converged = excess <= tolerance * value
-    return LogisticFit(weight, bias, C, value, excess, solution.num_passes, is_converged)
+    passes = solution.num_passes
+    return LogisticFit(weight, bias, C, value, excess, passes, is_converged=excess <= enough)

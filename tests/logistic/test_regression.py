@@ -52,7 +52,7 @@ def objective(fit: LogisticFit, features: Tensor, labels: Tensor) -> float:
         (torch.float64, 1e-12, 1e-3),
         # what excess e of the objective leaves of distance in a direction of curvature h is
         # sqrt(2 e / h), and the flattest here has h of 1e-6
-        (torch.float32, 1e-8, 2e-2),
+        (torch.float32, 1e-9, 2e-2),
     ],
 )
 def test_fit_of_every_c_has_scikit_learns_coefficients(
