@@ -19,12 +19,12 @@ from pipeline.eval.linear_sgd import (
     LinearHead,
     ProbeCurve,
     ProbeSettings,
-    learning_rate,
     train_linear_probe,
 )
 from pipeline.train_config import StudentConfig, TrainConfig
 from shards.errors import UserError
 from tests.labelled_images import Labelled, as_they_are, make_images
+from tests.reference_head import ReferenceHead
 
 CPU = torch.device("cpu")
 SIDE = 8
@@ -78,70 +78,6 @@ def run(
     return train_linear_probe(network, images, IN_UNITS, settings, CPU, seed=seed, **others)
 
 
-def softmax_gradients(
-    weight: np.ndarray, bias: np.ndarray, features: np.ndarray, classes: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of the mean cross-entropy, one sample at a time in float64."""
-    to_weight, to_bias = np.zeros_like(weight), np.zeros_like(bias)
-    for sample, wanted in zip(features.astype(np.float64), classes, strict=True):
-        logits = weight @ sample + bias
-        odds = [math.exp(logit - max(logits)) for logit in logits]
-        for index, odd in enumerate(odds):
-            error = (odd / sum(odds) - (index == wanted)) / len(features)
-            to_weight[index] += error * sample
-            to_bias[index] += error
-    return to_weight, to_bias
-
-
-class ReferenceHead:
-    """Sutskever's momentum as torch has it, and You et al.'s local rates, in float64."""
-
-    def __init__(self, layer: nn.Linear, optimizer: Literal["sgd", "lars"]) -> None:
-        self.parameters = [p.detach().double().numpy().copy() for p in (layer.weight, layer.bias)]
-        self._momenta = [np.zeros_like(parameter) for parameter in self.parameters]
-        self._is_lars = optimizer == "lars"
-
-    def update(self, features: np.ndarray, classes: list[int], rate: float) -> None:
-        gradients = softmax_gradients(self.parameters[0], self.parameters[1], features, classes)
-        for parameter, momentum, gradient in zip(
-            self.parameters, self._momenta, gradients, strict=True
-        ):
-            sizes = np.linalg.norm(parameter), np.linalg.norm(gradient)
-            local = 0.001 * sizes[0] / sizes[1] if self._is_lars and all(sizes) else 1.0
-            momentum *= 0.9
-            momentum += local * gradient
-            parameter -= rate * momentum
-
-    def classify(self, features: np.ndarray) -> np.ndarray:
-        weight, bias = self.parameters
-        classes: np.ndarray = (features.astype(np.float64) @ weight.T + bias).argmax(1)
-        return classes
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
-def test_linear_head_updates_equal_the_reference(optimizer: Literal["sgd", "lars"]) -> None:
-    head = LinearHead(6, 3, optimizer, seed=0)
-    reference = ReferenceHead(head.layer, optimizer)
-    generator = torch.Generator().manual_seed(0)
-    for rate in (1.0, 1.0, 0.3, 0.02):
-        features = torch.randn(5, 6, generator=generator)
-        classes = torch.randint(0, 3, (5,), generator=generator)
-        head.update(features, classes, rate)
-        reference.update(features.numpy(), classes.tolist(), rate)
-        for found, expected in zip(head.layer.parameters(), reference.parameters, strict=True):
-            # float32 against float64
-            np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_linear_head_starts_small_without_bias_and_as_the_seed_says() -> None:
-    first, second, other = (LinearHead(400, 50, "sgd", seed=seed).layer for seed in (0, 0, 1))
-    torch.testing.assert_close(first.weight, second.weight, rtol=0, atol=0)
-    assert not torch.equal(first.weight, other.weight)
-    # 20,000 draws: the standard error of a deviation is 0.5 %
-    assert float(first.weight.detach().std()) == pytest.approx(0.01, rel=0.03)
-    assert not first.bias.any()
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 def test_train_linear_probe_equals_a_plain_loop_over_what_the_backbone_saw(
     tmp_path: Path, optimizer: Literal["sgd", "lars"]
@@ -174,14 +110,6 @@ def test_train_linear_probe_equals_a_plain_loop_over_what_the_backbone_saw(
         expected.append(100 * float(np.mean(predicted == test_labels)))
     assert curve.top1 == pytest.approx(expected, abs=1e-9)
     np.testing.assert_array_equal(curve.predictions, predicted)
-
-
-def test_learning_rate_falls_along_a_cosine_from_the_base_rate() -> None:
-    rates = [learning_rate(ProbeSettings(), epoch) for epoch in range(90)]
-    assert rates[0] == 30
-    assert rates[45] == pytest.approx(15)
-    assert rates[-1] == pytest.approx(15 * (1 + math.cos(math.pi * 89 / 90)))
-    assert learning_rate(LARGE_BATCH, 0) == pytest.approx(1.6)
 
 
 def test_train_linear_probe_separable_classes_score_near_100(tmp_path: Path) -> None:
@@ -334,15 +262,3 @@ def test_train_linear_probe_representation_that_is_not_finite_is_one_line(
     with pytest.raises(UserError, match=r"not finite.*train\.learning_rate") as caught:
         run(images, backbone=Broken())
     assert "\n" not in str(caught.value)
-
-
-def test_protocol_says_what_was_done() -> None:
-    paper = ProbeSettings().protocol
-    for fact in ("SGD", "float32", "90 epochs", "batch 256", "30 x 256/256", "flip p 0.5"):
-        assert fact in paper
-    assert "area 0.08-1, aspect ratio 0.75-1.33" in paper
-    assert "jitter" not in paper
-    assert "after the last epoch" in paper
-    changed = replace(LARGE_BATCH, precision=torch.bfloat16, augment=as_they_are()).protocol
-    for fact in ("LARS (trust 0.001)", "bfloat16", "0.1 x 4096/256", "train images: as they are"):
-        assert fact in changed
