@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TeacherConfig
+from pipeline.state import load_state
 from pipeline.teacher.ada import AdaController
 from pipeline.teacher.augment import augment
 from pipeline.teacher.checkpoint import load_generator
@@ -73,6 +74,30 @@ def test_train_teacher_interrupted_and_resumed_equals_uninterrupted(tmp_path: Pa
     found = train(tmp_path / "parts", 6)
     assert found.images_seen == 6 * BATCH
     assert_same_state(found, expected)
+
+
+class Gone(Exception):
+    """As where a machine is taken away."""
+
+
+def test_train_teacher_asked_to_save_loses_no_step_before_the_next(tmp_path: Path) -> None:
+    reported: list[int] = []
+
+    def ask(images_seen: int, _metrics: dict[str, float]) -> bool:
+        reported.append(images_seen)
+        return True
+
+    def gather(rows: np.ndarray) -> np.ndarray:
+        if reported and trainer.images_seen == reported[0] + BATCH:
+            raise Gone
+        return IMAGES[rows]
+
+    trainer = create(CONFIG.model_copy(update={"num_images": 20 * BATCH}))
+    with pytest.raises(Gone):
+        train_teacher(trainer, gather, NUM_REAL, tmp_path, "f", ask, {"kind": "test"})
+    state = load_state(tmp_path / "state.pt", CPU, "f")
+    assert state is not None
+    assert state["images_seen"] == trainer.images_seen == 11 * BATCH
 
 
 def test_trainer_state_loaded_into_fresh_networks_goes_on_exactly() -> None:
