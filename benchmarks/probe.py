@@ -30,7 +30,7 @@ from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
 from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit
-from pipeline.logistic.regression import SEARCH_TOLERANCE, fit_logistic
+from pipeline.logistic.regression import fit_logistic
 from pipeline.seeding import torch_generator
 
 _SPREAD = {10: 1.0, 100: 2.3}  # of the classes' means: neither trivial nor hopeless
@@ -131,14 +131,7 @@ def compare(
 
     tasks = {"ours": ours, **{name: run(name, rival) for name, rival in rivals.items()}}
     seconds = interleave(tasks, repeats, device, warm_up=0)
-    fits = fit_logistic(
-        train.features,
-        train.labels,
-        grid,
-        num_classes=num_classes,
-        device=device,
-        tolerance=SEARCH_TOLERANCE,
-    )
+    fits = fit_logistic(train.features, train.labels, grid, num_classes=num_classes, device=device)
     objectives = [measure_objective(fit.weight, fit.bias, fit.C, train) for fit in fits]
     title = f"{num_classes} classes"
     num_fits = len(grid) + 1
@@ -147,7 +140,6 @@ def compare(
         for name in rivals
     ]
     details: dict[str, Any] = {f"{title}, ours": _describe(found["ours"], grid, seconds["ours"])}
-    details[f"{title}, ours"]["passes"] = sum(fit.num_passes for fit in fits)
     for name in rivals:
         other = found[name]
         above = [

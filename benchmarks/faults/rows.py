@@ -188,6 +188,7 @@ def list_rows(server: S3Server) -> list[Row]:
         Row("generate-object-store-full", "generate", _fill_object_stores),
         Row("trainer-killed", "train", _kill_process(TRAINER), trains),
         Row("train-host-killed", "train", _lose_host_of(TRAINER), trains),
+        Row("train-host-cut-off", "train", _lose_host_of(TRAINER, cut_off, "unplugged"), trains),
         Row("train-driver-killed", "train", _kill_driver, trains, ends=True),
         Row("train-host-preempted", "train", _take_host_away(TRAINER), (_NO_CHECKPOINTS,)),
         Row(
@@ -200,6 +201,7 @@ def list_rows(server: S3Server) -> list[Row]:
             compares_losses=True,
         ),
         Row("eval-host-killed", "eval", _lose_host_of(PROBE), probes),
+        Row("eval-host-cut-off", "eval", _lose_host_of(PROBE, cut_off, "unplugged"), probes),
         Row("eval-object-store-full", "eval", _fill_object_stores, probes),
         Row(f"storage-gone-{_DOWN_S}-s", "generate", _stop_storage(server), on_s3=True),
     ]

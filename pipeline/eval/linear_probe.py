@@ -13,14 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
 
-from pipeline.logistic.choose_penalty import GRID
-from pipeline.logistic.regression import (
-    SEARCH_TOLERANCE,
-    TOLERANCE,
-    LogisticFit,
-    fit_logistic,
-)
+from pipeline.logistic.choose_penalty import GRID, try_penalties
+from pipeline.logistic.regression import LogisticFit, LogisticPath, fit_logistic
 
 NUM_FOLDS = 5
 _PROTOCOL = (
@@ -76,20 +72,29 @@ def fit_linear_probe(
     features = torch.from_numpy((train - mean) / scale).to(device)
     rows = torch.from_numpy(targets).to(device)
 
-    def fit(chosen: np.ndarray, grid: tuple[float, ...], tolerance: float) -> list[LogisticFit]:
-        x, y, num_classes = features[chosen], rows[chosen], len(classes)
-        return fit_logistic(x, y, grid, num_classes=num_classes, device=device, tolerance=tolerance)
-
-    percents = [
-        [
-            float((one.predict(features[held]) == rows[held]).double().mean())
-            for one in fit(kept, GRID, SEARCH_TOLERANCE)
-        ]
+    tried = [
+        _try(features, rows, kept, held, len(classes))
         for kept, held in _splits(targets, NUM_FOLDS if are_few else 1, seed)
     ]
-    C = _middle_of_best(np.mean(percents, 0)) if percents else 1.0
-    (final,) = fit(np.arange(len(labels)), (C,), TOLERANCE)
+    C = _middle_of_best(np.mean(tried, 0)) if tried else 1.0
+    (final,) = fit_logistic(features, rows, [C], num_classes=len(classes), device=device)
     return FittedProbe(final, classes, mean, scale)
+
+
+def _try(
+    features: Tensor, labels: Tensor, kept: np.ndarray, held: np.ndarray, num_classes: int
+) -> list[float]:
+    """Accuracy on the rows `held` for every C, fitted to the rows `kept`; percent."""
+    path = LogisticPath(
+        features[kept], labels[kept], num_classes=num_classes, device=features.device
+    )
+    x, y = features[held], labels[held]
+
+    def measure(fit: LogisticFit) -> float:
+        return 100 * float((fit.predict(x) == y).double().mean())
+
+    found = try_penalties(path, measure, len(held))
+    return [found[C][1] for C in GRID]
 
 
 def _splits(targets: np.ndarray, limit: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
