@@ -69,10 +69,8 @@ def try_penalties(
     for C in sorted(set(grid)):
         fit = path.fit(C, roughly=True)
         percent = measure(fit)
-        right = best / 100
-        if percent >= best - 200 * (
-            math.sqrt(right * (1 - right) / num_measured) + 1 / num_measured
-        ):
+        deviation = math.sqrt(best * (100 - best) / num_measured)
+        if percent >= best - 2 * deviation - 200 / num_measured:
             fit = path.fit(C)
             percent = measure(fit)
         found[C] = fit, percent
