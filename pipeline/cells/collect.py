@@ -125,15 +125,22 @@ def columns_of(numbers: Sequence[Number]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((number.probe, number.labels) for number in numbers))
 
 
+_PROBES = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
+
+
 def column_title(probe: str, labels: str) -> str:
     """For readers."""
-    return f"{probe_name(probe)}, {'all labels' if labels == 'all' else labels.replace('_', ' ')}"
+    shown = "all labels" if labels == "all" else labels.replace("_", " ")
+    return f"{_PROBES.get(probe, probe)}, {shown}"
 
 
-def probe_name(probe: str) -> str:
-    """For readers."""
-    names = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
-    return names.get(probe, probe)
+def protocol_texts(numbers: Sequence[Number]) -> list[str]:
+    """How the columns were measured: each protocol once, after the columns that are by it."""
+    protocols = {(number.probe, number.labels): number.protocol for number in numbers}
+    titles: dict[tuple[str, str], list[str]] = {}
+    for (probe, labels), protocol in protocols.items():
+        titles.setdefault((probe, protocol), []).append(column_title(probe, labels))
+    return [f"{'; '.join(columns)}: {protocol}" for (_, protocol), columns in titles.items()]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.cells.collect import (
     column_title,
     columns_of,
     main_column,
-    probe_name,
+    protocol_texts,
     read_numbers,
     score,
 )
@@ -163,7 +163,6 @@ def _view_row(
 
 def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
     """What the templates of both sweeps show."""
-    protocols = dict.fromkeys(f"{probe_name(n.probe)}: {n.protocol}" for n in numbers)
     return {
         "name": base.name,
         "source": base.real.source,
@@ -174,6 +173,6 @@ def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
         "epochs": base.sweep.epochs or base.train.epochs,
         "pool_sizes": ", ".join(f"{size:,}" for size in sorted({n.pool_size for n in numbers})),
         "columns": [column_title(*column) for column in columns_of(numbers)],
-        "protocols": list(protocols),
+        "protocols": protocol_texts(numbers),
         "commits": sorted({number.commit for number in numbers}),
     }

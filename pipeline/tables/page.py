@@ -17,7 +17,7 @@ from pipeline.cells.collect import (
     column_title,
     columns_of,
     main_column,
-    probe_name,
+    protocol_texts,
     read_numbers,
     score,
 )
@@ -58,7 +58,6 @@ def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) 
         rows = [_view_row(row, numbers, columns, paper, problems) for row in chosen]
         plot = _plot(table, numbers, paper)
         tables.append({"title": table.title, "rows": rows, "plot": plot})
-    texts = dict.fromkeys(f"{probe_name(number.probe)}: {number.protocol}" for number in numbers)
     return {
         "name": base.name,
         "source": base.real.source,
@@ -66,7 +65,7 @@ def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) 
         "tables": tables,
         "columns": [column_title(*column) for column in columns],
         "paper": paper,
-        "protocols": list(texts),
+        "protocols": protocol_texts(numbers),
         "seeds": ", ".join(map(str, base.tables.seeds)),
         "num_seeds": len(base.tables.seeds),
         "epochs": base.tables.epochs or base.train.epochs,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.cells.collect import main_column, read_numbers, score
+from pipeline.cells.collect import main_column, protocol_texts, read_numbers, score
 from pipeline.cells.run import Cell
 from pipeline.config import Config
 from pipeline.record import Recipe, write_record
@@ -50,6 +51,17 @@ def test_numbers_of_different_protocols_are_refused(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"b-seed1 and a-seed0.*best epoch.*last epoch"):
         read_numbers(cells)
+
+
+def test_protocols_are_named_once_after_their_columns(tmp_path: Path) -> None:
+    (number,) = read_numbers([write_cell(tmp_path, "a", 0, 90.0, "p")])
+    few = [replace(number, labels=labels, protocol="q") for labels in ("5_per_class", "1_percent")]
+    knn = replace(number, probe="knn", protocol="r")
+    assert protocol_texts([number, *few, knn, number]) == [
+        "linear probe, all labels: p",
+        "linear probe, 5 per class; linear probe, 1 percent: q",
+        "kNN, all labels: r",
+    ]
 
 
 def test_cells_without_results_have_no_numbers(tmp_path: Path) -> None:
