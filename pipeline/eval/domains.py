@@ -17,9 +17,10 @@ import torch
 
 from pipeline.distances import Moments, frechet_distance, kernel_distance
 from pipeline.eval.extract import extract, raw_pixels
-from pipeline.eval.memorisation import MIN_CELL_SAMPLES, measure_memorisation
+from pipeline.eval.memorisation import MIN_CELL_SAMPLES, TooFewImagesError, measure_memorisation
 from pipeline.eval.mmd import measure_domain_gap
 from pipeline.eval.neighbours import measure_neighbourhoods
+from pipeline.progress import console
 from pipeline.seeding import numpy_generator
 from pipeline.teacher.quality import FeatureSpace
 from pipeline.train_config import TrainConfig
@@ -116,11 +117,21 @@ def compare_domains(
         yield DomainNumber(
             name, "student", estimate.value, estimate.low, estimate.high, near.protocol, expected
         )
+    yield from _memorisation(domains)
+    yield from _teacher_distances(domains, space, device)
+
+
+def _memorisation(domains: Domains) -> Iterator[DomainNumber]:
+    """Both tests with their controls; none where there are too few images for one of them."""
     pixels = [
         raw_pixels(domains.reader(name), domains.rows(name))
         for name in ("train", "test", "synthetic")
     ]
-    found = measure_memorisation(*pixels, seed=seed)
+    try:
+        found = measure_memorisation(*pixels, seed=domains.seed)
+    except TooFewImagesError as problem:
+        console.print(f"eval      no test of memorisation: {problem}", soft_wrap=True)
+        return
     for test in (
         found.copying,
         found.copying_control,
@@ -137,7 +148,6 @@ def compare_domains(
             test.expected,
             test.p_value,
         )
-    yield from _teacher_distances(domains, space, device)
 
 
 def _teacher_distances(

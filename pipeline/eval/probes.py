@@ -26,6 +26,7 @@ from pipeline.eval.linear_sgd import (
 from pipeline.eval_config import EvalConfig, count_labels
 from pipeline.gpu import choose_precision
 from pipeline.seeding import numpy_generator
+from shards.errors import UserError
 
 ALL = "all"
 
@@ -133,6 +134,22 @@ def run_sgd_probe(
     )
     protocol, predictions = settings.protocol, curve.predictions
     return Score(name, "linear_sgd", ALL, seed, curve.last, protocol, predictions, curve.top1)
+
+
+def check_few_labels(config: EvalConfig, labels: np.ndarray) -> None:
+    """Raise `UserError` for few labels that would be all of `labels` [N], or less than one of each
+    class, and so be listed under a wrong name.
+    """
+    sizes = np.unique(labels, return_counts=True)[1].tolist()
+    for few in config.few_labels:
+        if sum(count_labels(few, size) for size in sizes) == len(labels):
+            raise UserError(f"eval.few_labels: {few} are all {len(labels):,} labels; take fewer")
+        share, _, unit = few.partition("_")
+        if unit == "percent" and float(share) / 100 * len(labels) < len(sizes):
+            raise UserError(
+                f"eval.few_labels: {few} of {len(labels):,} labels are less than one for each of "
+                f"{len(sizes)} classes; take 1_per_class"
+            )
 
 
 def draw_few_labels(labels: np.ndarray, few: str, seed: int) -> np.ndarray:

@@ -57,7 +57,7 @@ def run(config: Config) -> None:
     """Measure everything; `results.json` comes last but for the ledger."""
     from pipeline.device import choose_device
     from pipeline.eval.pictures import count_confusions
-    from pipeline.eval.probes import summarise
+    from pipeline.eval.probes import check_few_labels, summarise
     from pipeline.eval.subjects import labelled_images
 
     recipe = _recipe(config)
@@ -69,6 +69,7 @@ def run(config: Config) -> None:
         "pool_size": train.outputs["pool_size"],
     }
     images = labelled_images(config)
+    check_few_labels(config.eval, images.train_labels)
     scores = list(_scores(config, images, device))
     rows = [{**asdict(result), **lesson} for result in summarise(scores)]
     domains = list(_compare_domains(config, images, device))

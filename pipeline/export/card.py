@@ -28,6 +28,8 @@ from pipeline.report.sections import template
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
 
+SIGNATURE = "with the software of *squeeze and span*"
+"""Stands in every card."""
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _LICENCE_FIELDS = ("license", "license_name", "license_link")
 _SIZES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}

@@ -46,6 +46,6 @@ def export_command(
     done = f"written {', '.join(export.written)}" if export.written else "done already"
     console.print(f"export    {export.folder}: {done}", soft_wrap=True)
     if not export.has_licence:
-        console.print("licence   none named yet: --license apache-2.0, or edit README.md")
+        console.print("licence   none named yet: --license apache-2.0")
     if api is not None and push_to is not None:
         console.print(f"pushed    {push(api, export.folder, push_to, public=public)}")

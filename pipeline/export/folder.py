@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from pipeline.backbone import Backbone, Normalise, load_backbone
 from pipeline.config import Config
-from pipeline.export.card import hub_config, read_licence, write_card
+from pipeline.export.card import SIGNATURE, hub_config, read_licence, write_card
 from pipeline.export.loading import WEIGHTS_FILE
 from pipeline.method_config import DiscriminatorConfig
 from pipeline.record import file_digest, is_intact, require_record
@@ -44,9 +44,11 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
     alone. A licence that an earlier card there names is kept, unless another is given.
 
     Raises:
-        UserError: if the run has no student that was trained, or not under these settings.
+        UserError: if the run has no student that was trained, or not under these settings; if
+            `folder` has files and is no earlier export.
         RuntimeError: if what was written does not compute what the run's student does.
     """
+    _check_place(folder, config.run_dir / "export")
     source = config.run_dir / "train" / "student.safetensors"
     if isinstance(config.train.method, DiscriminatorConfig):
         raise UserError(
@@ -77,6 +79,20 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
             write_atomic(folder / name, content)
             written.append(name)
     return Export(folder, tuple(written), bool(fields))
+
+
+def _check_place(folder: Path, usual: Path) -> None:
+    """Raise `UserError` if files of somebody else could be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out={folder}: a file; name a folder")
+    if folder == usual or not folder.exists() or not any(folder.iterdir()):
+        return
+    card = folder / CARD_FILE
+    if not (card.is_file() and SIGNATURE in card.read_text(encoding="utf-8", errors="replace")):
+        raise UserError(
+            f"--out={folder}: has files, and no {CARD_FILE} of an earlier export; name a new or "
+            "empty folder"
+        )
 
 
 def _write_weights(

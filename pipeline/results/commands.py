@@ -61,7 +61,7 @@ def results_command(
 ) -> None:
     """Show what was measured, with protocol, n and spread; different protocols are never mixed."""
     folder, filters = _read_arguments(arguments or [], runs, compare is not None)
-    form = form or _SUFFIXES.get("" if out is None else out.suffix, "table")
+    form = form or _form_of(out)
     numbers = _numbers(folder, filters)
     if compare is not None:
         comparisons = compare_runs(numbers, *compare, over_trainings)
@@ -72,9 +72,22 @@ def results_command(
         text = groups_to_csv(groups) if form == "csv" else _text(make_sheets(groups, spread), form)
     if out is None:
         print(text, end="")
+    elif out.exists() and not out.is_file():
+        raise UserError(f"--out={out}: there, and no file; name another")
     else:
         write_atomic(out, text)
         console.print(f"written   {out}", soft_wrap=True)
+
+
+def _form_of(out: Path | None) -> Format:
+    """By the name of the file."""
+    if out is None or out.suffix == ".txt":
+        return "table"
+    if out.suffix not in _SUFFIXES:
+        raise UserError(
+            f"--out={out}: name a file that ends in .md, .tex, .csv or .txt, or give --format too"
+        )
+    return _SUFFIXES[out.suffix]
 
 
 def _read_arguments(

@@ -64,18 +64,27 @@ def compare_runs(
         over_trainings: take all trainings that differ from the named one in their seed only.
 
     Raises:
-        UserError: for an unknown run, a run with several students, and if nothing was measured
-            alike in both, naming the fields that differ.
+        UserError: for an unknown run, a run with several students, over trainings for two runs of
+            the same ones, and if nothing was measured alike in both, naming the fields that differ.
     """
     ours, theirs = (_groups_of(numbers, name, over_trainings) for name in (first, second))
-    found = []
+    digests = {ours[0].first.training_digest, theirs[0].first.training_digest}
+    if over_trainings and len(digests) == 1:
+        raise UserError(
+            f"--compare {first} {second} --over-trainings: both are of the same trainings, which "
+            "differ in train.seed only; leave out --over-trainings"
+        )
+    found: list[Comparison] = []
+    unlike: list[tuple[Number, Number]] = []
     for column in dict.fromkeys(_column(one) for one in ours):
         ones = [one for one in ours if _column(one) == column]
         others = [other for other in theirs if _column(other) == column]
         alike = [(o, t) for o in ones for t in others if _agree(o.first, t.first)]
         if ones and others and not alike:
-            check_agreement(ones[0].first, others[0].first)
+            unlike.append((ones[0].first, others[0].first))
         found += [compare_groups(one, other) for one, other in alike]
+    if not found and unlike:
+        check_agreement(*unlike[0])
     if not found:
         differences = name_differences(ours[0].first, theirs[0].first, MUST_AGREE)
         raise UserError(

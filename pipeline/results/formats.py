@@ -19,6 +19,17 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "‖": r"$\|$",
+    "²": "$^2$",
+    "³": "$^3$",
+    "λ": r"$\lambda$",
+    "γ": r"$\gamma$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "…": r"\dots{}",
 }
 _OF_ONE = ("seed", "train_seed", "value", "low", "high", "versions", "created_at")
 """Fields of a number that a group of several has no one value of, or that are no one's column."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.results.ledger import Number
@@ -44,14 +44,35 @@ class Sheet:
 
 
 def make_sheets(groups: Sequence[Group], spread: Spread = "std") -> list[Sheet]:
-    """A sheet for each task.
+    """A sheet for each task. A column whose numbers do not agree in all of `MUST_AGREE` is left
+    out, with a note that names the fields that differ.
 
     Raises:
-        UserError: if a column would mix numbers that do not agree in all of `MUST_AGREE`, naming
-            the fields that differ.
+        UserError: with that note, if no column is left.
     """
-    tasks = dict.fromkeys(found.first.task for found in groups)
-    return [_sheet([g for g in groups if g.first.task == task], spread) for task in tasks]
+    agreeing, problems = _agreeing(groups)
+    if not agreeing:
+        raise UserError("; ".join(problems))
+    tasks = dict.fromkeys(found.first.task for found in agreeing)
+    sheets = [_sheet([g for g in agreeing if g.first.task == task], spread) for task in tasks]
+    left_out = tuple(f"left out: {problem}" for problem in problems)
+    return [*sheets[:-1], replace(sheets[-1], notes=(*sheets[-1].notes, *left_out))]
+
+
+def _agreeing(groups: Sequence[Group]) -> tuple[list[Group], list[str]]:
+    """Groups of the columns that agree, and what is wrong with the others."""
+    columns: dict[tuple[object, ...], list[Group]] = {}
+    for found in groups:
+        columns.setdefault(_fields(found, COLUMN), []).append(found)
+    problems: dict[tuple[object, ...], str] = {}
+    for column, members in columns.items():
+        try:
+            for other in members[1:]:
+                check_agreement(members[0].first, other.first)
+        except UserError as problem:
+            problems[column] = str(problem)
+    kept = [found for found in groups if _fields(found, COLUMN) not in problems]
+    return kept, list(problems.values())
 
 
 def check_agreement(first: Number, second: Number) -> None:
@@ -62,8 +83,7 @@ def check_agreement(first: Number, second: Number) -> None:
         runs = " and ".join(dict.fromkeys((first.run, second.run)))
         raise UserError(
             f"{place} of {runs}: numbers of different {' and '.join(differences)} are not put side "
-            "by side; choose with field=value, such as run=NAME or protocol='k = 10', or list all "
-            "with --format csv"
+            "by side; choose with field=value, such as run=NAME, or list all with --format csv"
         )
 
 
@@ -90,9 +110,6 @@ def _sheet(groups: Sequence[Group], spread: Spread) -> Sheet:
     for found in groups:
         columns.setdefault(_fields(found, COLUMN), []).append(found)
         rows.setdefault(_row_key(found), []).append(found)
-    for members in columns.values():
-        for other in members[1:]:
-            check_agreement(members[0].first, other.first)
     labels = _row_labels(rows)
     shared = _shared(columns)
     sizes = {found.summary.num_values for found in groups} - {1}
@@ -189,7 +206,7 @@ def _notes(groups: Sequence[Group], spread: Spread) -> list[str]:
         size = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
         notes.append(f"±: {what} over {' or '.join(over)}{size}")
     if any(f.summary.std is None and f.first.low is not None for f in groups):
-        notes.append("[ ]: interval of the one value, as its protocol says")
+        notes.append("[ ]: interval that comes with the one value, as its protocol says")
     notes += protocol_notes([found.first for found in groups])
     return notes
 

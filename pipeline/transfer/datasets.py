@@ -48,7 +48,7 @@ def open_transfer_set(name: str, root: Path) -> TransferImages:
     except Exception as error:  # whatever torchvision finds wrong with damaged files
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(
-            f"{root}: torchvision cannot read {name} there ({reason}); remove it, and "
+            f"{root}: torchvision cannot read {name} there ({reason}); remove its files there, and "
             f"{listed.remedy_for(root)}"
         ) from None
     if not all(map(len, splits)):

@@ -12,6 +12,7 @@ from scipy import stats
 from pipeline.eval.memorisation import (
     MIN_CELL_SAMPLES,
     MemorisationTest,
+    TooFewImagesError,
     mann_whitney,
     measure_copying,
     measure_memorisation,
@@ -190,6 +191,14 @@ def test_copying_weighs_cells_by_their_test_images_and_leaves_out_small_ones() -
     deviation = math.sqrt(70**2 + 50**2 + 60**2) / 180
     assert found.p_value == pytest.approx(stats.norm.cdf(expected / deviation), abs=1e-9)
     assert "3 of 4 k-means cells" in found.protocol
+
+
+def test_memorisation_with_too_few_images_for_a_control_alone_is_refused() -> None:
+    train, test, synthetic = (draw(count, seed) for seed, count in enumerate((60, 60, 60)))
+    measure_copying(train, test, synthetic, seed=0)
+    measure_memorisation(train, test, synthetic, seed=0)
+    with pytest.raises(TooFewImagesError):
+        measure_memorisation(train[:57], test, synthetic, seed=0)
 
 
 def test_copying_with_too_few_images_is_refused() -> None:

@@ -13,7 +13,15 @@ from pipeline.config import EvalConfig
 from pipeline.eval.extract import Representation
 from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.linear_probe import fit_linear_probe
-from pipeline.eval.probes import Result, draw_few_labels, list_jobs, run_job, summarise
+from pipeline.eval.probes import (
+    Result,
+    check_few_labels,
+    draw_few_labels,
+    list_jobs,
+    run_job,
+    summarise,
+)
+from shards.errors import UserError
 
 NUM_CLASSES = 4
 
@@ -168,6 +176,27 @@ def test_draw_few_labels_takes_a_share_of_every_class_and_one_at_least() -> None
     labels = np.array([0] * 40 + [1] * 100 + [2] * 3)
     rows = draw_few_labels(labels, "5_percent", seed=0)
     assert np.bincount(labels[rows]).tolist() == [2, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("few", "words"),
+    [
+        ("40_per_class", "all 120 labels"),
+        ("2_percent", "less than one for each of 3 classes"),
+        ("39_per_class", None),
+        ("2.5_percent", None),
+    ],
+)
+def test_few_labels_that_are_not_what_they_are_called_are_refused(
+    few: str, words: str | None
+) -> None:
+    config = EvalConfig(few_labels=(few,))
+    labels = np.repeat([0, 1, 2], 40)
+    if words is None:
+        check_few_labels(config, labels)
+        return
+    with pytest.raises(UserError, match=rf"eval\.few_labels: {few}.*{words}"):
+        check_few_labels(config, labels)
 
 
 def test_draw_few_labels_is_a_function_of_the_seed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,17 @@ def test_column_and_comparison_of_other_protocol_or_split_are_refused(
         assert "\n" not in message
 
 
+def test_column_of_other_protocols_is_left_out_with_a_note_and_the_others_stay() -> None:
+    other = {**WIDE, "protocol": "logistic regression, SGD"}
+    knn = {"probe": "knn", "protocol": "k = 10"}
+    numbers = [number(50.0), number(60.0, **other), number(40.0, **knn)]
+    (found,) = make_sheets(group([*numbers, number(45.0, **{**WIDE, **knn})]))
+    assert [row[-1] for row in found.rows] == ["40.0", "45.0"]
+    assert "50.0" not in str(found.rows)
+    (note,) = [note for note in found.notes if note.startswith("left out: ")]
+    assert "protocol (L-BFGS; SGD)" in note
+
+
 @pytest.mark.parametrize("field", ["metric", "dataset", "task", "labels", "probe"])
 def test_comparison_of_another_measurement_is_refused(field: str) -> None:
     both = [number(50.0), number(60.0, **WIDE, **{field: "another"})]
@@ -120,6 +132,22 @@ def test_comparison_over_trainings_takes_all_repetitions_of_the_named_ones() -> 
     (found,) = compare_runs(numbers, "a-seed0", "b-seed1", over_trainings=True)
     assert found.difference.mean == 20.5
     assert found.difference.how == "paired by seed, n = 2"
+
+
+def test_comparison_over_the_same_trainings_is_refused() -> None:
+    numbers = trainings("a", [50.0, 52.0])
+    with pytest.raises(UserError, match=r"same trainings.*--over-trainings"):
+        compare_runs(numbers, "a-seed0", "a-seed1", over_trainings=True)
+    (found,) = compare_runs(numbers, "a-seed0", "a-seed1")
+    assert found.difference.mean == 2.0
+
+
+def test_comparison_skips_what_was_not_measured_alike() -> None:
+    other = {**WIDE, "protocol": "logistic regression, SGD"}
+    knn = {"probe": "knn", "protocol": "k = 10"}
+    numbers = [number(50.0), number(60.0, **other), number(40.0, **knn)]
+    (found,) = compare_runs([*numbers, number(45.0, **{**WIDE, **knn})], "digits", "wide")
+    assert found.difference.mean == 5.0
 
 
 def test_comparison_takes_what_was_measured_alike_of_several_protocols() -> None:
@@ -162,6 +190,12 @@ def test_latex_has_the_rules_of_booktabs_and_no_bare_signs() -> None:
     assert lines[top + 1] == r"run & a \& b \\"
     assert lines[middle + 1 : bottom] == [r"x\_y & 1.0 $\pm$ 0.2 \\", r"p|q & -- \\"]
     assert r"\caption{50 \% of\_it}" in lines
+
+
+def test_latex_has_no_sign_that_pdflatex_does_not_know() -> None:
+    protocols = "C = 1/λ, k(x, y) = exp(-γ‖x - y‖²), (x·y / D + 1)³ – ± × …"
+    sheet = replace(SHEET, notes=(protocols,))
+    assert to_latex([sheet]).isascii()
 
 
 def test_csv_has_full_precision_and_keeps_protocols_apart() -> None:

@@ -141,6 +141,17 @@ def test_export_with_a_damaged_file_is_mended(site: Site, tmp_path: Path) -> Non
     }
 
 
+def test_export_replaces_no_files_but_its_own(site: Site, tmp_path: Path) -> None:
+    foreign = tmp_path / "out" / "README.md"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    assert_mistake(export(site, "--out", foreign.parent), "--out=", "empty folder")
+    assert list(foreign.parent.iterdir()) == [foreign]
+    assert foreign.read_text() == "mine"
+    assert_mistake(export(site, "--out", foreign), "--out=", "name a folder")
+    assert_mistake(export(site, "--out", site.runs / "tiny" / "train"), "--out=")
+
+
 def test_export_with_a_mistake_is_one_line(site: Site) -> None:
     assert_mistake(run_here("export", *arguments(site, "name=new")), "make train")
     assert_mistake(run_here("export", *arguments(site, "train.epochs=7")), "train.epochs=1 (now 7)")

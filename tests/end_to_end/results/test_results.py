@@ -108,7 +108,11 @@ def test_results_in_other_formats(site: Site, form: str, words: str) -> None:
 def test_results_of_other_protocols_are_refused_but_listed(site: Site) -> None:
     other = (*TINY, "train.epochs=3", "name=other", "eval.knn_k=2")
     make_run(site, *other)
-    assert_mistake(results(site), "protocol", "k = 3", "k = 2")
+    assert_mistake(results(site, "probe=knn"), "protocol", "k = 3", "k = 2")
+    code, out, _ = results(site)
+    assert code == 0
+    assert "left out: " in out
+    assert "k = 2" in out
     code, out, _ = results(site, "--compare", "tiny", "other", "probe=knn")
     assert code == 2
     assert not out
@@ -116,6 +120,14 @@ def test_results_of_other_protocols_are_refused_but_listed(site: Site) -> None:
     code, out, _ = results(site, "--format", "csv")
     assert code == 0
     assert "k = 2" in out
+
+
+@pytest.mark.parametrize("place", [".", "x.pdf"])
+def test_results_are_written_to_files_of_known_kinds_only(
+    site: Site, tmp_path: Path, place: str
+) -> None:
+    assert_mistake(results(site, "--out", tmp_path / place), "--out=")
+    assert not any(tmp_path.glob("*.pdf"))
 
 
 @pytest.mark.parametrize(
