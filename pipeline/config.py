@@ -247,11 +247,21 @@ def auto_recipe(resolution: int) -> dict[str, object]:
     }
 
 
+def _check_name(name: str) -> str:
+    if name in ("results.parquet", "representations"):
+        raise ValueError("is a folder for all runs; choose another name")
+    return name
+
+
 class Config(Section):
     """A whole run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Folder of the run under `paths.runs`."""
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_check_name)
+    ]
+    """Folder of the run under `paths.runs`; not `results.parquet` or `representations`, which are
+    there for all runs.
+    """
     paths: PathsConfig = PathsConfig()
     ray: RayConfig = RayConfig()
     real: RealConfig = RealConfig()

@@ -52,8 +52,8 @@ def _ledger_numbers(config: Config, train: Record) -> list[CardNumber]:
     student = train.outputs["student.safetensors"]
     mine = [
         number
-        for number in read_ledger(config.paths.runs)
-        if number.run == config.name and number.student_digest in (student, None)
+        for number in read_ledger(config.paths.runs, [config.name])
+        if number.student_digest in (student, None)
     ]
     if not any(number.student_digest == student for number in mine):
         return []

@@ -25,7 +25,7 @@ from pipeline.record import (
     require_record,
     write_record,
 )
-from pipeline.results.ledger import Number, append
+from pipeline.results.ledger import Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.workers import is_torchrun
 from shards.atomic import write_atomic
@@ -38,10 +38,23 @@ _MAIN_SCORE = {"detection": "AP", "segmentation": "mean_iou", "normals": "mean_d
 
 
 def find(config: Config) -> Record | None:
-    """Record of this task's fine-tuning, None if it is still to be done or its results are gone."""
-    folder = config.run_dir / folder_name(config)
-    record = find_complete(folder, _recipe(config))
-    return record if is_intact(folder / RESULTS_FILE, record) else None
+    """Record of this task's fine-tuning, None if it is still to be done, or its results are gone or
+    lost to the ledger.
+    """
+    recipe = _recipe(config)
+    if _finished(config, recipe) is None:
+        return None
+    is_there = is_appended(config.paths.runs, config.name, recipe.fingerprint)
+    return find_complete(config.run_dir / folder_name(config), recipe) if is_there else None
+
+
+def _finished(config: Config, recipe: Recipe) -> dict[str, Any] | None:
+    """Results that are there already."""
+    path = config.run_dir / folder_name(config) / RESULTS_FILE
+    if not is_intact(path, find_complete(path.parent, recipe)):
+        return None
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return results
 
 
 def run(config: Config) -> None:
@@ -51,6 +64,10 @@ def run(config: Config) -> None:
     recipe = _recipe(config)
     folder = config.run_dir / folder_name(config)
     folder.mkdir(parents=True, exist_ok=True)
+    finished = _finished(config, recipe)
+    if finished is not None:
+        _append(config, recipe, finished)
+        return
     train = require_record(config.run_dir / "train", "train", config.train)
     results = {
         "task": config.finetune.task,

@@ -17,7 +17,7 @@ from pipeline.config_file import load_config
 from pipeline.progress import console
 from pipeline.results.compare import compare_runs, comparison_sheet
 from pipeline.results.formats import comparisons_to_csv, groups_to_csv, to_latex, to_markdown
-from pipeline.results.ledger import LEDGER, Number, read_ledger
+from pipeline.results.ledger import LEDGER, Number, list_runs, read_ledger
 from pipeline.results.query import Filters, group, near, parse_filters, select
 from pipeline.results.table import Sheet, Spread, make_sheets
 from shards.atomic import write_atomic
@@ -120,19 +120,18 @@ def _is_override(text: str) -> bool:
 
 
 def _numbers(folder: Path, filters: Filters) -> list[Number]:
-    numbers = read_ledger(folder)
-    if not numbers:
+    known = list_runs(folder)
+    if not known:
         raise UserError(
             f"{folder / LEDGER}: no numbers yet; `make eval CONFIG=configs/x.yaml` measures them"
         )
-    known = list(dict.fromkeys(number.run for number in numbers))
     for run in filters.get("run", ()):
         if run not in known:
             raise UserError(
                 f"{folder / LEDGER}: no numbers of run {run}; run `make eval` with its config "
                 f"({near(run, known)})"
             )
-    return select(numbers, filters)
+    return select(read_ledger(folder, filters.get("run")), filters)
 
 
 def _text(sheets: list[Sheet], form: Format) -> str:

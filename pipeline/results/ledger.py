@@ -14,7 +14,7 @@ import io
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -152,15 +152,27 @@ def is_appended(runs_folder: Path, run: str, fingerprint: str) -> bool:
         return False
 
 
-def read_ledger(runs_folder: Path) -> list[Number]:
-    """All numbers, those of the earliest evaluation first; none where nothing was evaluated yet.
+def read_ledger(runs_folder: Path, runs: Collection[str] | None = None) -> list[Number]:
+    """All numbers, or those of the named `runs`, whose parts alone are read then; those of the
+    earliest evaluation first; none where nothing was evaluated yet.
 
     Raises:
         UserError: naming a part that is damaged or of another version.
     """
-    parts = [_read_part(path) for path in sorted((runs_folder / LEDGER).glob("*.parquet"))]
+    paths = sorted((runs_folder / LEDGER).glob("*.parquet"))
+    parts = [_read_part(path) for path in paths if runs is None or _run_of(path) in runs]
     parts.sort(key=lambda part: part[0].created_at)
     return [number for part in parts for number in part]
+
+
+def list_runs(runs_folder: Path) -> list[str]:
+    """Names of the runs that have numbers, by the names of the parts."""
+    paths = sorted((runs_folder / LEDGER).glob("*.parquet"))
+    return list(dict.fromkeys(_run_of(path) for path in paths))
+
+
+def _run_of(path: Path) -> str:
+    return path.stem.rpartition("-")[0] or path.stem
 
 
 def _check(numbers: Sequence[Number]) -> None:
@@ -220,8 +232,7 @@ def _read_part(path: Path) -> list[Number]:
 
 
 def _remedy(path: Path) -> str:
-    run = path.stem.rpartition("-")[0] or path.stem
     return (
-        f"delete it and the folders of evaluations under {path.parent.parent / run}, and run "
-        "`make eval` with that run's config again"
+        f"delete it and, with the config of {path.parent.parent / _run_of(path)}, type what measured "
+        "it again: `make eval`, or `python -m pipeline transfer` or `finetune`"
     )

@@ -207,6 +207,8 @@ def _notes(groups: Sequence[Group], spread: Spread) -> list[str]:
         notes.append(f"±: {what} over {' or '.join(over)}{size}")
     if any(f.summary.std is None and f.first.low is not None for f in groups):
         notes.append("[ ]: interval that comes with the one value, as its protocol says")
+    if any(found.across_runs for found in groups):
+        notes.append("NAME*: all runs whose names begin so and that differ in train.seed only")
     notes += protocol_notes([found.first for found in groups])
     return notes
 

@@ -19,7 +19,7 @@ from pipeline.in_flight import InFlight
 from pipeline.method_config import DiscriminatorConfig
 from pipeline.progress import console, progress_bar
 from pipeline.record import Recipe, Record, find_complete, require_record, write_record
-from pipeline.results.ledger import Number, append
+from pipeline.results.ledger import Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.transfer.sets import TRANSFER_SETS
 from shards.atomic import write_atomic
@@ -30,11 +30,14 @@ _MAX_RETRIES = 4
 
 
 def find(config: Config) -> Record | None:
-    """Record of the transfer, None if a data set that is there is still to be measured."""
-    record = find_complete(folder_of(config), _recipe(config))
+    """Record of the transfer, None if a data set that is there is still to be measured, or the
+    ledger has lost the numbers.
+    """
+    recipe = _recipe(config)
+    record = find_complete(folder_of(config), recipe)
     if record is None or set(record.outputs["scores"]) < set(_present(config)):
         return None
-    return record
+    return record if is_appended(config.paths.runs, config.name, recipe.fingerprint) else None
 
 
 def folder_name(config: Config) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.ledger import read_ledger
+from pipeline.results.ledger import LEDGER, read_ledger
 from tests.command_line import assert_mistake
 from tests.stored_pools import TINY_TRAINING, Site, make_site
 from tests.transfer_sets import write_aircraft, write_dtd
@@ -52,6 +52,11 @@ def test_transfer_measures_the_sets_that_are_there_once_and_names_the_others(sit
     code, _, said = site.try_stage("transfer", *RUN, root)
     assert "done" in said
     assert (site.runs / "tiny" / "transfer.json").stat().st_mtime_ns == before
+    for part in (site.runs / LEDGER).glob("tiny-*.parquet"):
+        part.write_bytes(b"half")
+    code, _, said = site.try_stage("transfer", *RUN, root)
+    assert code == 0, said
+    assert {n.value for n in read_ledger(site.runs, ["tiny"])} >= {row.value for row in rows}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import yaml
 
 from pipeline.config import Config
 from pipeline.record import read_record
+from pipeline.results.ledger import LEDGER, read_ledger
 from tests.dense_sets import QUICK, WRITERS, make_run
 from tests.in_process import run_here, succeed_here
 
@@ -85,6 +86,20 @@ def test_finetune_does_nothing_twice_and_names_what_differs(tmp_path: Path) -> N
     (folder / "results.json").unlink()
     code, _, errors = run_here("finetune", path, "--dry-run")
     assert (code, "to do" in errors) == (0, True)
+
+
+def test_finetune_gives_the_ledger_its_numbers_back_without_training(tmp_path: Path) -> None:
+    WRITERS["normals"](tmp_path / "data")
+    path, config = write_config(tmp_path, "normals", steps=2)
+    succeed_here("finetune", path)
+    (part,) = (config.paths.runs / LEDGER).glob("*.parquet")
+    before = read_ledger(config.paths.runs)
+    results = config.run_dir / "finetune-normals" / "results.json"
+    written_at = results.stat().st_mtime_ns
+    part.write_bytes(b"half")
+    succeed_here("finetune", path)
+    assert [n.value for n in read_ledger(config.paths.runs)] == [n.value for n in before]
+    assert results.stat().st_mtime_ns == written_at
 
 
 def test_finetune_notices_other_data(tmp_path: Path) -> None:

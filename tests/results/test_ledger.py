@@ -16,7 +16,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.results.ledger import LEDGER, SUPERSEDED, append, is_appended, part_path, read_ledger
+from pipeline.results.ledger import (
+    LEDGER,
+    SUPERSEDED,
+    append,
+    is_appended,
+    list_runs,
+    part_path,
+    read_ledger,
+)
 from shards.errors import UserError
 from tests.ledger_numbers import START, draws, number
 from tests.workspace import ROOT
@@ -82,6 +90,17 @@ def test_runs_with_the_same_fingerprint_have_parts_of_their_own(tmp_path: Path) 
     append(tmp_path, FINGERPRINT, [number()])
     append(tmp_path, FINGERPRINT, [number(run="copy")])
     assert {n.run for n in read_ledger(tmp_path)} == {"digits", "copy"}
+
+
+def test_read_ledger_of_a_run_reads_its_parts_alone(tmp_path: Path) -> None:
+    for name in ("digits", "digits-2"):
+        append(tmp_path, "f" * 64, [number(50.0, run=name)])
+    part_path(tmp_path, "digits-2", "f" * 64).write_bytes(b"half")
+    (tmp_path / LEDGER / "foreign.parquet").write_bytes(b"?")
+    assert [n.run for n in read_ledger(tmp_path, ["digits"])] == ["digits"]
+    assert list_runs(tmp_path) == ["digits-2", "digits", "foreign"]
+    with pytest.raises(UserError, match="digits-2"):
+        read_ledger(tmp_path, ["digits", "digits-2"])
 
 
 def test_read_ledger_gives_the_earliest_evaluation_first(tmp_path: Path) -> None:
