@@ -233,6 +233,6 @@ def _read_part(path: Path) -> list[Number]:
 
 def _remedy(path: Path) -> str:
     return (
-        f"delete it and, with the config of {path.parent.parent / _run_of(path)}, type what measured "
-        "it again: `make eval`, or `python -m pipeline transfer` or `finetune`"
+        f"delete it and, with the config of {path.parent.parent / _run_of(path)}, type what "
+        "measured it again: `make eval`, or `python -m pipeline transfer` or `finetune`"
     )
