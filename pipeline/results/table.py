@@ -219,10 +219,15 @@ def spread_over(found: Group) -> str:
 
 
 def protocol_notes(numbers: Sequence[Number]) -> list[str]:
-    """Protocols by probe, and on what was measured."""
+    """Protocols by probe, with its labels where it has several; and on what was measured."""
+    by_probe: dict[str, dict[str, None]] = {}
+    for number in numbers:
+        by_probe.setdefault(number.probe or number.metric, {})[number.protocol] = None
     protocols: dict[str, dict[str, None]] = {}
     for number in numbers:
-        protocols.setdefault(number.protocol, {})[title(number.probe or number.metric)] = None
+        probe = number.probe or number.metric
+        parts = [probe, number.labels] if len(by_probe[probe]) > 1 else [probe]
+        protocols.setdefault(number.protocol, {})[" ".join(map(title, filter(None, parts)))] = None
     notes = [f"{', '.join(probes)}: {protocol}" for protocol, probes in protocols.items()]
     splits = dict.fromkeys(f"{number.dataset} {number.split_digest[:8]}" for number in numbers)
     return [*notes, f"measured on: {', '.join(splits)}"]
