@@ -124,11 +124,17 @@ def list_nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def cancel(reference: Any) -> None:
-    """Give up a task."""
+def cancel(references: Iterable[Any]) -> None:
+    """Give up tasks, but for those that have ended: Ray 2.60 aborts the process if a task is
+    cancelled while its end is put down, when its result is there already.
+    """
     import ray
 
-    ray.cancel(reference)
+    given = list(references)
+    if given:
+        _, pending = ray.wait(given, num_returns=len(given), timeout=0, fetch_local=False)
+        for reference in pending:
+            ray.cancel(reference)
 
 
 def disconnect() -> None:

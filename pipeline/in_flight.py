@@ -45,9 +45,10 @@ class InFlight(Generic[T]):
             item = self._items.pop(reference, None)
             if item is None:  # the other task was quicker
                 continue
-            for twin in [other for other, same in self._items.items() if same == item]:
+            twins = [other for other, same in self._items.items() if same == item]
+            for twin in twins:
                 del self._items[twin]
-                cluster.cancel(twin)
+            cluster.cancel(twins)
             yield reference, item
         if time.monotonic() - self._looked_at > _LOOK_S:
             self._replace_lost()
@@ -61,8 +62,7 @@ class InFlight(Generic[T]):
 
     def cancel(self) -> None:
         """Leave all of it."""
-        for reference in self._items:
-            cluster.cancel(reference)
+        cluster.cancel(self._items)
 
 
 def _count_dead_nodes() -> int:

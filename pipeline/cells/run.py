@@ -108,8 +108,7 @@ def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell
                 cell = in_flight.pop(reference)
                 yield cell, _result(reference)
     finally:
-        for reference in in_flight:
-            ray.cancel(reference)
+        cluster.cancel(in_flight)
         if in_flight:
             time.sleep(1)  # trainings save what they have
 

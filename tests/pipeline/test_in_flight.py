@@ -28,9 +28,13 @@ class FakeRay:
         self.submitted.append(f"{item[0]}.{len(self.submitted)}")
         return self.submitted[-1]
 
+    def wait(self, tasks: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        ended = [task for task in tasks if task in self.over]
+        return ended, [task for task in tasks if task not in ended]
+
     def module(self) -> Any:
         return SimpleNamespace(
-            wait=lambda tasks, **_: ([task for task in tasks if task in self.over], []),
+            wait=self.wait,
             nodes=lambda: [{"Alive": alive} for alive in self.alive],
             cancel=self.cancelled.append,
         )
@@ -63,13 +67,15 @@ def test_in_flight_after_a_node_died_gives_out_again_what_has_not_ended(ray: Fak
     assert len(ray.submitted) == 5, "once for each death"
 
 
-def test_in_flight_yields_a_shard_once_and_cancels_its_other_task(ray: FakeRay) -> None:
+def test_in_flight_yields_a_shard_once_and_cancels_its_other_task_unless_that_has_ended(
+    ray: FakeRay,
+) -> None:
     tasks = start(ray)
     ray.alive[1] = False
     list(tasks.ended())
     ray.over.update({"0.0", "0.3", "1.4"})
     assert list(tasks.ended()) == [("0.0", SHARDS[0]), ("1.4", SHARDS[1])]
-    assert ray.cancelled == ["0.3", "1.1"]
+    assert ray.cancelled == ["1.1"]
     assert len(tasks) == 1
 
 
@@ -78,3 +84,10 @@ def test_in_flight_node_dead_before_is_no_reason(ray: FakeRay) -> None:
     tasks = start(ray)
     list(tasks.ended())
     assert len(ray.submitted) == 3
+
+
+def test_in_flight_cancels_all_that_has_not_ended(ray: FakeRay) -> None:
+    tasks = start(ray)
+    ray.over.add("1.1")  # to cancel what has just ended may abort the process
+    tasks.cancel()
+    assert ray.cancelled == ["0.0", "2.2"]
