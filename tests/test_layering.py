@@ -134,6 +134,7 @@ PLANNING = {
         "method_config.py",
         "stages.py",
         "sweep_config.py",
+        "teacher_config.py",
         "rows.py",
         "points.py",
         "inputs.py",

@@ -42,19 +42,15 @@ def find(config: Config) -> Record | None:
     lost to the ledger.
     """
     recipe = _recipe(config)
-    if _finished(config, recipe) is None:
-        return None
-    is_there = is_appended(config.paths.runs, config.name, recipe.fingerprint)
-    return find_complete(config.run_dir / folder_name(config), recipe) if is_there else None
+    record = _find_results(config, recipe)
+    return record if is_appended(config.paths.runs, config.name, recipe.fingerprint) else None
 
 
-def _finished(config: Config, recipe: Recipe) -> dict[str, Any] | None:
-    """Results that are there already."""
-    path = config.run_dir / folder_name(config) / RESULTS_FILE
-    if not is_intact(path, find_complete(path.parent, recipe)):
-        return None
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return results
+def _find_results(config: Config, recipe: Recipe) -> Record | None:
+    """Record of results that are there, in the ledger or not."""
+    folder = config.run_dir / folder_name(config)
+    record = find_complete(folder, recipe)
+    return record if is_intact(folder / RESULTS_FILE, record) else None
 
 
 def run(config: Config) -> None:
@@ -64,9 +60,9 @@ def run(config: Config) -> None:
     recipe = _recipe(config)
     folder = config.run_dir / folder_name(config)
     folder.mkdir(parents=True, exist_ok=True)
-    finished = _finished(config, recipe)
-    if finished is not None:
-        _append(config, recipe, finished)
+    if _find_results(config, recipe) is not None:  # only the ledger has lost them
+        found = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        _append(config, recipe, found)
         return
     train = require_record(config.run_dir / "train", "train", config.train)
     results = {

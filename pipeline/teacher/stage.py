@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, TeacherConfig
+from pipeline.config import Config
 from pipeline.progress import console
 from pipeline.record import (
     Recipe,
@@ -20,6 +20,7 @@ from pipeline.record import (
 )
 from pipeline.stores import real_shards
 from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher_config import TeacherConfig
 from pipeline.workers import (
     Report,
     Training,

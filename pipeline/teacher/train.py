@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from pipeline.config import TeacherConfig
 from pipeline.distributed import (
     average_gradients,
     gather_batch,
@@ -35,6 +34,7 @@ from pipeline.teacher.augment import augment
 from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.penalties import path_lengths, r1_penalty
 from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher_config import TeacherConfig
 from shards.errors import UserError
 
 W_AVG_BETA = 0.998

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config import TeacherConfig
 from pipeline.distances import Moments, frechet_distance, kernel_distance
 from pipeline.distributed import num_workers, worker_rank
 from pipeline.gpu import on_host
@@ -34,6 +33,7 @@ from pipeline.teacher.quality import build_feature_space
 from pipeline.teacher.samples import save_samples
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.teacher.train import TeacherTrainer
+from pipeline.teacher_config import TeacherConfig
 from pipeline.workers import Report
 
 STATE_FILE = "state.pt"

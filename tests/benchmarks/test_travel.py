@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.accelerator import travel
 from benchmarks.accelerator.travel import grow, pack, shrink, unpack
-from pipeline.config import TeacherConfig
 from pipeline.state import load_state, save_state
 from pipeline.teacher.train import TeacherTrainer
+from pipeline.teacher_config import TeacherConfig
 from pipeline.train.data import TrainingShards
 from pipeline.train.step import StudentTrainer
 from shards.errors import UserError

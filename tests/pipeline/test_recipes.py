@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import Config, TeacherConfig, auto_recipe
+from pipeline.config import Config
 from pipeline.config_file import load_config
+from pipeline.teacher_config import TeacherConfig, auto_recipe
 from shards.errors import UserError
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.config import TeacherConfig
 from pipeline.teacher.train import TeacherTrainer
+from pipeline.teacher_config import TeacherConfig
 
 CONFIG = TeacherConfig(
     z_dim=8,

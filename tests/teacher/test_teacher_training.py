@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import TeacherConfig
 from pipeline.state import load_state
 from pipeline.teacher.ada import AdaController
 from pipeline.teacher.augment import augment
@@ -20,6 +19,7 @@ from pipeline.teacher.checkpoint import load_generator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.train import TeacherTrainer
 from pipeline.teacher.train_loop import train_teacher
+from pipeline.teacher_config import TeacherConfig
 from shards.errors import UserError
 
 CPU = torch.device("cpu")

@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from pipeline.config import TeacherConfig
 from pipeline.distributed import worker_part
 from pipeline.teacher.discriminator import minibatch_std
 from pipeline.teacher.train import TeacherTrainer
+from pipeline.teacher_config import TeacherConfig
 
 BATCH = 8
 NUM_STEPS = 5
