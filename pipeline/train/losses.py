@@ -82,10 +82,18 @@ def variance_loss(embedding: Tensor) -> Tensor:
 def covariance_loss(embedding: Tensor) -> Tensor:
     """Sum of squared off-diagonal covariances of `embedding` [N, M], divided by M (Yang et al.
     2022, Eq. 10).
+
+    With fewer samples than dimensions it is taken from the [N, N] products of samples, whose
+    squares have the same sum as those of the [M, M] covariances: an eighth of the arithmetic at
+    256 x 2048.
     """
     num_samples, num_dims = embedding.shape
     centred = embedding - embedding.mean(0)
     with torch.autocast(centred.device.type, enabled=False):
+        if num_samples < num_dims:
+            products = centred @ centred.T / (num_samples - 1)  # [N, N]
+            variances = centred.square().sum(0) / (num_samples - 1)  # [M], the diagonal
+            return (products.square().sum() - variances.square().sum()) / num_dims
         covariance = centred.T @ centred / (num_samples - 1)  # [M, M]
     off_diagonal = covariance - covariance.diagonal().diag()
     return off_diagonal.square().sum() / num_dims
@@ -136,7 +144,7 @@ def effective_rank(embedding: Tensor) -> Tensor:
         centred @ centred.T if wide else centred.T @ centred
     )  # the smaller one: the same non-zero spectrum
     values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
-    if values.sum() == 0:
-        return torch.zeros([])
-    share = values / values.sum()
-    return torch.exp(-(share * share.clamp_min(1e-30).log()).sum()).float()
+    total = values.sum()
+    share = values / total.clamp_min(torch.finfo(total.dtype).tiny)
+    rank = torch.exp(-(share * share.clamp_min(1e-30).log()).sum())
+    return torch.where(total > 0, rank, 0).float()

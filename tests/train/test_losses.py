@@ -128,9 +128,35 @@ def test_variance_loss_random_embedding_equals_eq_9(seed: int, shape: tuple[int,
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("shape", [(6, 4), (3, 5), (2, 3)])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 4), (3, 5), (2, 3)])
 def test_covariance_loss_random_embedding_equals_eq_10(seed: int, shape: tuple[int, int]) -> None:
     assert_equation(covariance_loss, reference_covariance, draw_embedding(seed, *shape))
+
+
+def plain_covariance(z: Tensor) -> Tensor:
+    """Eq. 10 with the whole matrix of covariances, as VICReg's authors write it."""
+    covariance = torch.cov(z.T)
+    return (covariance - torch.diag(covariance.diagonal())).square().sum() / z.shape[1]
+
+
+@pytest.mark.parametrize("shape", [(256, 2048), (64, 80), (80, 64)])
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 30.0])
+def test_covariance_loss_of_few_and_many_samples_equals_the_whole_matrix(
+    shape: tuple[int, int], spread: float
+) -> None:
+    mixing = draw_embedding(3, shape[1], shape[1])
+    z = (draw_embedding(2, *shape) @ mixing) * (spread / shape[1] ** 0.5) + 5
+    value, (gradient,) = value_and_gradients(covariance_loss, z)
+    expected, (wanted,) = value_and_gradients(plain_covariance, z)
+    # float64 on both sides, sums of up to 4 million squares in another order
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=0)
+    largest = wanted.abs().max().item()
+    torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=1e-9 * largest)
+
+
+def test_covariance_loss_of_a_collapsed_embedding_is_that_of_its_line() -> None:
+    line = torch.outer(torch.linspace(-1, 1, 8).double(), torch.ones(40).double())
+    torch.testing.assert_close(covariance_loss(line), plain_covariance(line))
 
 
 @pytest.mark.parametrize("weights", [WEIGHTS, LossWeights(10.0, 10.0, 1.0)])
@@ -168,8 +194,8 @@ def test_squeeze_and_span_loss_mixes_eq_11_and_12_by_the_synthetic_share(share: 
     pooled = draw(5, 8)
     batch = Batch((draw(5, 3, 16, 16),), (draw(4, 3, 16, 16), draw(4, 3, 16, 16)), pooled)
     output = method(batch)
-    views = torch.cat([*batch.synthetic, *batch.real])
-    synthetic, first, second = method.projector(method.backbone(views)).split([5, 4, 4])
+    views = [*batch.synthetic, *batch.real]
+    synthetic, first, second = (method.projector(method.backbone(view)) for view in views)
     squeezed = method.squeeze(pooled)
     weights = LossWeights(25.0, 25.0, 1.0)
     expected = share * reference_objective(synthetic, squeezed, weights)
