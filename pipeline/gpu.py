@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -41,13 +40,13 @@ def choose_compile_mode(wanted: CompileMode, device: torch.device) -> str | None
     return "default" if device.type == "cuda" and can_compile else None
 
 
-def compile_in_place(networks: Iterable[nn.Module], mode: str | None) -> None:
-    """Let torch.compile rewrite the networks' forward and backward passes; their parameters, names
-    and results, but for rounding, stay what they are.
+def compile_in_place(network: nn.Module, mode: str | None) -> None:
+    """Let torch.compile rewrite the forward and backward pass of `network`; its parameters, their
+    names and, but for rounding, its results stay what they are. It must have a `forward` of its
+    own: of an `nn.Sequential` nothing would be compiled.
     """
     if mode is not None:
-        for network in networks:
-            network.compile(mode=mode, dynamic=False)
+        network.compile(mode=mode, dynamic=False)
 
 
 def begin_step(mode: str | None) -> None:

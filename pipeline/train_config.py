@@ -123,6 +123,11 @@ class TrainConfig(Section):
     statistics of its own. With `real.source: cifar100` it also makes λ = μ = 10, ν = 1 the defaults
     of methods squeeze_and_span and vicreg.
     """
+    batch_norm: Literal["separate", "joint"] = "separate"
+    """What batch normalisation takes its statistics of. `separate`, as the release: synthetic views
+    and each view of the real images are a forward pass each; with VICReg and SimSiam the first and
+    the second views are. `joint`: all views are one pass.
+    """
     images: Literal["both", "synthetic", "real"] = "both"
     """Domains of the images in a batch."""
     source: Literal["cached", "online"] = "cached"

@@ -13,6 +13,7 @@ FIRST = Number(
     run="digits",
     method="squeeze_and_span",
     variant="paper",
+    batch_norm="separate",
     train_seed=0,
     epochs=3,
     training_digest="7" * 64,

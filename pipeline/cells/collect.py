@@ -38,6 +38,7 @@ class Number:
     pool_size: int
     """Different synthetic samples that the training could see."""
     variant: str
+    batch_norm: str
     student: str
     """SHA-256 of the weights."""
     collapsed: bool
@@ -85,6 +86,7 @@ def _read_cell(cell: Cell) -> list[Number]:
             epochs=cell.config.train.epochs if cell.config.train.method.trains else 0,
             pool_size=train.outputs["pool_size"],
             variant=cell.config.train.variant,
+            batch_norm=cell.config.train.batch_norm,
             student=train.outputs["student.safetensors"],
             collapsed=collapsed,
             perceptual=train.inputs.get("perceptual", ""),

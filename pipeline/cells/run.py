@@ -103,7 +103,7 @@ def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell
         while waiting or in_flight:
             while waiting and len(in_flight) < bound.now:
                 cell = waiting.pop()
-                in_flight[task.remote(cell.config.model_dump_json())] = cell
+                in_flight[task.remote(cell.config)] = cell
             for reference in cluster.wait_for_any(in_flight):
                 cell = in_flight.pop(reference)
                 yield cell, _result(reference)
@@ -123,11 +123,11 @@ def _result(reference: Any) -> str | None:
         return " ".join(str(error).split())[-300:]
 
 
-def _run_task(config: str) -> str | None:
+def _run_task(config: Config) -> str | None:
     """Runs in a Ray worker, on one processor."""
     import torch
 
     os.environ.pop("RAY_ADDRESS", None)  # the training is this process's own, no worker group
     torch.set_num_threads(1)
     console.quiet = True
-    return run_cell(Config.model_validate_json(config))
+    return run_cell(config)

@@ -66,6 +66,7 @@ def run(config: Config) -> None:
     lesson = {
         "method": config.train.method.name,
         "variant": config.train.variant,
+        "batch_norm": config.train.batch_norm,
         "pool_size": train.outputs["pool_size"],
     }
     images = labelled_images(config)

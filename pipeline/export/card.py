@@ -160,8 +160,8 @@ def _lineage(config: Config, train: Record, real: Record, weights_sha256: str) -
         lineage["teacher, SHA-256"] = teacher
     return lineage | {
         "training": f"{train.config['method']['name']}, {train.config['variant']} variant, "
-        f"{train.config['epochs']} epochs, seed {train.config['seed']}, finished "
-        f"{train.created_at}",
+        f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs, seed "
+        f"{train.config['seed']}, finished {train.created_at}",
         "training, fingerprint": train.fingerprint,
         "student of the run, SHA-256": train.outputs["student.safetensors"],
         f"{WEIGHTS_FILE}, SHA-256": weights_sha256,

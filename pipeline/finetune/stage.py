@@ -73,6 +73,7 @@ def run(config: Config) -> None:
         "student": recipe.inputs["student"],
         "method": config.train.method.name,
         "variant": config.train.variant,
+        "batch_norm": config.train.batch_norm,
         "pool_size": train.outputs["pool_size"],
     }
     write_atomic(folder / RESULTS_FILE, json.dumps(results, indent=2) + "\n")

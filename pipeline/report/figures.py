@@ -202,7 +202,8 @@ def confusion_matrix(counts: list[list[int]], classes: list[str]) -> str:
 
 
 def _series(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
-    return [row["samples_seen"] for row in metrics], [row[name] for row in metrics]
+    rows = [row for row in metrics if name in row]
+    return [row["samples_seen"] for row in rows], [row[name] for row in rows]
 
 
 def svg(figure: Figure) -> str:

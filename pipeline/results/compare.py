@@ -29,8 +29,8 @@ from pipeline.results.table import (
 )
 from shards.errors import UserError
 
-_LINEAGE = ("representation", "method", "variant", "train_seed", "epochs", "pool_size", "pool_key",
-            "teacher_digest", "commit", "versions", "device")  # fmt: skip
+_LINEAGE = ("representation", "method", "variant", "batch_norm", "train_seed", "epochs",
+            "pool_size", "pool_key", "teacher_digest", "commit", "versions", "device")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ SUPERSEDED = ".superseded"
 """Folder inside the ledger of parts that another measurement has replaced; readers of Parquet pass
 over names with a dot.
 """
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _STALE_S = 3600.0
 
 
@@ -41,6 +41,8 @@ class Lineage:
     run: str
     method: str
     variant: str
+    batch_norm: str
+    """`separate` or `joint`; empty of what was not trained."""
     train_seed: int | None
     """`train.seed`; None of what was not trained from a seed."""
     epochs: int
@@ -217,7 +219,9 @@ def _read_part(path: Path) -> list[Number]:
         table = file.read(use_threads=False)
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         version = metadata.get("schema_version")
-        if version is not None and version != str(SCHEMA_VERSION):
+        if version == "1":
+            table = _add_batch_norm(table)
+        elif version is not None and version != str(SCHEMA_VERSION):
             raise UserError(
                 f"{path}: numbers of schema {version}, this version reads {SCHEMA_VERSION}; "
                 f"{_remedy(path)}"
@@ -229,6 +233,16 @@ def _read_part(path: Path) -> list[Number]:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: damaged ({reason}); {_remedy(path)}") from None
     return numbers
+
+
+def _add_batch_norm(table: pa.Table) -> pa.Table:
+    """A part of schema 1, when all trainings were of joint batch normalisation, as one of schema
+    2.
+    """
+    place = table.schema.get_field_index("variant")
+    values = ["joint" if variant else "" for variant in table.column(place).to_pylist()]
+    field = ARROW_SCHEMA.field("batch_norm")
+    return table.add_column(place + 1, field, pa.array(values, field.type))
 
 
 def _remedy(path: Path) -> str:

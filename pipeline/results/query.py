@@ -23,7 +23,7 @@ COLUMN = ("task", "dataset", "metric", "probe", "labels")
 """What a column of a table is."""
 MUST_AGREE = ("task", "dataset", "split_digest", "metric", "probe", "labels", "protocol")
 """What all numbers of a column or a comparison share."""
-TRAINING = ("training_digest", "method", "variant", "epochs", "pool_key", "pool_size",
+TRAINING = ("training_digest", "method", "variant", "batch_norm", "epochs", "pool_key", "pool_size",
              "teacher_digest")  # fmt: skip
 """What repetitions of a training share."""
 

@@ -169,6 +169,7 @@ def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
         "resolution": base.real.resolution,
         "method": base.train.method.name,
         "variant": base.train.variant,
+        "batch_norm": base.train.batch_norm,
         "seeds": ", ".join(map(str, base.sweep.seeds)),
         "epochs": base.sweep.epochs or base.train.epochs,
         "pool_sizes": ", ".join(f"{size:,}" for size in sorted({n.pool_size for n in numbers})),

@@ -71,6 +71,7 @@ def _view(base: Config, numbers: Sequence[Number], problems: Mapping[str, str]) 
         "epochs": base.tables.epochs or base.train.epochs,
         "pool_size": base.generate.num_samples,
         "variant": base.train.variant,
+        "batch_norm": base.train.batch_norm,
         "notes": _notes(numbers),
         "commits": sorted({number.commit for number in numbers}),
     }

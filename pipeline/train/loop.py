@@ -34,7 +34,11 @@ CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
 STUDENT_FILE = "student.safetensors"
 _LOG_STEPS = (10, 100)
-"""Least and most steps between two lines of metrics."""
+"""Least and most steps between two lines of metrics; on a GPU the latter is the least."""
+_SPECTRUM_LINES = 20
+"""Lines of metrics from one with effective ranks to the next on a GPU, where the spectrum of a
+small matrix takes as long as some steps.
+"""
 
 
 def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
@@ -42,11 +46,13 @@ def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
     return max(1, num_real // config.global_batch)
 
 
-def log_interval(num_steps: int) -> int:
-    """Steps between two lines of metrics: some thousand lines of a long training, and no more than
-    a GPU can afford to wait for.
+def log_interval(num_steps: int, device: torch.device) -> int:
+    """Steps between two lines of metrics: some thousand lines of a long training, and on a GPU no
+    more than it can afford to be waited for.
     """
     least, most = _LOG_STEPS
+    if device.type != "cpu":
+        return max(most, num_steps // 1000)
     return min(max(least, num_steps // 1000), most)
 
 
@@ -89,6 +95,8 @@ def train(
         trainer.load_state_dict(state)
     epoch_steps = steps_per_epoch(config, len(shards.real))
     num_steps = config.epochs * epoch_steps
+    interval = log_interval(num_steps, device)
+    spectrum_interval = interval * (1 if device.type == "cpu" else _SPECTRUM_LINES)
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
     waiting = _Waiting(stream)
@@ -101,9 +109,10 @@ def train(
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps
             is_asked = False
-            if (step + 1) % log_interval(num_steps) == 0 or is_last:
+            if (step + 1) % interval == 0 or is_last:
                 epoch = (step + 1) / epoch_steps
-                metrics = {**output.metrics(), "learning_rate": rate, "epoch": epoch}
+                losses = output.metrics(is_last or (step + 1) % spectrum_interval == 0)
+                metrics = {**losses, "learning_rate": rate, "epoch": epoch}
                 if log is not None:
                     log.write(samples_seen, metrics)
                 is_asked = report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})

@@ -6,7 +6,7 @@ Neighbours: `methods/` has them, `data.py` makes the batches, `loop.py` optimise
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -52,13 +52,17 @@ class StepOutput:
     embeddings: dict[str, Tensor] = field(default_factory=dict)
     """[N, D] each, by name, to be watched for collapse."""
 
-    def metrics(self) -> dict[str, float]:
-        """Losses, and the signs of collapse of every embedding, as plain numbers."""
+    def metrics(self, with_spectra: bool = True) -> dict[str, float]:
+        """Losses, and the signs of collapse of every embedding, as plain numbers. Waits for the
+        device, once. Effective ranks, which want a spectrum, only `with_spectra`.
+        """
         values = {"loss": self.loss, **self.terms}
         for name, embedding in self.embeddings.items():
             values[f"{name}_std"] = embedding_std(embedding)
-            values[f"{name}_effective_rank"] = effective_rank(embedding)
-        return {name: value.item() for name, value in values.items()}
+            if with_spectra:
+                values[f"{name}_effective_rank"] = effective_rank(embedding)
+        numbers = torch.stack([value.detach().double() for value in values.values()]).tolist()
+        return dict(zip(values, numbers, strict=True))
 
 
 def check_output(output: Any, config: TrainConfig) -> StepOutput:
@@ -127,6 +131,16 @@ class Method(nn.Module, ABC):
         if embedding.dtype in (torch.bfloat16, torch.float16):
             embedding = embedding.float()
         return gather_batch(embedding) if self.is_global else embedding
+
+    def in_passes(
+        self, network: Callable[[Tensor], Tensor], views: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """What `network` makes of each of `views` [n_k, …]: in a forward pass for each, or in one
+        for all of them, as `train.batch_norm` says.
+        """
+        if self.config.batch_norm == "separate":
+            return [network(view) for view in views]
+        return list(network(torch.cat([*views])).split([len(view) for view in views]))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters as the optimiser takes them; a group with `fixed_rate` keeps its learning

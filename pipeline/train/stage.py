@@ -199,8 +199,7 @@ def _training(config: Config, recipe: Recipe) -> Training:
     steps = config.train.epochs * steps_per_epoch(config.train, num_real)
     folder = (config.run_dir / "train").resolve()
     settings = {
-        "config": config.train.model_dump_json(),
-        "checkpoint_interval_s": config.train.checkpoint_interval_s,
+        "config": config.train,
         "folder": str(folder),
         "inputs": _inputs(config),
         "fingerprint": recipe.fingerprint,
@@ -214,20 +213,27 @@ def _training(config: Config, recipe: Recipe) -> Training:
         clock="samples_seen",
         total=steps * config.train.global_batch,
         unit="samples",
-        note=_note,
+        note=_Note(),
         run_name=f"{config.name}-{recipe.fingerprint[:8]}",
         parts=tuple(n for n in (config.train.num_synthetic, config.train.num_real) if n),
     )
 
 
-def _note(metrics: dict[str, float]) -> str:
-    """The live view: loss, and collapse as standard deviation and effective rank of the first
-    embeddings that the method watches.
+class _Note:
+    """The live view: loss, and collapse as standard deviation and last known effective rank of the
+    first embeddings that the method watches.
     """
-    names = [name.removesuffix("_std") for name in metrics if name.endswith("_std")][:2]
-    std = "/".join(f"{metrics[f'{name}_std']:.2f}" for name in names)
-    rank = "/".join(f"{metrics[f'{name}_effective_rank']:.0f}" for name in names)
-    return f"loss {metrics['loss']:.3g} std {std} rank {rank}"
+
+    def __init__(self) -> None:
+        self._rank = ""
+
+    def __call__(self, metrics: dict[str, float]) -> str:
+        names = [name.removesuffix("_std") for name in metrics if name.endswith("_std")][:2]
+        std = "/".join(f"{metrics[f'{name}_std']:.2f}" for name in names)
+        ranks = [metrics.get(f"{name}_effective_rank") for name in names]
+        known = [f"{rank:.0f}" for rank in ranks if rank is not None]
+        self._rank = f" rank {'/'.join(known)}" if known else self._rank
+        return f"loss {metrics['loss']:.3g} std {std}{self._rank}"
 
 
 def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
@@ -236,8 +242,7 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
     from pipeline.train.loop import train
     from pipeline.train.method import MethodContext
 
-    config = TrainConfig.model_validate_json(settings["config"])
-    config = config.model_copy(update={"checkpoint_interval_s": settings["checkpoint_interval_s"]})
+    config: TrainConfig = settings["config"]
     inputs: Inputs = settings["inputs"]
     shards = inputs.open(config, device)
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))

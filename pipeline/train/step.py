@@ -1,8 +1,9 @@
 """One step of training a student: losses of a batch, gradients, update.
 
 Neighbours: `loop.py` hands in batches and keeps what is made, `methods/` have the losses. The
-networks run in half precision and compiled where the device gains by it (`pipeline/gpu.py`);
-weights, statistics of batch normalisation and losses stay float32.
+method's whole forward pass, losses included, is compiled, and runs in half precision, where the
+device gains by it (`pipeline/gpu.py`); weights, statistics of batch normalisation and losses stay
+float32.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ class StudentTrainer:
         self.method: Method = synchronise_batch_norm(method, device).to(device)
         self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2-1.5 x on CPUs
         self._compile_mode = choose_compile_mode(compile_networks, device)
-        compile_in_place(self.method.children(), self._compile_mode)
+        compile_in_place(self.method, self._compile_mode)
         self._precision = choose_precision(config.precision, device)
         self._optimizer = torch.optim.SGD(
             self.method.parameter_groups(),
             lr=0.0,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=device.type == "cuda",
         )
         self._wrapped: nn.Module = (
             DistributedDataParallel(self.method, broadcast_buffers=False)
@@ -86,16 +88,18 @@ class StudentTrainer:
         return self.optimise(epoch)
 
     def backward(self, output: StepOutput) -> None:
-        """Gradients of the loss, in place of the last ones."""
-        self._optimizer.zero_grad(set_to_none=True)
+        """Gradients of the loss."""
         output.loss.backward()
 
     def optimise(self, epoch: int) -> float:
-        """Follow the gradients at the rate of `epoch`, which is returned."""
+        """Follow the gradients at the rate of `epoch`, which is returned, and let go of them: CUDA
+        graphs want their memory back before the next step.
+        """
         rate, fixed = learning_rate(self.config, epoch), learning_rate(self.config, 0)
         for group in self._optimizer.param_groups:
             group["lr"] = fixed if group.get("fixed_rate") else rate
         self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
         return rate
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,3 +111,5 @@ class StudentTrainer:
         """Inverse of `state_dict`."""
         self.method.load_state_dict(state["method"])
         self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:  # of whatever device saved them
+            group["fused"] = self.device.type == "cuda"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from tests.trainings import (
     in_double,
     make_method,
     open_stream,
+    parts_of,
     shards_of,
 )
 
@@ -130,8 +132,7 @@ def test_vicreg_is_the_objective_on_pairs_of_views_of_all_images(
     method = make_method(config).double()
     output = method(batch)
     both = zip(batch.synthetic, batch.real, strict=True)
-    views = torch.cat([torch.cat(pair) for pair in both])
-    first, second = method.projector(method.backbone(views)).chunk(2)
+    first, second = (method.projector(method.backbone(torch.cat(pair))) for pair in both)
     weights = LossWeights(25.0, 25.0, 1.0)
     expected = regularised_alignment(
         first, second, weights, OFFICIAL if convention == "official" else PAPER
@@ -239,6 +240,50 @@ def test_release_gives_all_synthetic_images_the_same_augmentation(
     torch.testing.assert_close(views, again, rtol=0, atol=1e-5)
 
 
+# Batch normalisation
+
+PASSES = {
+    "squeeze and span": ["synthetic 0", "real 0", "real 1"],
+    "vicreg both": ["synthetic 0, real 0", "synthetic 1, real 1"],
+    "simsiam real": ["real 0", "real 1"],
+    "encoding both": ["synthetic 0", "real 0"],
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("batch_norm", ["separate", "joint"])
+def test_student_sees_domains_and_views_apart_or_together(
+    name: str, batch_norm: str, training_shards: TrainingShards
+) -> None:
+    config = changed(config_of(name), batch_norm=batch_norm)
+    shards = shards_of(config, training_shards)
+    batch = open_stream(shards, config).batch(0)
+    parts = parts_of(batch)
+    expected = [torch.cat([parts[part] for part in these.split(", ")]) for these in PASSES[name]]
+    if batch_norm == "joint":
+        expected = [torch.cat(expected)]
+    method = make_method(config, shards.block_channels)
+    seen: list[Tensor] = []
+    method.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    method(batch)
+    torch.testing.assert_close(seen, expected, rtol=0, atol=0)
+
+
+def test_statistics_of_separate_passes_are_of_one_domain_and_view_each(
+    training_shards: TrainingShards,
+) -> None:
+    """What another domain looks like changes nothing for a view but through the weights."""
+    outputs = {}
+    for batch_norm in ("separate", "joint"):
+        config = changed(TRAIN_CONFIG, batch_norm=batch_norm)
+        batch = open_stream(training_shards, config).batch(0)
+        darker = replace(batch, real=tuple(view * 0.1 for view in batch.real))
+        method = make_method(config, training_shards.block_channels)
+        outputs[batch_norm] = [method(b).embeddings["synthetic"] for b in (batch, darker)]
+    torch.testing.assert_close(*outputs["separate"], rtol=0, atol=0)
+    assert not torch.allclose(*outputs["joint"], rtol=1e-2)
+
+
 # Encoding
 
 
@@ -250,10 +295,10 @@ def test_encoding_loss_is_that_of_eq_3(training_shards: TrainingShards) -> None:
     method = make_method(config, shards.block_channels)
     assert isinstance(method, Encoding)
     output = method(batch)
-    views = torch.cat([*batch.synthetic, *batch.real])
+    views = [*batch.synthetic, *batch.real]
     mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
-    images = 2 * (views * std + mean) - 1
-    encoded = method.head(method.backbone(views))
+    images = 2 * (torch.cat(views) * std + mean) - 1
+    encoded = torch.cat([method.head(method.backbone(view)) for view in views])
     (generator,) = method._frozen
     ws = encoded[:, None].repeat(1, generator.mapping.num_ws, 1)
     pixels = (generator.synthesis(ws, "const") - images).abs().mean()

@@ -59,8 +59,41 @@ def test_step_captured_whole_equals_the_plain_one(training_shards: TrainingShard
 
 
 def capture(trainer: StudentTrainer) -> None:
-    for network in trainer.method.children():
-        network.compile(backend="aot_eager", dynamic=False)
+    trainer.method.compile(backend="aot_eager", dynamic=False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("batch_norm", ["separate", "joint"])
+def test_whole_forward_pass_is_one_graph_without_breaks(
+    training_shards: TrainingShards, name: str, batch_norm: str
+) -> None:
+    config = changed(config_of(name), batch_norm=batch_norm)
+    shards = shards_of(config, training_shards)
+    method = make_method(config, shards.block_channels)
+    batch = open_stream(shards, config).batch(0)
+    torch._dynamo.reset()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch._dynamo.explain(method)(batch)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_training_compiles_once_and_lets_go_of_gradients(training_shards: TrainingShards) -> None:
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    torch._dynamo.reset()
+    trainer, _ = train(
+        TRAIN_CONFIG,
+        training_shards,
+        lambda trainer: trainer.method.compile(backend=backend, dynamic=False),
+    )
+    assert len(graphs) == 1
+    assert all(parameter.grad is None for parameter in trainer.method.parameters())
 
 
 def test_choices_on_a_cpu_are_float32_and_no_compilation() -> None:

@@ -54,7 +54,7 @@ class Encoding(Method):
         """Image terms of all images, and the latent term of the synthetic ones."""
         assert batch.pooled is not None
         views = torch.cat([*batch.synthetic, *batch.real])
-        encoded = self.head(self.backbone(views))
+        encoded = torch.cat(self.in_passes(self._encode, [*batch.synthetic, *batch.real]))
         images = 2 * (views * self.std + self.mean) - 1  # back to the generator's range
         with torch.autocast(
             views.device.type, enabled=False
@@ -71,6 +71,10 @@ class Encoding(Method):
         weights = {"latents": self.latent_weight}
         loss = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
         return StepOutput(loss, terms, {"encoded": self.gather(encoded)})
+
+    def _encode(self, views: Tensor) -> Tensor:
+        encoded: Tensor = self.head(self.backbone(views))
+        return encoded
 
     def _render(self, encoded: Tensor) -> Tensor:
         """`w` [n, w_dim] -> images [n, 3, R, R], nominally in [-1, 1]."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,14 +44,16 @@ class SimSiam(Method):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The symmetric loss over all images, synthetic and real alike."""
-        first, second = batch.pairs
-        embeddings = self.projector(self.backbone(torch.cat([first, second])))
-        one, other = (self.gather(part) for part in embeddings.split(len(first)))
-        to_other, to_one = (
-            self.gather(part) for part in self.predictor(embeddings).split(len(first))
-        )
+        embeddings = self.in_passes(self._embed, batch.pairs)
+        predicted = self.in_passes(self.predictor, embeddings)
+        one, other = (self.gather(part) for part in embeddings)
+        to_other, to_one = (self.gather(part) for part in predicted)
         loss = (negative_cosine(to_other, other) + negative_cosine(to_one, one)) / 2
         return StepOutput(loss, {}, {"embedding": F.normalize(one)})
+
+    def _embed(self, views: Tensor) -> Tensor:
+        embedding: Tensor = self.projector(self.backbone(views))
+        return embedding
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The predictor's learning rate does not decay (Chen & He 2021, section 4.2)."""

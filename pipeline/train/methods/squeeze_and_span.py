@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.backbone import build_backbone
 from pipeline.method_config import SqueezeAndSpanConfig
@@ -18,8 +17,8 @@ class SqueezeAndSpan(Method):
     """Student and squeeze module, learned jointly: α · squeeze + (1 - α) · span objective; without
     real images the squeeze objective alone.
 
-    All views of a step pass through the student together, so that its batch normalisation sees the
-    mixture that its running statistics describe; the paper does not say.
+    Synthetic views, first real views and second real views are a pass each through the student
+    (`train.batch_norm`); the paper does not say.
     """
 
     synthetic_views = 1
@@ -41,10 +40,7 @@ class SqueezeAndSpan(Method):
     def forward(self, batch: Batch) -> StepOutput:
         """The two objectives; terms are named `squeeze_…` and `span_…`."""
         assert batch.pooled is not None
-        views = [*batch.synthetic, *batch.real]
-        embeddings = self.projector(self.backbone(torch.cat(views))).split(
-            [len(view) for view in views]
-        )
+        embeddings = self.in_passes(self._embed, [*batch.synthetic, *batch.real])
         synthetic, *real = (self.gather(embedding) for embedding in embeddings)
         squeezed = self.gather(self.squeeze(batch.pooled))
         squeeze = regularised_alignment(  # Eq. 11
@@ -60,3 +56,7 @@ class SqueezeAndSpan(Method):
             terms |= span.named("span")
             watched["real"] = first
         return StepOutput(loss, terms, watched)
+
+    def _embed(self, views: Tensor) -> Tensor:
+        embedding: Tensor = self.projector(self.backbone(views))
+        return embedding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from pipeline.backbone import build_backbone
 from pipeline.method_config import VicRegConfig
@@ -28,13 +28,16 @@ class VicReg(Method):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective over all images, synthetic and real alike."""
-        first, second = batch.pairs
-        embeddings = self.projector(self.backbone(torch.cat([first, second]))).split(len(first))
+        embeddings = self.in_passes(self._embed, batch.pairs)
         one, other = (self.gather(embedding) for embedding in embeddings)
         terms = regularised_alignment(
             one, other, self.weights, OFFICIAL if self.convention == "official" else PAPER
         )
         return StepOutput(terms.total, terms.named("vicreg"), {"embedding": one})
+
+    def _embed(self, views: Tensor) -> Tensor:
+        embedding: Tensor = self.projector(self.backbone(views))
+        return embedding
 
     @property
     def is_global(self) -> bool:
