@@ -65,6 +65,24 @@ def on_host(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
+class Fetched:
+    """One number on its way from the device to the host, which goes on giving out work."""
+
+    def __init__(self, value: Tensor) -> None:
+        """Takes a scalar that nothing will change."""
+        self._value, self._event = value.detach(), None
+        if value.device.type == "cuda":
+            self._value = self._value.to("cpu", non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def get(self) -> float:
+        """The number; waits until the device has got as far."""
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._value)
+
+
 class LossGuard:
     """Stops a training whose loss is not finite.
 
@@ -73,7 +91,7 @@ class LossGuard:
     """
 
     def __init__(self) -> None:
-        self._pending: tuple[Tensor, torch.cuda.Event, str] | None = None
+        self._pending: tuple[Fetched, str] | None = None
 
     def watch(self, loss: Tensor, problem: str) -> None:
         """Account for a step's `loss`; `problem` is what to say if it is not finite.
@@ -81,24 +99,16 @@ class LossGuard:
         Raises:
             UserError: if this step's loss, or on a GPU the last one's, is not finite.
         """
-        is_finite = loss.detach().isfinite()
-        if is_finite.device.type != "cuda":
-            _check(is_finite, problem)
-            return
-        copied, event = is_finite.to("cpu", non_blocking=True), torch.cuda.Event()
-        event.record()
+        is_finite = Fetched(loss.detach().isfinite())
         self.settle()
-        self._pending = copied, event, problem
+        self._pending = is_finite, problem
+        if loss.device.type != "cuda":
+            self.settle()
 
     def settle(self) -> None:
         """Wait for the last loss; raises as `watch` does."""
         if self._pending is not None:
-            is_finite, event, problem = self._pending
+            is_finite, problem = self._pending
             self._pending = None
-            event.synchronize()
-            _check(is_finite, problem)
-
-
-def _check(is_finite: Tensor, problem: str) -> None:
-    if not is_finite:
-        raise UserError(problem)
+            if not is_finite.get():
+                raise UserError(problem)

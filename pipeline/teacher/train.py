@@ -1,8 +1,8 @@
 """One step of training a teacher: StyleGAN2 with adaptive augmentation (Karras et al. 2020).
 
 `train_loop.py` calls `TeacherTrainer.step` with real images and keeps what it makes. Losses, random
-draws and batch statistics are of the global batch, so the number of workers changes nothing but the
-order of float sums.
+draws (`step_draws.py`) and batch statistics are of the global batch, so the number of workers
+changes nothing but the order of float sums.
 
 As in StyleGAN2-ADA: non-saturating loss, lazy R1 and path-length penalties, style mixing, and Adam
 with its horizon kept under lazy penalties (app. B); a penalty of weight 0 leaves Adam alone.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,15 +23,21 @@ from pipeline.distributed import (
     average_gradients,
     gather_batch,
     mean_over_workers,
-    worker_part,
 )
-from pipeline.gpu import CompileMode, LossGuard, choose_compile_mode, choose_precision
+from pipeline.gpu import (
+    CompileMode,
+    LossGuard,
+    begin_step,
+    choose_compile_mode,
+    choose_precision,
+)
 from pipeline.seeding import torch_generator
 from pipeline.teacher.ada import AdaController
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.augment import augment
 from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.penalties import path_lengths, r1_penalty
+from pipeline.teacher.step_draws import StepDraws
 from pipeline.teacher.stylegan2 import Generator
 from pipeline.teacher_config import TeacherConfig
 from shards.errors import UserError
@@ -105,7 +110,7 @@ class TeacherTrainer:
         self.generator_ema.set_precision(torch.float32)
         self.ada = AdaController(config.ada_target, config.ada_images, config.ada_interval)
         self.path_length = torch.zeros([], device=device)
-        mode = choose_compile_mode(compile_networks, device)
+        self._compile_mode = mode = choose_compile_mode(compile_networks, device)
         self._synthesis, self._discriminate = (
             network if mode is None else torch.compile(network, mode=mode, dynamic=False)
             for network in (self.generator.synthesis, self.discriminator)
@@ -160,18 +165,18 @@ class TeacherTrainer:
             real: [b, C, R, R] in [-1, 1], `worker_part(global_batch)` of the global batch.
 
         Returns:
-            Losses over the global batch, scalars on the device, `augment_p` and `overfitting`
-            (r_t).
+            Losses over the global batch, scalars on the device, and the `augment_p` that held and
+            `overfitting` (r_t) that led to it.
 
         Raises:
             UserError: if a loss is not finite (`LossGuard` says when).
         """
-        config = self.config
+        config, ada = self.config, self.ada
         index = self.images_seen // config.global_batch
-        draws = _Draws(
-            torch_generator(config.seed, "teacher/step", index),
-            torch_generator(config.seed, "teacher/latents", index, self.device),
-        )
+        begin_step(self._compile_mode)
+        ada.settle()
+        resolution, num_ws = real.shape[-1], self.generator.arch.num_ws
+        draws = StepDraws(config, index, resolution, num_ws, ada.p, self.device)
         metrics: dict[str, Tensor | float] = {"loss_generator": self._generator_step(draws)}
         if config.path_length_weight and index % config.path_length_interval == 0:
             metrics["path_length"] = self._path_length_step(draws)
@@ -180,57 +185,51 @@ class TeacherTrainer:
             self._r1_step(real, draws)
         self.images_seen += config.global_batch
         self._average()
-        return {**metrics, "augment_p": self.ada.p, "overfitting": self.ada.overfitting}
+        return {**metrics, "augment_p": ada.p, "overfitting": ada.overfitting}
 
-    def _map(self, draws: _Draws, batch: int) -> Tensor:
+    def _map(self, draws: StepDraws, batch: int, update: str) -> Tensor:
         """`ws` [b, num_ws, w_dim] of this worker's part of `batch` fresh latents, styles mixed."""
-        part, arch = worker_part(batch), self.generator.arch
-        ws: Tensor = self.generator.mapping(draws.normal(batch, arch.z_dim)[part])
+        arch, cutoff = self.generator.arch, draws.mixing_cutoff(update)
+        ws: Tensor = self.generator.mapping(draws.normal(batch, arch.z_dim))
         if self.config.style_mixing_p:
-            other = draws.normal(batch, arch.z_dim)[part]
-            cutoff = int(torch.randint(1, arch.num_ws, (), generator=draws.on_cpu))
-            if torch.rand((), generator=draws.on_cpu) < self.config.style_mixing_p:
+            other = draws.normal(batch, arch.z_dim)
+            if cutoff is not None:
                 ws = torch.cat([ws[:, :cutoff], self.generator.mapping(other)[:, cutoff:]], 1)
-        return ws
+        return ws.contiguous()  # mixed or not: other strides would compile the synthesis again
 
-    def _noise(self, draws: _Draws, batch: int) -> list[Tensor]:
-        part = worker_part(batch)
-        return [draws.normal(batch, 1, r, r)[part] for r in self.generator.noise_resolutions]
+    def _noise(self, draws: StepDraws, batch: int) -> list[Tensor]:
+        return [draws.normal(batch, 1, r, r) for r in self.generator.noise_resolutions]
 
-    def _judge(self, images: Tensor, draws: _Draws, network: Network | None = None) -> Tensor:
-        """Logits [b, 1] of this worker's `images`, augmented; by the compiled discriminator unless
-        `network` is given.
+    def _judge(
+        self, images: Tensor, drawn: Tensor | None, network: Network | None = None
+    ) -> Tensor:
+        """Logits [b, 1] of this worker's `images`, augmented as `drawn`; by the compiled
+        discriminator unless `network` is given.
         """
-        batch = self.config.global_batch
-        augmented = augment(
-            images,
-            self.ada.p,
-            draws.on_cpu,
-            self.config.ada_pipe,
-            global_batch=batch,
-            part=worker_part(batch),
-        )
+        augmented = augment(images, drawn)
+        # augmented or not: another layout would compile the discriminator again
+        augmented = augmented.contiguous(memory_format=torch.channels_last)
         logits: Tensor = (network or self._discriminate)(augmented)
         return logits
 
-    def _generator_step(self, draws: _Draws) -> Tensor:
+    def _generator_step(self, draws: StepDraws) -> Tensor:
         batch = self.config.global_batch
         self.discriminator.requires_grad_(False)
-        ws = self._map(draws, batch)
+        ws = self._map(draws, batch, "generator")
         mean_w = mean_over_workers(ws[:, 0].mean(0))
         self.generator.mapping.w_avg.lerp_(mean_w, 1 - W_AVG_BETA)
         image = self._synthesis(ws, self._noise(draws, batch))
-        loss = F.softplus(-self._judge(image, draws)).mean()
+        loss = F.softplus(-self._judge(image, draws.augmentation("generated"))).mean()
         self._update(self._optimizer_g, self.generator, loss)
         self.discriminator.requires_grad_(True)
         return mean_over_workers(loss)
 
-    def _path_length_step(self, draws: _Draws) -> Tensor:
+    def _path_length_step(self, draws: StepDraws) -> Tensor:
         """Path-length regularisation; returns the running mean of the lengths."""
         batch = self.config.global_batch // PATH_LENGTH_SHARE
-        ws = self._map(draws, batch)
+        ws = self._map(draws, batch, "path_length")
         image = self.generator.synthesis(ws, self._noise(draws, batch))
-        noise = draws.normal(batch, *image.shape[1:])[worker_part(batch)]
+        noise = draws.normal(batch, *image.shape[1:])
         lengths = path_lengths(image, ws, noise)
         mean = self.path_length.lerp(gather_batch(lengths).mean(), PATH_LENGTH_DECAY)
         self.path_length = mean.detach()
@@ -238,32 +237,32 @@ class TeacherTrainer:
         self._update(self._optimizer_g, self.generator, penalty * self.config.path_length_interval)
         return self.path_length
 
-    def _discriminator_step(self, real: Tensor, draws: _Draws) -> Tensor:
+    def _discriminator_step(self, real: Tensor, draws: StepDraws) -> Tensor:
         batch = self.config.global_batch
         with torch.no_grad():
-            ws = self._map(draws, batch)
+            ws = self._map(draws, batch, "discriminator")
             image = self._synthesis(ws, self._noise(draws, batch))
-        loss = F.softplus(self._judge(image, draws)).mean()
-        real_logits = self._judge(real, draws)
+        loss = F.softplus(self._judge(image, draws.augmentation("rendered"))).mean()
+        real_logits = self._judge(real, draws.augmentation("real"))
+        self.ada.update(real_logits.detach(), batch)
         loss = loss + F.softplus(-real_logits).mean()
         self._update(self._optimizer_d, self.discriminator, loss)
-        self.ada.update(real_logits.detach(), batch)
         return mean_over_workers(loss)
 
-    def _r1_step(self, real: Tensor, draws: _Draws) -> None:
+    def _r1_step(self, real: Tensor, draws: StepDraws) -> None:
         """R1, through the augmentation as in StyleGAN2-ADA."""
         images = real.detach().requires_grad_()
-        logits = self._judge(images, draws, self.discriminator)
+        logits = self._judge(images, draws.augmentation("penalised"), self.discriminator)
         penalty = self.config.r1_gamma * r1_penalty(logits, images)
         self._update(self._optimizer_d, self.discriminator, penalty * self.config.r1_interval)
 
     def _update(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
         problem = f"teacher: loss is not finite at {self.images_seen} images"
         self._guard.watch(mean_over_workers(loss), f"{problem}; lower teacher.learning_rate")
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(network.parameters())
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # a CUDA graph's memory must not outlive the step
 
     def _average(self) -> None:
         half_life: float = self.config.ema_images
@@ -274,17 +273,3 @@ class TeacherTrainer:
         get_ema_multi_avg_fn(beta)(list(average.parameters()), list(current.parameters()), None)
         for stale, fresh in zip(average.buffers(), current.buffers(), strict=True):
             stale.copy_(fresh)
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Random numbers of one step, of the whole global batch: what is large is drawn on the device
-    of the training.
-    """
-
-    on_cpu: torch.Generator
-    on_device: torch.Generator
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal, on the device."""
-        return torch.randn(shape, generator=self.on_device, device=self.on_device.device)

@@ -1,4 +1,4 @@
-"""The "bgc" pipeline of adaptive augmentation: each part alone, their product, gradients, types."""
+"""Both pipelines of adaptive augmentation: each part alone, their product, gradients, types."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.teacher.augment import (
+from pipeline.teacher import augment as application
+from pipeline.teacher.augment import apply_colour, apply_geometry
+from pipeline.teacher.augment_draws import (
     COLOUR,
     GEOMETRY,
+    NUM_VALUES,
+    PIPES,
     Draws,
     Pipe,
-    apply_colour,
-    apply_geometry,
-    augment,
+    draw_augmentation,
     draw_colour,
     draw_geometry,
 )
@@ -31,6 +33,11 @@ def draw_images(batch: int, channels: int = 3) -> Tensor:
     return torch.rand(batch, channels, R, R, generator=generator(1)) * 2 - 1
 
 
+def augment(images: Tensor, p: float, draws: torch.Generator, pipe: Pipe = "upright") -> Tensor:
+    drawn = draw_augmentation(pipe, len(images), images.shape[-1], p, draws)
+    return application.augment(images, drawn)
+
+
 def geometry(part: str, p: float = 1.0, batch: int = 4000) -> Tensor:
     return draw_geometry(Draws(batch, p, generator()), R, [part])
 
@@ -43,10 +50,30 @@ def share(claim: Tensor) -> float:
     return claim.float().mean().item()
 
 
-@pytest.mark.parametrize("pipe", ["bgc", "upright"])
-def test_augment_at_zero_probability_returns_the_images_of_either_pipe(pipe: Pipe) -> None:
+def test_augment_without_draws_returns_the_images() -> None:
     images = draw_images(4)
-    assert augment(images, 0.0, generator(), pipe) is images
+    assert application.augment(images, None) is images
+
+
+@pytest.mark.parametrize("pipe", ["bgc", "upright"])
+def test_draw_augmentation_at_zero_probability_changes_no_image(pipe: Pipe) -> None:
+    images = draw_images(4)
+    found = augment(images, 0.0, generator(), pipe)
+    # float32 resampling grid: an untouched image is read back within 1e-5 of its range
+    torch.testing.assert_close(found, images, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("pipe", ["bgc", "upright"])
+def test_draw_augmentation_is_the_pipes_geometry_then_its_colour(pipe: Pipe) -> None:
+    found = draw_augmentation(pipe, 6, R, 0.8, generator())
+    geometry_parts, colour_parts = PIPES[pipe]
+    draws = Draws(6, 0.8, generator())
+    expected = [
+        draw_geometry(draws, R, geometry_parts)[:, :2].reshape(6, 6),
+        draw_colour(draws, colour_parts)[:, :3].reshape(6, 12),
+    ]
+    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=0, atol=0)
+    assert found.shape == (6, NUM_VALUES)
 
 
 def test_draw_matrices_at_zero_probability_are_identities() -> None:
@@ -151,11 +178,11 @@ def test_scale_stretch_rotate_and_shift_have_the_papers_distributions() -> None:
 def test_draw_geometry_all_parts_is_the_product_in_the_papers_order() -> None:
     whole, parts = Draws(6, 0.8, generator()), Draws(6, 0.8, generator())
     expected = torch.eye(3)
-    for name in GEOMETRY:
+    for name in PIPES["bgc"][0]:
         expected = expected @ GEOMETRY[name](parts, R)
     torch.testing.assert_close(draw_geometry(whole, R), expected)
     first_three = ["flip", "turn", "shift_whole_pixels"]
-    assert list(GEOMETRY)[:3] == first_three  # blitting first
+    assert PIPES["bgc"][0][:3] == first_three  # blitting first
 
 
 def test_draw_colour_all_parts_applies_brightness_before_contrast() -> None:
@@ -296,6 +323,34 @@ def test_augment_derivatives_of_the_resampling_pass_gradgradcheck() -> None:
     cubed = lambda x: apply_geometry(x, matrix).pow(3)  # noqa: E731
     assert torch.autograd.gradcheck(cubed, images)
     assert torch.autograd.gradgradcheck(cubed, images)
+
+
+def test_upright_alone_scales_stretches_turns_a_little_and_shifts() -> None:
+    matrices = geometry("upright")
+    columns = matrices[:, :2, :2].norm(dim=1)  # across and along: (scale * stretch, scale)
+    assert columns[:, 1].log2().std().item() == pytest.approx(0.2, rel=0.05)
+    assert (columns[:, 0] / columns[:, 1]).log2().std().item() == pytest.approx(0.2, rel=0.05)
+    angle = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]) * (180 / math.pi)
+    assert 19.5 < angle.abs().max().item() <= 20 + 1e-3
+    torch.testing.assert_close(torch.linalg.det(matrices), columns[:, :2].prod(1))  # no mirror
+    shift = matrices[:, :2, 2] / 2
+    assert shift.std(0).tolist() == pytest.approx([0.125, 0.125], rel=0.05)
+
+
+def test_augment_upright_at_a_small_probability_leaves_most_images() -> None:
+    images = draw_images(200)
+    found = augment(images, 0.05, generator())
+    # float32 resampling grid: an untouched image is read back within 1e-5 of its range
+    untouched = share((found - images).abs().amax((1, 2, 3)) < 1e-4)
+    assert untouched == pytest.approx(0.95**7, abs=0.12)
+
+
+@pytest.mark.parametrize("pipe", ["bgc", "upright"])
+def test_augment_at_full_probability_changes_every_image(pipe: Pipe) -> None:
+    images = draw_images(64)
+    found = augment(images, 1.0, generator(3), pipe)
+    assert found.shape == images.shape
+    assert (found - images).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 def test_augment_unknown_pipe_or_channels_are_refused() -> None:
