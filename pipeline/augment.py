@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.gpu import on_host
 from pipeline.train_config import AugmentConfig
 
 _LUMA = (0.2989, 0.587, 0.114)
@@ -109,11 +110,15 @@ def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -
 def make_views(images: Tensor, views: ViewParameters) -> Tensor:
     """Apply `views` to `images` [B, 3, R, R] in [0, 1]; same shape and range."""
     device = images.device
-    grid = _sampling_grid(views.theta.to(device, non_blocking=True), images.shape[-1])
+    grid = _sampling_grid(_send(views.theta, device), images.shape[-1])
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     _jitter(images, views.factors, views.order)
     _turn_grey(images, views.is_grey)
-    return _blur(images, views.sigma.to(device, non_blocking=True)) if views.sigma.any() else images
+    return _blur(images, _send(views.sigma, device)) if views.sigma.any() else images
+
+
+def _send(values: Tensor, device: torch.device) -> Tensor:
+    return on_host(values.numpy(), device).to(device, non_blocking=True)
 
 
 def _sampling_grid(theta: Tensor, side: int) -> Tensor:
@@ -139,8 +144,8 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
     is_active, order = is_active.gather(1, first_active), order.gather(1, first_active)
     order = torch.where(is_active, order, len(_OPERATIONS))  # [B, 4], or that: nothing
     counts = [slot.bincount(minlength=len(_OPERATIONS) + 1).tolist() for slot in order.T]
-    rows_by_operation = order.argsort(0).T.to(images.device, non_blocking=True)  # [4, B]
-    factors = factors.to(images.device, non_blocking=True)
+    rows_by_operation = _send(order.argsort(0).T, images.device)  # [4, B]
+    factors = _send(factors, images.device)
     for slot_counts, slot_rows in zip(counts, rows_by_operation, strict=True):
         chosen = slot_rows.split(slot_counts)
         for index, operation in enumerate(_OPERATIONS):
@@ -153,7 +158,7 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
 def _turn_grey(images: Tensor, is_grey: Tensor) -> None:
     """In place, the rows that the CPU's `is_grey` [B] names."""
     if is_grey.any():
-        rows = is_grey.nonzero()[:, 0].to(images.device, non_blocking=True)
+        rows = _send(is_grey.nonzero()[:, 0], images.device)
         grey = _luma(images.index_select(0, rows))
         images.index_copy_(0, rows, grey.expand(-1, images.shape[1], -1, -1))
 

@@ -1,0 +1,34 @@
+"""A student's training on a pretended GPU: nothing in its steps waits for the device."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from pipeline.train.build import build_method, method_class
+from pipeline.train.data import BatchStream, TrainingShards
+from pipeline.train.method import MethodContext
+from pipeline.train.step import StudentTrainer
+from tests.fake_cuda import FAKE_CUDA, fake_cuda
+from tests.tiny_shards import random_generator
+from tests.trainings import METHODS, changed, config_of, shards_of
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
+@pytest.mark.parametrize("name", METHODS)
+def test_student_training_never_waits_in_a_step(training_shards: TrainingShards, name: str) -> None:
+    config = changed(config_of(name), precision="float32")
+    shards = shards_of(config, training_shards)
+    with fake_cuda() as cuda:
+        context = MethodContext(shards.block_channels, lambda: random_generator().to(FAKE_CUDA))
+        trainer = StudentTrainer(config, build_method(config, context), FAKE_CUDA)
+        stream = BatchStream(
+            shards, config, method_class(config.method), FAKE_CUDA, rank=0, num_workers=1
+        )
+        cuda.waits.clear()
+        with closing(stream):
+            for step in range(4):
+                output = trainer.losses(stream.batch(step))
+                trainer.update(output, step, epoch=0)
+        assert cuda.waits == []
