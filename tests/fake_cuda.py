@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 FAKE_CUDA = torch.device("cuda", 0)
+_MEMORY_BYTES = 80 << 30
 
 _READS = {"_local_scalar_dense", "equal", "is_nonzero"}
 _SHAPES = {"nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive"}
@@ -149,7 +150,7 @@ class FakeCuda(TorchDispatchMode):
                 self.wait(f"{kind} copy to the device")
         elif name in _INDEXING and on_cpu:
             self.wait("index on the host")
-        elif any(x.dim() for x in on_cpu):
+        elif any(x.dim() for x in on_cpu) and not name.endswith("_like"):  # that reads no values
             raise RuntimeError(f"{func}: tensors on the CPU and on the GPU")
 
 
@@ -170,14 +171,19 @@ class _Event:
 @contextmanager
 def fake_cuda() -> Iterator[FakeCuda]:
     """Inside, the device "cuda" is pretended; yields what counts the waits."""
-    mode, generator = FakeCuda(), torch.Generator
+    mode, generator, empty = FakeCuda(), torch.Generator, torch.empty
 
     def make_generator(device: torch.device | str = "cpu") -> torch.Generator:
         return generator("cpu")  # its numbers are the CPU's
 
+    def make_empty(*size: Any, pin_memory: bool = False, **settings: Any) -> Tensor:
+        return mode.pin(empty(*size, **settings)) if pin_memory else empty(*size, **settings)
+
     patches: dict[tuple[Any, str], Callable[..., Any]] = {
         (torch, "Generator"): make_generator,
+        (torch, "empty"): make_empty,
         (torch.cuda, "Event"): lambda: _Event(mode),
+        (torch.cuda, "mem_get_info"): lambda *_: (_MEMORY_BYTES, _MEMORY_BYTES),
         (torch.cuda, "synchronize"): lambda *_: mode.wait("synchronize"),
         (Tensor, "pin_memory"): lambda tensor: mode.pin(tensor),
         (Tensor, "is_pinned"): lambda tensor: mode.is_pinned(tensor),

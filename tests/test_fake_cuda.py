@@ -49,6 +49,9 @@ NO_WAITS: dict[str, Callable[[Tensor], object]] = {
     "views": lambda x: x.view(2, 2)[1].expand(3, 2),
     "pinned copy": lambda x: torch.ones(4).pin_memory()[1:].to(FAKE_CUDA, non_blocking=True),
     "pinned copy in place": lambda x: x.copy_(torch.ones(4).pin_memory(), non_blocking=True),
+    "pinned from the start": lambda x: torch.empty(4, pin_memory=True).to(
+        "cuda", non_blocking=True
+    ),
     "copy to the host": lambda x: x.to("cpu", non_blocking=True),
     "copy on the device": lambda x: x.to(torch.float64),
     "number of the host": lambda x: x * torch.tensor(3.0),

@@ -1,4 +1,6 @@
-"""A teacher's training step with networks that torch.compile has captured, beside the plain one."""
+"""A teacher's training with networks that torch.compile has captured: the plain one's numbers, and
+nothing is captured again.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +44,39 @@ def test_teacher_step_captured_equals_the_plain_one(monkeypatch: pytest.MonkeyPa
         for name, value in expected.items():
             assert float(found[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-4), name
     assert captured.ada.p == plain.ada.p
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of its look
+@pytest.mark.parametrize(("pipe", "skips"), [("bgc", "orig"), ("upright", "resnet")])
+def test_teacher_training_captures_no_graph_after_its_first_step(
+    pipe: str, skips: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    def note(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda network, **_: compiled(network, backend=note, dynamic=False)
+    )
+    torch.compiler.reset()
+    config = CONFIG.model_copy(
+        update={
+            "ada_pipe": pipe,
+            "discriminator_skips": skips,
+            "style_mixing_p": 0.5,
+            "ada_interval": 100,
+        }
+    )
+    trainer = TeacherTrainer(config, 16, torch.device("cpu"), "default")
+    real = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    trainer.step(real)
+    # each network as a whole: with and without a graph of gradients, or of its weights' gradients
+    assert len(graphs) == 4
+    for p in (0.0, 0.0, 0.0, 0.3, 0.3, 1.0, 0.0):
+        trainer.ada.p = p
+        trainer.step(real.contiguous(memory_format=torch.channels_last))
+    assert len(graphs) == 4
