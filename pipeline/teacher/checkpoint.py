@@ -45,12 +45,13 @@ def save_teacher(
     discriminator: Discriminator | None = None,
     origin: dict[str, Any] | None = None,
 ) -> TeacherInfo:
-    """Write the networks and their description; `teacher.json` comes last and makes the teacher
-    exist.
+    """Write the networks and their description, in place of those of an earlier teacher;
+    `teacher.json` comes last and makes the teacher exist.
 
     `origin` says how it came to be: a training, an import.
     """
     features = list_features(generator)
+    (folder / TEACHER_FILE).unlink(missing_ok=True)
     networks: dict[str, nn.Module] = {GENERATOR_FILE: generator}
     if discriminator is None:
         (folder / DISCRIMINATOR_FILE).unlink(missing_ok=True)

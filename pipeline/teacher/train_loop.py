@@ -40,7 +40,8 @@ STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 STATE_INTERVAL_S = 30.0
 GRID_IMAGES = 20_000
-LOG_STEPS = 10
+_LOG_STEPS = {"cpu": 10, "cuda": 100}
+"""Steps between two lines of metrics: each waits for the device."""
 QUALITY_BATCH = 100
 Gather = Callable[[np.ndarray], np.ndarray]
 
@@ -62,12 +63,12 @@ def train_teacher(
         num_real: number of samples.
         folder: shared by the workers; gets state, metrics, grids, snapshots, the teacher.
         fingerprint: of the training; a state of another one is refused.
-        report: called with (images seen, metrics) after each logged step; the next one is saved
-            where it says so.
+        report: called with (images seen, metrics) after each logged step; where it says so, the
+            next one is saved, as by a signal.
         origin: what `teacher.json` says of how the teacher came to be.
 
     Raises:
-        Interrupted: by a signal, after the step at hand was saved.
+        Interrupted: by a signal, after the step at hand was saved, and the teacher as it is.
         UserError: if a loss is not finite.
     """
     config = trainer.config
@@ -92,12 +93,17 @@ def train_teacher(
             if keeper is not None:
                 measured = keeper.keep(metrics, is_last, is_interrupted() or is_asked)
             is_asked = False
-            if is_last or trainer.images_seen // config.global_batch % LOG_STEPS == 0:
+            if is_last or trainer.images_seen // config.global_batch % log_interval(device) == 0:
                 is_asked = report(trainer.images_seen, _as_numbers({**metrics, **measured}))
             if is_interrupted():
                 raise Interrupted
     if keeper is not None:
         keeper.finish()
+
+
+def log_interval(device: torch.device) -> int:
+    """Steps between two lines of metrics of a training on `device`."""
+    return _LOG_STEPS.get(device.type, _LOG_STEPS["cpu"])
 
 
 def _as_images(pixels: Tensor) -> Tensor:
@@ -202,12 +208,20 @@ class _Keeper:
         if is_last or seen % GRID_IMAGES < trainer.config.global_batch:
             save_samples(trainer.generator_ema, self._folder / f"samples-{seen:09d}.png")
         numbers = {name: value for name, value in measured.items() if name != "feature_space"}
-        if is_last or measured or seen // trainer.config.global_batch % LOG_STEPS == 0:
+        interval = log_interval(trainer.device)
+        if is_last or measured or seen // trainer.config.global_batch % interval == 0:
             self._log.write(seen, _as_numbers({**metrics, **numbers}))
         if is_last or is_asked or time.monotonic() - self._saved_at > STATE_INTERVAL_S:
             state = {"fingerprint": self._fingerprint, **trainer.state_dict()}
             save_state(self._folder / STATE_FILE, state)
             self._saved_at = time.monotonic()
+        if is_asked:
+            self._save_teacher(self._folder, measured)
+            console.print(
+                f"teacher   saved as it is at {seen:,} images; run the command again to go on, or "
+                f"use it with teacher.checkpoint={self._folder}",
+                soft_wrap=True,
+            )
         return numbers
 
     def finish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.interrupt import Interrupted
 from pipeline.state import load_state
 from pipeline.teacher.ada import AdaController
-from pipeline.teacher.checkpoint import load_generator
-from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.checkpoint import load_discriminator, load_generator
+from pipeline.teacher.description import (
+    DISCRIMINATOR_FILE,
+    GENERATOR_FILE,
+    TEACHER_FILE,
+    read_teacher_info,
+)
 from pipeline.teacher.train import TeacherTrainer
-from pipeline.teacher.train_loop import train_teacher
+from pipeline.teacher.train_loop import log_interval, train_teacher
 from pipeline.teacher_config import TeacherConfig
 from shards.errors import UserError
 
@@ -73,6 +80,46 @@ def test_train_teacher_interrupted_and_resumed_equals_uninterrupted(tmp_path: Pa
     found = train(tmp_path / "parts", 6)
     assert found.images_seen == 6 * BATCH
     assert_same_state(found, expected)
+
+
+def test_train_teacher_stopped_by_a_signal_leaves_a_teacher_and_goes_on_to_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    train(tmp_path / "whole", 6)
+    trainer = create()
+
+    def gather(rows: np.ndarray) -> np.ndarray:
+        if trainer.images_seen == 2 * BATCH:
+            signal.raise_signal(signal.SIGTERM)
+        return IMAGES[rows]
+
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    with pytest.raises(Interrupted):
+        train_teacher(trainer, gather, NUM_REAL, folder, "f", ignore, {"kind": "test"})
+    origin = read_teacher_info(folder).origin
+    assert origin == {"kind": "test", "images_seen": 3 * BATCH, "quality": {}}
+    short = train(tmp_path / "short", 3)
+    for load, network in (
+        (load_generator, short.generator_ema),
+        (load_discriminator, short.discriminator),
+    ):
+        torch.testing.assert_close(load(folder).state_dict(), network.state_dict(), rtol=0, atol=0)
+    train(folder, 6)
+    for name in (GENERATOR_FILE, DISCRIMINATOR_FILE, TEACHER_FILE):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_trainer_step_leaves_no_gradients() -> None:
+    trainer = create()
+    trainer.step(torch.from_numpy(IMAGES[:BATCH]).float() / 127.5 - 1)
+    for network in (trainer.generator, trainer.discriminator):
+        assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(("device", "interval"), [("cpu", 10), ("cuda", 100)])
+def test_train_teacher_logs_rarely_where_that_waits(device: str, interval: int) -> None:
+    assert log_interval(torch.device(device)) == interval
 
 
 class Gone(Exception):
