@@ -218,8 +218,7 @@ class _Keeper:
         if is_asked:
             self._save_teacher(self._folder, measured)
             console.print(
-                f"teacher   saved as it is at {seen:,} images; run the command again to go on, or "
-                f"use it with teacher.checkpoint={self._folder}",
+                f"teacher   as it is at {seen:,} images: teacher.checkpoint={self._folder}",
                 soft_wrap=True,
             )
         return numbers

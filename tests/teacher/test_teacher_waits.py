@@ -78,3 +78,20 @@ def test_teacher_training_never_waits_in_a_step_and_computes_the_same(
     for step, wanted in zip(found, expected, strict=True):
         # Adam's sums are of another kernel's order
         assert step == pytest.approx({n: float(v) for n, v in wanted.items()}, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pipe", ["bgc", "upright"])
+def test_teacher_steps_on_a_gpu_do_not_wait_for_it(pipe: str) -> None:
+    device = torch.device("cuda")
+    trainer = TeacherTrainer(CONFIG.model_copy(update={"ada_pipe": pipe}), 16, device)
+    real = torch.from_numpy(IMAGES[:BATCH]).to(device).float() / 127.5 - 1
+    trainer.step(real)
+    trainer.ada.p = 0.5
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(NUM_STEPS):
+            trainer.step(real)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
