@@ -39,8 +39,8 @@ from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import DTYPES
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features
-from pipeline.teacher.sampling import draw_inputs
 from pipeline.teacher.stylegan2 import Generator
 from shards.manifest import shard_name
 from shards.pool import IMAGES

@@ -1,12 +1,13 @@
 """Keeping a GPU busy: half precision, compiled networks, and steps that never wait for the device.
 
-Neighbours: both trainers. On a CPU nothing here changes what they do.
+Neighbours: both trainers, and rendering. On a CPU nothing here changes what they do.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -65,22 +66,35 @@ def on_host(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
+class HostCopy:
+    """Tensors on their way from `device` to the CPU; from a GPU they travel while it goes on."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._tensors = {
+            name: tensor.to("cpu", non_blocking=True) for name, tensor in tensors.items()
+        }
+        self._copied: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def wait(self) -> dict[str, Tensor]:
+        """The tensors, once they have arrived."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._tensors
+
+
 class Fetched:
     """One number on its way from the device to the host, which goes on giving out work."""
 
     def __init__(self, value: Tensor) -> None:
         """Takes a scalar that nothing will change."""
-        self._value, self._event = value.detach(), None
-        if value.device.type == "cuda":
-            self._value = self._value.to("cpu", non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
+        self._copy = HostCopy({"value": value.detach()}, value.device)
 
     def get(self) -> float:
         """The number; waits until the device has got as far."""
-        if self._event is not None:
-            self._event.synchronize()
-        return float(self._value)
+        return float(self._copy.wait()["value"])
 
 
 class LossGuard:

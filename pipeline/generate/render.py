@@ -1,7 +1,9 @@
 """One shard spec -> one shard of the images, and of every set of features that lacks it.
 
-Knows no Ray: `stage.py` renders in Ray tasks or in this process, with the same bytes as result. A
-thread writes while the next batch is rendered.
+Knows no Ray: `stage.py` renders in Ray tasks or in this process, with the same bytes as result.
+While a batch is rendered, threads draw the inputs of the next (`draw.py`) and write the last, and a
+GPU has its successor at hand. The generator is not compiled: torch.compile times its kernels and
+takes the fastest, so that two processes on one machine may get other bytes of the same shard.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.generate.batch import RenderedBatch, start_batch
+from pipeline.generate.draw import THREADS, InputDrawer
 from pipeline.generate.plan import PoolRecipe
+from pipeline.teacher.draws import InputRecipe
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.sampling import Samples, draw_samples
 from shards.manifest import ShardInfo, shard_name
-from shards.schema import Schema, W, encode_meta
+from shards.schema import Schema
 from shards.storage import Folder
 from shards.writer import writing_shard
 
@@ -29,8 +33,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 """Torch's names of the recipe's precisions."""
 _MAX_PENDING = 2  # batches that wait to be written
 _LOOK_S = 0.5
-
-Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,19 @@ class ShardRenderer:
         self._generator = generator
         self._recipe = recipe
         self._folder = folder
+        device = next(generator.parameters()).device
+        self._drawer = InputDrawer(
+            InputRecipe.of(generator, recipe.sampling),
+            device,
+            num_threads=0 if device.type == "cpu" else THREADS,
+        )
         self._writer = ThreadPoolExecutor(1, "writer")
 
     def __enter__(self) -> ShardRenderer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._drawer.close()
         self._writer.shutdown()
 
     def start(self, schemas: Mapping[str, Schema], shard_index: int) -> StartedShard:
@@ -71,31 +80,37 @@ class ShardRenderer:
         returns, the last of them are still being written.
 
         Raises:
-            ValueError: if a feature is not finite in its type.
-            OSError: if something cannot be written.
+            ValueError: if a feature is not finite in its type, unless `StartedShard.result` does.
+            OSError: if something cannot be written; likewise.
         """
         recipe = self._recipe
         start = shard_index * recipe.samples_per_shard
-        stop = start + recipe.samples_per_shard
-        began_at, waiting_s = time.perf_counter(), 0.0
+        began_at = time.perf_counter()
         batches = _Batches()
         written = self._writer.submit(
-            _write, self._folder, schemas, shard_name(shard_index), start, batches
+            _write, self._folder, recipe, schemas, shard_name(shard_index), start, batches
         )
         try:
             with _repeatable_arithmetic():
-                for first in range(start, stop, recipe.render_batch):
-                    indices = np.arange(first, min(first + recipe.render_batch, stop))
-                    rendered = render_batch(self._generator, recipe, schemas, indices)
-                    since = time.perf_counter()
+                for rendered in _one_behind(self._render(schemas, start)):
+                    rendered.copy.wait()
                     batches.put(rendered, written)
-                    waiting_s += time.perf_counter() - since
         except BaseException:
             batches.abandon(written)
             raise
-        rendering_s = time.perf_counter() - began_at - waiting_s
+        rendering_s = time.perf_counter() - began_at - batches.waited_s
         batches.end(written)
-        return StartedShard(shard_index, written, rendering_s, waiting_s)
+        return StartedShard(shard_index, written, rendering_s, batches.waited_s)
+
+    def _render(self, schemas: Mapping[str, Schema], start: int) -> Iterator[RenderedBatch]:
+        """All batches of the shard that begins with sample `start`."""
+        size, total = self._recipe.render_batch, self._recipe.samples_per_shard
+        batches = [
+            np.arange(start + first, start + min(first + size, total))
+            for first in range(0, total, size)
+        ]
+        for indices, inputs in zip(batches, self._drawer.draw(batches), strict=True):
+            yield start_batch(self._generator, self._recipe, schemas, indices, inputs)
 
 
 @dataclass(frozen=True)
@@ -135,16 +150,21 @@ class _Batches:
     """Rendered batches on their way to the writer, a few at a time."""
 
     def __init__(self) -> None:
-        self._queue: Queue[dict[str, Columns] | BaseException | None] = Queue(_MAX_PENDING)
+        self._queue: Queue[RenderedBatch | BaseException | None] = Queue(_MAX_PENDING)
+        self.waited_s = 0.0
+        """Time that `put` has taken in all."""
 
-    def put(self, batch: dict[str, Columns] | BaseException | None, written: Future[Any]) -> None:
+    def put(self, batch: RenderedBatch | BaseException | None, written: Future[Any]) -> None:
         """Wait for room; raises what the writer died of."""
+        since = time.perf_counter()
         while True:
             try:
-                return self._queue.put(batch, timeout=_LOOK_S)
+                self._queue.put(batch, timeout=_LOOK_S)
+                break
             except Full:
                 if written.done():
                     written.result()
+        self.waited_s += time.perf_counter() - since
 
     def end(self, written: Future[Any]) -> None:
         """There are no more."""
@@ -156,7 +176,7 @@ class _Batches:
             self.put(_AbandonedError(), written)
             written.result()
 
-    def __iter__(self) -> Iterator[dict[str, Columns]]:
+    def __iter__(self) -> Iterator[RenderedBatch]:
         while (batch := self._queue.get()) is not None:
             if isinstance(batch, BaseException):
                 raise batch
@@ -165,10 +185,11 @@ class _Batches:
 
 def _write(
     folder: Folder,
+    recipe: PoolRecipe,
     schemas: Mapping[str, Schema],
     name: str,
     start: int,
-    batches: Iterable[dict[str, Columns]],
+    batches: Iterable[RenderedBatch],
 ) -> dict[str, ShardInfo]:
     """Runs in the writer's thread: all sets of one shard, published together at the end."""
     with ExitStack() as stack:
@@ -177,50 +198,21 @@ def _write(
             for set_name, schema in schemas.items()
         }
         for rendered in batches:
-            for set_name, columns in rendered.items():
+            for set_name, columns in rendered.columns(recipe, schemas).items():
                 pending[set_name].writer.write(columns)
     return {set_name: shard.info for set_name, shard in pending.items()}
 
 
-def render_batch(
-    generator: TeacherGenerator,
-    recipe: PoolRecipe,
-    schemas: Mapping[str, Schema],
-    indices: np.ndarray,
-) -> dict[str, Columns]:
-    """Columns of the samples `indices` [n] for every set of `schemas`: image uint8 [n, 3, R, R], w
-    float16 and meta, or features.
+def _one_behind(batches: Iterable[RenderedBatch]) -> Iterator[RenderedBatch]:
+    """`batches`, each when its successor has been started: a GPU has that while one is waited
+    for.
     """
-    names = {block.name for schema in schemas.values() for block in schema.features}
-    samples = draw_samples(generator, recipe.sampling, indices, sorted(names))
-
-    def columns(schema: Schema) -> Columns:
-        if not schema.features:
-            return {
-                "image": samples.image.cpu().numpy(),
-                W: samples.w.half().cpu().numpy(),
-                "meta": _describe_samples(recipe, samples, indices),
-            }
-        wanted = [block.name for block in schema.features]
-        pooled = samples.pooled(wanted).cpu().numpy()
-        features = pooled.astype(schema.column("features").dtype)
-        if not np.isfinite(features).all():
-            raise ValueError(
-                f"features of samples {indices[0]}-{indices[-1]} are not finite in {features.dtype}"
-            )
-        return {"features": features}
-
-    with np.errstate(over="ignore"):  # an overflow is reported above
-        return {name: columns(schema) for name, schema in schemas.items()}
-
-
-def _describe_samples(recipe: PoolRecipe, samples: Samples, indices: np.ndarray) -> np.ndarray:
-    classes = samples.classes
-    return encode_meta(
-        {"index": int(index), "seed": recipe.seed}
-        | ({} if classes is None else {"label": int(classes[row])})
-        for row, index in enumerate(indices)
-    )
+    started: list[RenderedBatch] = []
+    for batch in batches:
+        started.append(batch)
+        if len(started) > 1:
+            yield started.pop(0)
+    yield from started
 
 
 @contextmanager

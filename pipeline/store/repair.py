@@ -170,7 +170,8 @@ def audit(
         device: as `ray.device` of a config.
     """
     from pipeline.device import choose_device
-    from pipeline.generate.render import DTYPES, render_batch
+    from pipeline.generate.batch import render_batch
+    from pipeline.generate.render import DTYPES
     from pipeline.teacher.checkpoint import load_generator
 
     recipe = origin.recipe

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pipeline.teacher.description import FeatureInfo
 from pipeline.teacher.interface import TeacherGenerator
@@ -27,6 +28,18 @@ def captured(root: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
     Raises:
         AttributeError: for a name that is no submodule.
     """
+    found, handles = capture(root, names)
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def capture(
+    root: nn.Module, names: Sequence[str]
+) -> tuple[dict[str, Tensor], list[RemovableHandle]]:
+    """As `captured`, until the handles are removed."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -38,12 +51,7 @@ def captured(root: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
         return hook
 
     modules = {name: root.get_submodule(name) for name in names}  # all are there, or no hook is
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    return found, [module.register_forward_hook(keep(name)) for name, module in modules.items()]
 
 
 def pool(feature: Tensor) -> Tensor:

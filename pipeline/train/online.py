@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pipeline.teacher.description import Sampling
+from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.sampling import draw_samples
+from pipeline.teacher.sampling import render_samples
 
 
 class OnlineSamples:
@@ -40,7 +41,8 @@ class OnlineSamples:
         images, pooled = [], []
         for start in range(0, len(indices), self._render_batch):
             part = indices[start : start + self._render_batch]
-            samples = draw_samples(self.generator, self._sampling, part, self._features)
+            inputs = draw_inputs(self.generator, self._sampling, part)
+            samples = render_samples(self.generator, self._sampling, inputs, self._features)
             images.append(samples.image.clone())  # an ordinary tensor, not one of inference mode
             pooled.append(samples.pooled(self._features))
         return torch.cat(images), torch.cat(pooled)

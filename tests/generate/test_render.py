@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.generate.batch import render_batch
 from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import RenderedShard, render_batch, render_shard
+from pipeline.generate.render import RenderedShard, render_shard
+from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features
-from pipeline.teacher.sampling import draw_inputs
 from shards.manifest import ShardInfo
 from shards.pool import IMAGES
 from shards.storage import Folder

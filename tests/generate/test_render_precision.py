@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.generate.batch import render_batch
 from pipeline.generate.plan import PoolRecipe, make_recipe
-from pipeline.generate.render import DTYPES, render_batch
+from pipeline.generate.render import DTYPES
 from pipeline.teacher.stylegan2 import Generator
 from shards.errors import UserError
 from shards.pool import IMAGES

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured
-from pipeline.teacher.sampling import draw_inputs
 from shards.pool import IMAGES, PoolReader
 from tests.tiny_teachers import NUM_CLASSES, TEACHERS, render, stylegan2
 

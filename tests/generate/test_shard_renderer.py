@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from pipeline.generate import render
+from pipeline.generate.batch import render_batch
 from pipeline.generate.render import ShardRenderer, render_shard
+from shards.manifest import shard_name
 from shards.storage import Folder
+from shards.writer import write_shard
 from tests.tiny_shards import SCHEMAS, pool_recipe, random_generator
 
 RECIPE = pool_recipe()
@@ -42,6 +47,31 @@ def test_renderer_leaves_the_same_bytes_as_shards_rendered_alone(tmp_path: Path)
     for index in range(3):
         render_shard(random_generator(), RECIPE, Folder.at(tmp_path / "alone"), SCHEMAS, index)
     assert tars(tmp_path / "together") == tars(tmp_path / "alone")
+
+
+def test_renderer_leaves_the_bytes_of_batches_rendered_and_written_one_by_one(
+    tmp_path: Path,
+) -> None:
+    """What is drawn, copied and written beside rendering changes nothing."""
+    generator, plain = random_generator(), Folder.at(tmp_path / "plain")
+    batches = [np.arange(8, 11), np.arange(11, 14), np.arange(14, 16)]
+    rendered = [render_batch(generator, RECIPE, SCHEMAS, indices) for indices in batches]
+    for name, schema in SCHEMAS.items():
+        columns = [batch[name] for batch in rendered]
+        write_shard(plain / name, shard_name(1), schema, 8, columns)
+    render_shard(generator, RECIPE, Folder.at(tmp_path / "found"), SCHEMAS, 1)
+    assert tars(tmp_path / "found") == tars(tmp_path / "plain")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_renderer_on_a_gpu_leaves_the_same_bytes_every_time(tmp_path: Path) -> None:
+    generator = random_generator().to("cuda")
+    for name, shards in {"forwards": (0, 1, 2), "backwards": (2, 1, 0)}.items():
+        with ShardRenderer(generator, RECIPE, Folder.at(tmp_path / name)) as renderer:
+            for shard in [renderer.start(SCHEMAS, index) for index in shards]:
+                shard.result()
+    assert tars(tmp_path / "forwards") == tars(tmp_path / "backwards")
 
 
 def test_renderer_renders_the_next_shard_while_one_is_published(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.seeding import numpy_generator, torch_generator
+from pipeline.seeding import NumpyStreams, numpy_generator, torch_generator
 
 
 def draw(seed: int = 0, purpose: str = "p", index: int = 0, count: int = 8) -> tuple[float, ...]:
@@ -55,6 +55,18 @@ def test_numpy_generator_stream_is_pinned() -> None:
     """The pool of a recipe must stay the same from one release to the next."""
     found = numpy_generator(0, "generate", 12345).standard_normal(3, dtype=np.float32)
     np.testing.assert_allclose(found, (0.0702873, -0.13846, -0.0895534), rtol=1e-5)
+
+
+def test_numpy_streams_draw_what_a_generator_of_each_index_draws() -> None:
+    """Whatever was drawn before: an odd number of halves of a word, part of a block."""
+    streams = NumpyStreams(2, "p")
+    for index in (0, 5, 2**40, 5, 1, 0):
+        found, expected = streams.at(index), numpy_generator(2, "p", index)
+        for stream in (found, expected):
+            stream.integers(10)
+        draws = [stream.standard_normal(7, dtype=np.float32) for stream in (found, expected)]
+        np.testing.assert_array_equal(*draws)
+        assert found.random() == expected.random()
 
 
 @pytest.mark.parametrize("index", [0, 7])

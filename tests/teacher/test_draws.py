@@ -7,10 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from pipeline.generate.plan import make_recipe
 from pipeline.seeding import numpy_generator
-from pipeline.teacher.sampling import draw_inputs
+from pipeline.teacher.description import Sampling
+from pipeline.teacher.draws import (
+    DEVICE_BLOCK,
+    DrawnInputs,
+    InputRecipe,
+    Inputs,
+    draw_inputs,
+    draw_on_device,
+)
 from tests.tiny_teachers import CONFIG, NUM_CLASSES, TEACHERS, fake_info, stylegan2
 
 
@@ -81,3 +90,66 @@ def test_draw_inputs_without_classes_are_the_first_numbers_of_the_samples_counte
             assert isinstance(map_, torch.Tensor)
             found.append(map_[row].flatten())
         np.testing.assert_array_equal(torch.cat(found).numpy(), wanted)
+
+
+def flat(inputs: Inputs) -> torch.Tensor:
+    """All numbers of inputs with random noise, [n, …]."""
+    maps = [map_.flatten(1) for map_ in inputs.noise if isinstance(map_, torch.Tensor)]
+    classes = [] if inputs.classes is None else [inputs.classes[:, None].float()]
+    return torch.cat([inputs.z, *maps, *classes], 1)
+
+
+def input_recipe(noise: str = "random", seed: int = 5) -> InputRecipe:
+    """Of a conditional teacher."""
+    return InputRecipe.of(TEACHERS["conditional"](), Sampling(seed, noise, 1.0, None))
+
+
+def on_device(start: int, stop: int, recipe: InputRecipe | None = None) -> Inputs:
+    return draw_on_device(recipe or input_recipe(), np.arange(start, stop), torch.device("cpu"))
+
+
+def test_drawn_inputs_in_parts_equal_those_drawn_at_once() -> None:
+    indices = np.array([7, 3, 2**33, 0, 12])
+    whole, parts = (DrawnInputs(input_recipe(), indices) for _ in range(2))
+    whole.draw()
+    for start, stop in ((3, 5), (0, 1), (1, 1), (1, 3)):
+        parts.draw(start, stop)
+    expected, found = (flat(drawn.on(torch.device("cpu"))) for drawn in (whole, parts))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("start", [0, 5, DEVICE_BLOCK - 1, 3 * DEVICE_BLOCK])
+def test_draw_on_device_sample_does_not_depend_on_what_is_drawn_beside_it(start: int) -> None:
+    """So that neither the number of workers nor the size of a batch changes a training."""
+    together = flat(on_device(0, 4 * DEVICE_BLOCK))
+    for count in (1, 2, DEVICE_BLOCK):
+        found = flat(on_device(start, start + count))
+        assert torch.equal(found, together[start : start + count])
+    assert len(torch.unique(together[:, 0])) == len(together)
+
+
+def test_draw_on_device_latents_are_normal_and_classes_uniform() -> None:
+    inputs = on_device(0, 2000)
+    assert stats.kstest(inputs.z.flatten().numpy(), "norm").pvalue > 1e-4
+    assert isinstance(inputs.noise[-1], torch.Tensor)
+    assert stats.kstest(inputs.noise[-1][:20].flatten().numpy(), "norm").pvalue > 1e-4
+    assert inputs.classes is not None
+    counts = torch.bincount(inputs.classes, minlength=NUM_CLASSES)
+    # 400 each with a standard deviation of 18: five of them
+    assert (counts - 400).abs().max() < 90
+    assert len(counts) == NUM_CLASSES
+
+
+def test_draw_on_device_what_a_sample_shows_depends_on_the_seed_and_not_on_the_noise() -> None:
+    inputs, still = on_device(0, 9), on_device(0, 9, input_recipe("const"))
+    assert still.noise == "const"
+    assert torch.equal(still.z, inputs.z)
+    assert inputs.classes is not None
+    assert still.classes is not None
+    assert torch.equal(still.classes, inputs.classes)
+    assert not torch.equal(on_device(0, 9, input_recipe(seed=6)).z, inputs.z)
+
+
+def test_draw_on_device_refuses_indices_with_gaps() -> None:
+    with pytest.raises(ValueError, match="follow one another"):
+        draw_on_device(input_recipe(), np.array([1, 3]), torch.device("cpu"))

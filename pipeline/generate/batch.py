@@ -1,0 +1,105 @@
+"""A batch of samples as the columns of shards: rendered, brought to the host, converted.
+
+The parts are apart, so that each has a thread of its own in `render.py`; an audit of a pool wants
+all of it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.generate.plan import PoolRecipe
+from pipeline.gpu import HostCopy
+from pipeline.teacher.draws import Inputs, draw_inputs
+from pipeline.teacher.interface import TeacherGenerator
+from pipeline.teacher.sampling import render_samples
+from shards.schema import Schema, W, encode_meta
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RenderedBatch:
+    """Samples that are rendered, or on a GPU soon will be."""
+
+    indices: np.ndarray
+    copy: HostCopy
+    """`image` and `w`, `classes` of a conditional teacher, pooled features by the name of their
+    set.
+    """
+
+    def columns(self, recipe: PoolRecipe, schemas: Mapping[str, Schema]) -> dict[str, Columns]:
+        """Columns for every set of `schemas`: image uint8 [n, 3, R, R], w float16 and meta, or
+        features.
+
+        Raises:
+            ValueError: if a feature is not finite in its type.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in self.copy.wait().items()}
+        indices = self.indices
+        found: dict[str, Columns] = {}
+        for name, schema in schemas.items():
+            if not schema.features:
+                meta = _describe_samples(recipe, indices, arrays.get("classes"))
+                found[name] = {"image": arrays["image"], W: arrays[W], "meta": meta}
+                continue
+            with np.errstate(over="ignore"):  # an overflow is reported
+                features = arrays[name].astype(schema.column("features").dtype)
+            if not np.isfinite(features).all():
+                raise ValueError(
+                    f"features of samples {indices[0]}-{indices[-1]} are not finite in "
+                    f"{features.dtype}"
+                )
+            found[name] = {"features": features}
+        return found
+
+
+def start_batch(
+    generator: TeacherGenerator,
+    recipe: PoolRecipe,
+    schemas: Mapping[str, Schema],
+    indices: np.ndarray,
+    inputs: Inputs,
+) -> RenderedBatch:
+    """Render the samples `indices` [n], whose `inputs` are on the generator's device, for the sets
+    `schemas`.
+    """
+    wanted = {name: [block.name for block in schemas[name].features] for name in schemas}
+    names = sorted({name for names in wanted.values() for name in names})
+    samples = render_samples(generator, recipe.sampling, inputs, names)
+    tensors: dict[str, Tensor] = {}
+    for name, features in wanted.items():
+        if features:
+            tensors[name] = samples.pooled(features)
+        else:
+            tensors |= {"image": samples.image, W: samples.w.half()}
+    if inputs.classes is not None:
+        tensors["classes"] = inputs.classes
+    return RenderedBatch(indices, HostCopy(tensors, inputs.z.device))
+
+
+def render_batch(
+    generator: TeacherGenerator,
+    recipe: PoolRecipe,
+    schemas: Mapping[str, Schema],
+    indices: np.ndarray,
+) -> dict[str, Columns]:
+    """Columns of the samples `indices` [n] for every set of `schemas`, as `RenderedBatch.columns`
+    has them.
+    """
+    inputs = draw_inputs(generator, recipe.sampling, indices)
+    return start_batch(generator, recipe, schemas, indices, inputs).columns(recipe, schemas)
+
+
+def _describe_samples(
+    recipe: PoolRecipe, indices: np.ndarray, classes: np.ndarray | None
+) -> np.ndarray:
+    return encode_meta(
+        {"index": int(index), "seed": recipe.seed}
+        | ({} if classes is None else {"label": int(classes[row])})
+        for row, index in enumerate(indices)
+    )
