@@ -90,7 +90,8 @@ class RayConfig(Section):
     """`auto` takes a GPU if the process sees one."""
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
     """How torch.compile prepares the networks of a training, a minute that a long one on a GPU
-    gains back: its mode, `off`, or `auto`, the default mode on a GPU and none on a CPU.
+    gains back: its mode, `off`, or `auto`, the default mode on a GPU and none on a CPU. The
+    generator is among them with `train.source: online`, never for a pool.
     """
 
 

@@ -131,7 +131,9 @@ class TrainConfig(Section):
     images: Literal["both", "synthetic", "real"] = "both"
     """Domains of the images in a batch."""
     source: Literal["cached", "online"] = "cached"
-    """Synthetic samples: the pool, over and over, or `online`, rendered fresh for every step."""
+    """Synthetic samples: the pool, over and over, or `online`, rendered fresh for every step, on a
+    GPU from latents that it draws itself.
+    """
     features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
     synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5

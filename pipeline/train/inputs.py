@@ -10,6 +10,7 @@ from pipeline.teacher.description import Sampling, Teacher, read_teacher_info
 from pipeline.train_config import TrainConfig
 
 if TYPE_CHECKING:
+    from pipeline.gpu import CompileMode
     from pipeline.teacher.interface import TeacherGenerator
     from pipeline.train.data import TrainingShards
 
@@ -29,7 +30,9 @@ class Inputs:
     render_batch: int
     precision: str
 
-    def open(self, config: TrainConfig, device: Any) -> TrainingShards:
+    def open(
+        self, config: TrainConfig, device: Any, compile_networks: CompileMode = "off"
+    ) -> TrainingShards:
         """Readers, and the renderer on `device`; raises UserError if shards are missing."""
         from pipeline.train.data import TrainingShards
         from pipeline.train.online import OnlineSamples
@@ -38,8 +41,9 @@ class Inputs:
         if not config.renders:
             return TrainingShards(self.real.open(), synthetic, self.features)
         features = read_teacher_info(self.teacher.folder).select(self.features, "train.features")
+        generator = self.load_generator(device)
         online = OnlineSamples(
-            self.load_generator(device), self.sampling, features, self.render_batch
+            generator, self.sampling, features, self.render_batch, compile_networks
         )
         return TrainingShards(self.real.open(), online)
 

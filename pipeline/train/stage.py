@@ -244,7 +244,7 @@ def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None
 
     config: TrainConfig = settings["config"]
     inputs: Inputs = settings["inputs"]
-    shards = inputs.open(config, device)
+    shards = inputs.open(config, device, settings["compile"])
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
     method = build_method(config, context)
     folder = Path(settings["folder"])

@@ -1,18 +1,34 @@
-"""Samples rendered for a training are those of the pool, and never the same twice."""
+"""Samples rendered for a training are on a CPU those of the pool, and never the same twice."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from pipeline.seeding import torch_generator
+from pipeline.teacher import draws
 from pipeline.teacher.description import Sampling
+from pipeline.teacher.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
 from pipeline.train.online import OnlineSamples
 from shards.pool import PoolReader
-from tests.tiny_shards import BLOCKS, FEATURES, TRAIN_CONFIG, pool_recipe, random_generator
+from tests.tiny_shards import (
+    ARCHITECTURE,
+    BLOCKS,
+    FEATURES,
+    TRAIN_CONFIG,
+    pool_recipe,
+    random_generator,
+)
 from tests.trainings import changed, open_stream, parts_of, run_training
 
 ONLINE = changed(TRAIN_CONFIG, source="online", epochs=2)
@@ -105,3 +121,86 @@ def test_sampling_of_another_seed_gives_other_samples() -> None:
     ours, _ = open_online().render(np.arange(3))
     theirs, _ = other.render(np.arange(3))
     assert (ours != theirs).any((1, 2, 3)).all()
+
+
+class _OnTheHost(TorchDispatchMode):
+    """Operators that read or make something on the CPU: what a GPU would have to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = operator(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        if any(tensor.device.type == "cpu" for tensor in tensors) or "local_scalar" in str(
+            operator
+        ):
+            self.seen.append(str(operator))
+        return result
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_online_samples_of_a_gpu_touch_nothing_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, num_classes: int
+) -> None:
+    monkeypatch.setattr(  # one of a GPU cannot be made without it
+        draws, "torch_generator", lambda *address: torch_generator(*address[:3])
+    )
+    architecture = replace(ARCHITECTURE, num_classes=num_classes)
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            generator = Generator(architecture).eval().requires_grad_(False)
+        online = OnlineSamples(generator, pool_recipe().sampling, BLOCKS, 8)
+        with _OnTheHost() as host:
+            images, pooled = online.render(np.arange(5, 25))
+    assert host.seen == []
+    assert (images.device.type, pooled.device.type) == ("cuda", "cuda")
+    assert images.shape == (20, 3, 16, 16)
+    assert images.dtype == torch.uint8
+    assert pooled.shape == (20, sum(width for _, width in BLOCKS))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+def test_online_samples_compiled_are_one_graph_and_equal_the_plain_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled, graphs = torch.compile, []
+
+    # up to the code that it writes, which takes half a minute on a CPU
+    def capture(function: Any, **_: object) -> Any:
+        def count(graph: Any, _inputs: object) -> Any:
+            graphs.append(graph)
+            return graph.forward
+
+        return compiled(function, backend=count, dynamic=False, fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", capture)
+    blocks = [*BLOCKS[:2], ("w", ARCHITECTURE.w_dim)]
+    arguments = (pool_recipe().sampling, blocks, 4)
+    plain = OnlineSamples(random_generator(), *arguments)
+    captured = OnlineSamples(random_generator(), *arguments, "default")
+    for first in (0, 8, 16):
+        rows = np.arange(first, first + 8)
+        for found, expected in zip(captured.render(rows), plain.render(rows), strict=True):
+            assert torch.equal(found, expected)
+    assert len(graphs) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_online_samples_of_a_gpu_do_not_depend_on_the_worker() -> None:
+    def render(first: int, count: int) -> tuple[Tensor, Tensor]:
+        generator = random_generator().to("cuda")
+        online = OnlineSamples(generator, pool_recipe().sampling, BLOCKS, 8)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return online.render(np.arange(first, first + count))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    images, pooled = render(0, 32)
+    for first in (0, 16):
+        part, features = render(first, 16)
+        assert (part.int() - images[first : first + 16].int()).abs().max() <= 1
+        torch.testing.assert_close(features, pooled[first : first + 16], rtol=1e-3, atol=1e-3)
