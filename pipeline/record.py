@@ -27,6 +27,8 @@ from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RECORD_FILE = "record.json"
+BEGUN_FILE = "begun.json"
+"""The recipe of a stage that saves what it has on its way."""
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -111,6 +113,23 @@ def read_record(folder: Path) -> Record | None:
         return None
     except ValidationError:
         raise UserError(f"{path}: damaged; delete {folder} and run the stage again") from None
+
+
+def begin(folder: Path, recipe: Recipe, state: str) -> None:
+    """Leave in `folder` which recipe its stage follows, while the file `state` is its progress.
+
+    Raises:
+        UserError: if there is progress of another recipe, naming the fields that differ.
+    """
+    path = folder / BEGUN_FILE
+    if path.exists() and (folder / state).exists():
+        found = TypeAdapter(Recipe).validate_json(path.read_bytes())
+        if found.fingerprint != recipe.fingerprint:
+            raise UserError(
+                f"{folder}: begun with {describe_difference(found, recipe)}; take another run with "
+                "name=…, or delete that folder"
+            )
+    write_atomic(path, json.dumps(asdict(recipe), indent=2) + "\n")
 
 
 def find_complete(folder: Path, recipe: Recipe) -> Record | None:

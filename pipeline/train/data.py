@@ -53,6 +53,15 @@ class TrainingShards:
         return [] if self.synthetic is None else self.synthetic.block_channels
 
     @property
+    def synthetic_origins(self) -> list[str]:
+        """Which synthetic samples of their recipe these are: the digest of the pool's bytes, or
+        where samples are drawn; none for real images alone.
+        """
+        if isinstance(self.synthetic, PoolReader):
+            return [self.synthetic.digest]
+        return [] if self.synthetic is None else [self.synthetic.origin]
+
+    @property
     def readers(self) -> list[ShardReader]:
         """Readers of all shards."""
         pool = self.synthetic.readers if isinstance(self.synthetic, PoolReader) else []

@@ -2,7 +2,8 @@
 
 The clock counts `samples_seen`. A checkpoint holds networks, optimiser and clock; everything else –
 order, views, learning rate – is a function of the clock, so a run that was killed ends as one that
-was not.
+was not. It also lists which synthetic samples its steps have seen: a pool of the same recipe has
+other bytes on another kind of machine, and a training may go on with those.
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ def train(
     trainer = StudentTrainer(config, method, device, compile_networks)
     method = trainer.method
     state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
-    samples_seen = 0
+    samples_seen, synthetic = 0, shards.synthetic_origins
     if state is not None:
         samples_seen = int(state["samples_seen"])
+        synthetic = list(dict.fromkeys([*state["synthetic"], *synthetic]))
         trainer.load_state_dict(state)
     epoch_steps = steps_per_epoch(config, len(shards.real))
     num_steps = config.epochs * epoch_steps
@@ -100,8 +102,10 @@ def train(
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
     waiting = _Waiting(stream)
-    if samples_seen and rank == 0:
-        console.print(f"train     resumed at {samples_seen:,} samples")
+    if state is not None and rank == 0:
+        is_same = synthetic == state["synthetic"]
+        note = "" if is_same else ", on other bytes of the same synthetic samples than before"
+        console.print(f"train     resumed at {samples_seen:,} samples{note}", soft_wrap=True)
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
             output = trainer.losses(stream.batch(step))
@@ -120,7 +124,8 @@ def train(
             if rank == 0 and (is_last or is_due or is_interrupted()):
                 shards.check_unchanged()
                 state = {"fingerprint": fingerprint, "samples_seen": samples_seen}
-                save_state(folder / CHECKPOINT_FILE, {**state, **trainer.state_dict()})
+                state |= {"synthetic": synthetic, **trainer.state_dict()}
+                save_state(folder / CHECKPOINT_FILE, state)
                 saved_at = time.monotonic()
             if is_interrupted():
                 raise Interrupted

@@ -13,6 +13,7 @@ from pipeline.progress import console, progress_bar
 from pipeline.record import (
     Recipe,
     Record,
+    begin,
     file_digest,
     find_complete,
     is_intact,
@@ -73,6 +74,9 @@ def run(config: Config) -> None:
         check_backbone(config.train.student, config.real.resolution)
     with workers_ready(config.ray):
         if is_first_worker():
+            from pipeline.train.loop import CHECKPOINT_FILE
+
+            begin(folder, recipe, CHECKPOINT_FILE)
             _check_shards(config)
         training = _training(config, recipe)
         run_training(training, config.ray)
@@ -80,6 +84,7 @@ def run(config: Config) -> None:
             outputs = {
                 "student.safetensors": file_digest(folder / "student.safetensors"),
                 "pool_size": _pool_size(config, training.total),
+                "synthetic": _synthetic_origins(folder, recipe),
             }
             write_record(folder, recipe, outputs)
 
@@ -93,7 +98,7 @@ def _take_discriminator(config: Config, recipe: Recipe) -> None:
     check_digest(config.teacher_folder, info, DISCRIMINATOR_FILE)
     write_atomic(folder / "student.safetensors", path.read_bytes())
     digest = file_digest(folder / "student.safetensors")
-    write_record(folder, recipe, {"student.safetensors": digest, "pool_size": 0})
+    write_record(folder, recipe, {"student.safetensors": digest, "pool_size": 0, "synthetic": []})
 
 
 def describe(config: Config, record: Record) -> str:
@@ -110,7 +115,7 @@ def _recipe(config: Config) -> Recipe:
     if train.reads_pool:
         pool = _pool_record(config)
         _check_resolution(config, pool.outputs["folder"], pool.outputs["resolution"])
-        inputs["pool"] = pool.outputs["digest"]
+        inputs |= _pool_inputs(config, pool)
     if train.needs_teacher:
         info = read_teacher_info(config.teacher_folder)
         _check_resolution(config, str(config.teacher_folder), info.generator.resolution)
@@ -125,6 +130,30 @@ def _recipe(config: Config) -> Recipe:
     if isinstance(train.method, OwnMethodConfig):
         inputs["code"] = code_digest(train.method.name, "train.method.name")
     return Recipe.of("train", train, inputs)
+
+
+def _pool_inputs(config: Config, pool: Record) -> dict[str, str]:
+    """What the pool is by its recipe; its bytes, which are others on another kind of machine, are
+    in the record's outputs.
+    """
+    inputs = {"pool": pool.outputs["key"], "pool size": str(pool.outputs["num_samples"])}
+    if config.train.method.reads_features:
+        inputs["feature type"] = pool.config["feature_dtype"]
+    return inputs
+
+
+def _synthetic_origins(folder: Path, recipe: Recipe) -> list[str]:
+    """Which synthetic samples the finished training in `folder` has seen, as its checkpoint says:
+    digests of pools, or where samples were drawn.
+    """
+    import torch
+
+    from pipeline.state import load_state
+    from pipeline.train.loop import CHECKPOINT_FILE
+
+    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), recipe.fingerprint)
+    assert state is not None
+    return list(state["synthetic"])
 
 
 def _check_resolution(config: Config, place: str, resolution: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pipeline.teacher_config import TeacherConfig
 from pipeline.train.data import TrainingShards
 from pipeline.train.step import StudentTrainer
 from shards.errors import UserError
-from tests.tiny_shards import TRAIN_CONFIG
-from tests.trainings import CPU, make_method, open_stream
+from tests.tiny_shards import TRAIN_CONFIG, open_pool, write_pool
+from tests.trainings import CPU, make_method, open_stream, run_training
 
 TEACHER = TeacherConfig(
     z_dim=8, w_dim=8, channel_base=64, channel_max=8, mbstd_group_size=4, global_batch=8
@@ -122,6 +123,33 @@ def test_unpack_leaves_a_training_alone_that_is_further(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert list(unpack(tmp_path / "out", tmp_path / "there")) == []
     assert path.read_bytes() == before
+
+
+def test_student_that_travelled_ends_on_a_pool_rendered_again_and_names_both(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_: object) -> bool:
+        raise StoppedError
+
+    config = TRAIN_CONFIG.model_copy(update={"epochs": 10})
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "student" / "train").mkdir(parents=True)
+    with pytest.raises(StoppedError):
+        run_training(config, training_shards, here / "student" / "train", "f", stop)
+    pack(here, "student", tmp_path / "out")
+    (parcel,) = unpack(tmp_path / "out", there)
+    assert 0 < parcel.position < 20 * config.global_batch
+    write_pool(tmp_path / "pool", seed=1)  # other bytes of samples as many
+    again = replace(training_shards, synthetic=open_pool(tmp_path / "pool"))
+    run_training(config, again, there / "student" / "train", "f", lambda *_: False)
+    assert (there / "student" / "train" / "student.safetensors").exists()
+    state = load_state(there / "student" / "train" / "checkpoint.pt", CPU, "f")
+    assert state is not None
+    assert state["samples_seen"] == 20 * config.global_batch
+    assert state["synthetic"] == training_shards.synthetic_origins + again.synthetic_origins
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])

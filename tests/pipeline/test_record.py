@@ -10,6 +10,7 @@ import pytest
 from pipeline.config import EvalConfig
 from pipeline.record import (
     Recipe,
+    begin,
     describe_difference,
     file_digest,
     find_complete,
@@ -66,6 +67,25 @@ def test_find_complete_field_that_came_or_went_is_named(tmp_path: Path) -> None:
     write_record(tmp_path, recipe().without("momentum"), {})
     with pytest.raises(UserError, match=r"train\.momentum=None \(now 0\.9\)"):
         find_complete(tmp_path, recipe())
+
+
+def test_begin_progress_of_another_recipe_is_refused_by_field(tmp_path: Path) -> None:
+    begin(tmp_path, recipe(), "state")
+    (tmp_path / "state").write_bytes(b"half way")
+    begin(tmp_path, recipe(), "state")
+    with pytest.raises(UserError, match=r"begun with input pool=b{12} \(now c{12}\); .*name=…"):
+        begin(tmp_path, recipe(inputs={**INPUTS, "pool": "c" * 64}), "state")
+    with pytest.raises(UserError, match=r"train\.epochs=3 \(now 5\)"):
+        begin(tmp_path, recipe(CONFIG.model_copy(update={"epochs": 5})), "state")
+    begin(tmp_path, recipe(), "state")
+
+
+def test_begin_without_progress_takes_any_recipe(tmp_path: Path) -> None:
+    begin(tmp_path / "run", recipe(), "state")
+    other = recipe(CONFIG.model_copy(update={"epochs": 5}))
+    begin(tmp_path / "run", other, "state")
+    (tmp_path / "run" / "state").write_bytes(b"half way")
+    begin(tmp_path / "run", other, "state")
 
 
 def test_fingerprint_ignores_fields_that_do_not_shape_the_result() -> None:

@@ -32,7 +32,7 @@ from tests.tiny_shards import (
     open_pool,
     open_training_shards,
 )
-from tests.trainings import CPU, open_stream, parts_of, run_training
+from tests.trainings import CPU, config_of, open_stream, parts_of, run_training, shards_of
 
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10
@@ -198,12 +198,14 @@ def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_che
     features = np.random.default_rng(1).standard_normal(
         (96, *SCHEMAS[FEATURE_SET].column("features").shape)
     ).astype(np.float16)  # fmt: skip
-    clean = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "clean"))
+    clean_pool = write_pool_of(features, tmp_path / "clean")
+    clean = replace(training_shards, synthetic=clean_pool)
     step = STEPS_PER_REPORT - 1
     stream = open_stream(clean, CONFIG)
     poisoned_row = features.tolist().index(parts_of(stream.batch(step))["pooled"][3].tolist())
     features[poisoned_row, 0] = value
-    poisoned = replace(training_shards, synthetic=write_pool_of(features, tmp_path / "poisoned"))
+    poisoned_pool = write_pool_of(features, tmp_path / "poisoned")
+    poisoned = replace(training_shards, synthetic=poisoned_pool)
 
     with pytest.raises(UserError, match=f"step {step}"):
         run(poisoned, tmp_path / "run")
@@ -213,8 +215,41 @@ def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_che
     expected = torch.load(killed / "checkpoint.pt", weights_only=True)
     assert found["samples_seen"] == step * CONFIG.global_batch
     assert found.pop("fingerprint") == expected.pop("fingerprint")
+    assert found.pop("synthetic") == [poisoned_pool.digest]
+    assert expected.pop("synthetic") == [clean_pool.digest]
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert not (tmp_path / "run" / "student.safetensors").exists()
+
+
+def origins(folder: Path) -> list[str]:
+    state = load_state(folder / "checkpoint.pt", CPU)
+    assert state is not None
+    return list(state["synthetic"])
+
+
+def test_train_checkpoint_lists_every_pool_that_its_steps_have_seen(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    features = np.zeros((40, *SCHEMAS[FEATURE_SET].column("features").shape), np.float16)
+    first, second, third = (
+        replace(training_shards, synthetic=write_pool_of(features + k, tmp_path / str(k)))
+        for k in range(3)
+    )
+    digests = [shards.synthetic_origins[0] for shards in (first, second, third)]
+    folder = run_until_killed(first, tmp_path / "run")
+    assert origins(folder) == digests[:1]
+    run(second, folder)
+    assert origins(folder) == digests[:2]
+    run(third, folder)  # is done: it makes no step
+    assert origins(folder) == digests[:2]
+
+
+def test_train_checkpoint_on_real_images_alone_lists_no_pool(
+    training_shards: TrainingShards, tmp_path: Path
+) -> None:
+    config = config_of("vicreg real")
+    run_training(config, shards_of(config, training_shards), tmp_path, "f", ignore)
+    assert origins(tmp_path) == []
 
 
 def test_train_checkpoint_of_another_fingerprint_is_refused(

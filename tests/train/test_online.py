@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pipeline.seeding import torch_generator
+from pipeline.state import load_state
 from pipeline.teacher import draws
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.stylegan2 import Generator
@@ -114,6 +115,9 @@ def test_online_training_killed_and_resumed_equals_uninterrupted(
         run_training(config, shards, tmp_path / name, "f", lambda *_: None)
     students = [(tmp_path / n / "student.safetensors").read_bytes() for n in ("whole", "parts")]
     assert students[0] == students[1]
+    state = load_state(tmp_path / "parts" / "checkpoint.pt", torch.device("cpu"))
+    assert state is not None
+    assert state["synthetic"] == ["drawn on cpu"]
 
 
 def test_sampling_of_another_seed_gives_other_samples() -> None:
