@@ -4,7 +4,8 @@ Eq. 8).
 The operations are torchvision's `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip`,
 `ColorJitter`, `RandomGrayscale` and `GaussianBlur`. Crop, rotation and flip are one affine
 resampling, so a view is interpolated once. `draw_views` draws the parameters of the *global* batch
-on the CPU; a worker keeps its rows, so views do not depend on the number of workers.
+on the CPU; a worker keeps its rows, so views do not depend on the number of workers. `make_views`
+is for CPUs; `masked_views.py` computes the same on a GPU.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.gpu import on_host
 from pipeline.train_config import AugmentConfig
 
-_LUMA = (0.2989, 0.587, 0.114)
+LUMA = (0.2989, 0.587, 0.114)
+"""Shares of red, green and blue in the luma."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,24 @@ class ViewParameters:
     sigma: Tensor
     """Blur in pixels, 0 for none."""
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, as `ViewParameters(*tensors)` takes them."""
+        return [getattr(self, field.name) for field in fields(self)]
+
     def rows(self, start: int, stop: int) -> ViewParameters:
         """The parameters of some of the views."""
-        return ViewParameters(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+        return ViewParameters(*(tensor[start:stop] for tensor in self.tensors))
 
     @staticmethod
     def concatenate(parts: Sequence[ViewParameters]) -> ViewParameters:
         """The parameters of all views of `parts`, in their order."""
-        names = [field.name for field in fields(ViewParameters)]
-        return ViewParameters(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+        columns = zip(*(part.tensors for part in parts), strict=True)
+        return ViewParameters(*(torch.cat(column) for column in columns))
 
     def repeated(self, count: int) -> ViewParameters:
         """Those of a single view, for `count` images."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return ViewParameters(*(value.expand(count, *value.shape[1:]) for value in values))
+        return ViewParameters(*(t.expand(count, *t.shape[1:]) for t in self.tensors))
 
 
 def draw_views(config: AugmentConfig, batch: int, generator: torch.Generator) -> ViewParameters:
@@ -108,17 +113,12 @@ def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -
 
 
 def make_views(images: Tensor, views: ViewParameters) -> Tensor:
-    """Apply `views` to `images` [B, 3, R, R] in [0, 1]; same shape and range."""
-    device = images.device
-    grid = _sampling_grid(_send(views.theta, device), images.shape[-1])
+    """Apply `views` to `images` [B, 3, R, R] in [0, 1], both on the CPU; same shape and range."""
+    grid = _sampling_grid(views.theta, images.shape[-1])
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     _jitter(images, views.factors, views.order)
     _turn_grey(images, views.is_grey)
-    return _blur(images, _send(views.sigma, device)) if views.sigma.any() else images
-
-
-def _send(values: Tensor, device: torch.device) -> Tensor:
-    return on_host(values.numpy(), device).to(device, non_blocking=True)
+    return blur(images, views.sigma) if views.sigma.any() else images
 
 
 def _sampling_grid(theta: Tensor, side: int) -> Tensor:
@@ -132,20 +132,17 @@ def _sampling_grid(theta: Tensor, side: int) -> Tensor:
 
 
 def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
-    """The four colour operations in place, each sample in its own order.
-
-    `factors` and `order` are on the CPU: which rows an operation takes is decided without waiting
-    for the device. Rows that an operation would leave as they are stay out of it.
+    """The four colour operations in place, each sample in its own order. Rows that an operation
+    would leave as they are stay out of it.
     """
     is_active = (factors != torch.tensor(_NEUTRAL)).gather(1, order)
     if not is_active.any():
-        return  # with nothing to send, there is nothing to wait for
+        return
     first_active = (~is_active).int().argsort(dim=1, stable=True)  # no slot for what does nothing
     is_active, order = is_active.gather(1, first_active), order.gather(1, first_active)
     order = torch.where(is_active, order, len(_OPERATIONS))  # [B, 4], or that: nothing
     counts = [slot.bincount(minlength=len(_OPERATIONS) + 1).tolist() for slot in order.T]
-    rows_by_operation = _send(order.argsort(0).T, images.device)  # [4, B]
-    factors = _send(factors, images.device)
+    rows_by_operation = order.argsort(0).T  # [4, B]
     for slot_counts, slot_rows in zip(counts, rows_by_operation, strict=True):
         chosen = slot_rows.split(slot_counts)
         for index, operation in enumerate(_OPERATIONS):
@@ -156,16 +153,16 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:
 
 
 def _turn_grey(images: Tensor, is_grey: Tensor) -> None:
-    """In place, the rows that the CPU's `is_grey` [B] names."""
+    """In place, the rows that `is_grey` [B] names."""
     if is_grey.any():
-        rows = _send(is_grey.nonzero()[:, 0], images.device)
+        rows = is_grey.nonzero()[:, 0]
         grey = _luma(images.index_select(0, rows))
         images.index_copy_(0, rows, grey.expand(-1, images.shape[1], -1, -1))
 
 
 def _luma(images: Tensor) -> Tensor:
     red, green, blue = images.chunk(3, 1)
-    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 # The operations take `images` [b, 3, R, R], which they may overwrite, and a `factor` [b, 1, 1, 1].
@@ -212,9 +209,9 @@ _OPERATIONS = (_brightness, _contrast, _saturation, _shift_hue)
 _NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 
-def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Separable Gaussian, per sample; the kernel spans a tenth of the side but at least 3 pixels,
-    as SimCLR's.
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """`images` [B, 3, R, R] through a separable Gaussian of `sigma` [B] pixels each, 0 for none;
+    the kernel spans a tenth of the side but at least 3 pixels, as SimCLR's.
     """
     batch, channels, side, _ = images.shape
     radius = max(1, side // 20)
