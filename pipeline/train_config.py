@@ -158,6 +158,11 @@ class TrainConfig(Section):
     """Random views of both domains."""
     shuffle_samples: Positive = 262_144
     """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
+    resident: Literal["auto", "off"] = Field(default="auto", exclude=True)
+    """Whether a worker keeps all shards that it reads in the memory of its GPU: `auto` where images
+    and features take no more than half of what is free when it starts, `off` never. On a CPU they
+    are streamed. Batches are the same. Not in the fingerprint.
+    """
     checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
     """Seconds between checkpoints. Not in the fingerprint."""
 

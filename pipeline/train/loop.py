@@ -86,7 +86,15 @@ def train(
         UserError: if the loss is not finite; nothing is saved of that step.
     """
     rank = worker_rank()
-    stream = BatchStream(shards, config, type(method), device, rank=rank, num_workers=num_workers())
+    stream = BatchStream(
+        shards,
+        config,
+        type(method),
+        device,
+        rank=rank,
+        num_workers=num_workers(),
+        compile_mode=compile_networks,
+    )
     trainer = StudentTrainer(config, method, device, compile_networks)
     method = trainer.method
     state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
