@@ -21,11 +21,11 @@ from benchmarks.operations import Work, count_work, counting, memory_bytes
 from benchmarks.render import Variant, build_random_generator, build_renderers
 from benchmarks.step_rows import StepArrays, StepReader
 from benchmarks.train_ours import PARTS, TrainingStep
-from pipeline.augment import ViewParameters, draw_views, make_views
-from pipeline.backbone import Normalise
 from pipeline.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.train import TeacherTrainer
+from pipeline.train.views import StepViews
+from pipeline.upload import prepare_upload
 
 _SHORT_TURNS = 5  # parts of milliseconds, which a busy machine easily doubles, get more turns
 _WARM_UP = {"cpu": 1, "cuda": 3}  # compilers and choosers of algorithms included
@@ -65,7 +65,7 @@ def render_parts(
 
 
 def loader_parts(reader: StepReader, repeats: int, device: torch.device) -> list[Part]:
-    """Gathering the rows of a step on the host; on a GPU also their way there, pageable as
+    """Gathering the rows of a step on the host; on a GPU also their way there, as
     `BatchStream` sends them.
     """
     rows = reader.read()
@@ -74,11 +74,7 @@ def loader_parts(reader: StepReader, repeats: int, device: torch.device) -> list
     seconds = interleave({"gather": reader.read}, _SHORT_TURNS * repeats, host)["gather"]
     parts = [Part("loader: gather (host)", seconds, Work(num_bytes=2 * num_bytes), "host")]
     if device.type == "cuda":
-
-        def send() -> None:
-            for array in rows.arrays:
-                torch.from_numpy(array).to(device)
-
+        send = prepare_upload([[torch.from_numpy(array) for array in rows.arrays]], device)
         seconds = interleave({"send": send}, _SHORT_TURNS * repeats, device)["send"]
         parts.append(Part("loader: copy to GPU", seconds, Work(num_bytes=num_bytes), "upload"))
     return parts
@@ -90,34 +86,26 @@ def view_parts(
     """All views of a step of `step`: drawing their parameters on the CPU, and making them of images
     that are on the device.
     """
-    config = step.config
-    generator = torch_generator(0, "benchmark/views")
-    normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
-    domains = [
-        (torch.from_numpy(images).to(device), num_views)
-        for images, num_views in (
-            (rows.synthetic, step.method.synthetic_views),
-            (rows.real, step.method.real_views),
-        )
-    ]
+    views = StepViews(
+        step.config,
+        type(step.method),
+        device,
+        rank=0,
+        num_workers=1,
+        compile_mode=step.compile_networks,
+    )
+    synthetic, real = (torch.from_numpy(x).to(device) for x in (rows.synthetic, rows.real))
+    parameters = views.draw(0)
+    on_device = [tensor.to(device) for tensor in parameters]
 
-    def draw() -> list[list[ViewParameters]]:
-        return [
-            [draw_views(config.augment, len(images), generator) for _ in range(num_views)]
-            for images, num_views in domains
-        ]
-
-    drawn = draw()
+    def draw() -> list[Tensor]:
+        return views.draw(0)
 
     def make() -> list[Tensor]:
-        made = []
-        for (images, _), domain in zip(domains, drawn, strict=True):
-            pixels = images.float().div_(255)
-            made += [normalise(make_views(pixels, views)) for views in domain]
-        return made
+        first, second = views.make(synthetic, real, on_device)
+        return [*first, *second]
 
-    parameters = [value for domain in drawn for views in domain for value in vars(views).values()]
-    tensors = [*(images for images, _ in domains), *parameters, *make()]
+    tensors = [synthetic, real, *parameters, *make()]
     seconds = {
         **interleave({"draw": draw}, _SHORT_TURNS * repeats, torch.device("cpu")),
         **interleave({"make": make}, _SHORT_TURNS * repeats, device, _WARM_UP[device.type]),

@@ -45,7 +45,13 @@ class TrainingStep:
         self.trainer = StudentTrainer(self.config, method, self.device, self.compile_networks)
         self.method = self.trainer.method
         self.stream = BatchStream(
-            self.shards, self.config, type(method), self.device, rank=0, num_workers=1
+            self.shards,
+            self.config,
+            type(method),
+            self.device,
+            rank=0,
+            num_workers=1,
+            compile_mode=self.compile_networks,
         )
         self.index = 0
 

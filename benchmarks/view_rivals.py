@@ -21,10 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.measure import interleave
-from pipeline.augment import draw_views, make_views
+from pipeline.augment import ViewParameters, draw_views
 from pipeline.backbone import Normalise
+from pipeline.masked_views import choose_views
 from pipeline.seeding import torch_generator
 from pipeline.train_config import TrainConfig
+from pipeline.upload import prepare_upload
 
 ViewOfOne = Callable[[Any], Tensor]
 """PIL image -> normalised float32 view [3, R, R]."""
@@ -120,11 +122,14 @@ def _per_image(view: ViewOfOne, images: Tensor) -> Views:
 def _prepare_ours(config: TrainConfig, images: Tensor, device: torch.device) -> Views:
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     generator = torch_generator(0, "benchmark/augment")
+    make_views = choose_views(config.augment, device)
     resident = images.to(device)
 
     def run() -> Tensor:
-        views = draw_views(config.augment, len(resident), generator)
-        view: Tensor = normalise(make_views(resident.float().div_(255), views))
+        drawn = draw_views(config.augment, len(resident), generator)
+        (parameters,) = prepare_upload([drawn.tensors], device)()
+        views = make_views(resident.float().div_(255), ViewParameters(*parameters))
+        view: Tensor = normalise(views)
         return view
 
     return run

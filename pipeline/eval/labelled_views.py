@@ -1,26 +1,27 @@
 """Labelled images -> the batches of a probe that is trained on random views of them.
 
-A step is a function of (seed, step): the order comes from `order.py`, the views from `augment.py`,
-and rows are loaded ahead (`stream.py`) into pinned memory, so that nothing waits for a GPU.
-Neighbour: `linear_sgd.py` trains on them.
+A step is a function of (seed, step): the order comes from `order.py`, the views from `augment.py`.
+What it needs is loaded and drawn ahead (`stream.py`) and uploaded at once (`upload.py`), so that
+nothing waits for a GPU. Neighbour: `linear_sgd.py` trains on them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.augment import ViewParameters, draw_views, make_views
-from pipeline.gpu import on_host
+from pipeline.augment import ViewParameters, draw_views
+from pipeline.masked_views import choose_views
 from pipeline.order import Order
 from pipeline.seeding import torch_generator
 from pipeline.stream import LOADED_AHEAD, LoadedAhead
 from pipeline.train_config import AugmentConfig
+from pipeline.upload import Groups, prepare_upload
 from shards.reader import ShardReader
 
 _TEST_BATCH = 500
@@ -52,17 +53,6 @@ class LabelledImages:
             yield torch.from_numpy(self.test.gather("image", rows)).to(device)
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """What a step needs, on the CPU, pinned for a GPU."""
-
-    images: Tensor
-    """uint8 [B, 3, R, R]."""
-    labels: Tensor
-    """int64 [B]."""
-    views: ViewParameters | None
-
-
 class LabelledViews:
     """Views of the train images of `images` by step. Every epoch of `num_steps` has each of them
     once, in a fresh order; its last batch may be smaller.
@@ -84,6 +74,7 @@ class LabelledViews:
         self._device = device
         self.num_images = len(images.train_rows)
         self.num_steps = math.ceil(self.num_images / batch_size)
+        self._make_views = choose_views(augment, device)
         self._order = Order([self.num_images], seed, "probe")
         # On a CPU the backbone itself has all cores: a thread beside it only disturbs.
         self._loaded = LoadedAhead(self._load, 0 if device.type == "cpu" else LOADED_AHEAD)
@@ -92,21 +83,17 @@ class LabelledViews:
         """Views [B, 3, R, R] in [0, 1] and labels [B] int64 on the device, of step `step` >= 0
         counted over all epochs; quickest when steps come in order.
         """
-        loaded = self._loaded.get(step)
-        images, labels = (
-            part.to(self._device, non_blocking=True) for part in (loaded.images, loaded.labels)
-        )
-        images = images.float().div_(255)
-        if loaded.views is not None:
-            theta = loaded.views.theta.to(self._device, non_blocking=True)
-            images = make_views(images, replace(loaded.views, theta=theta))
-        return images, labels
+        (images, labels), drawn = self._loaded.get(step)()
+        pixels = images.float().div_(255)
+        if drawn:
+            pixels = self._make_views(pixels, ViewParameters(*drawn))
+        return pixels, labels
 
     def close(self) -> None:
         """Load no more."""
         self._loaded.close()
 
-    def _load(self, step: int) -> _Loaded:
+    def _load(self, step: int) -> Callable[[], Groups]:
         """Runs in a thread."""
         epoch, within = divmod(step, self.num_steps)
         start = within * self._batch_size
@@ -114,10 +101,9 @@ class LabelledViews:
         places = self._order.indices(epoch * self.num_images + start, size)
         images = self._images.train.gather("image", self._images.train_rows[places])
         labels = self._images.train_labels[places]
-        views = None
+        drawn: list[Tensor] = []
         if self._augment.enabled:
-            views = draw_views(
-                self._augment, size, torch_generator(self._seed, "probe/views", step)
-            )
-            views = replace(views, theta=on_host(views.theta.numpy(), self._device))
-        return _Loaded(on_host(images, self._device), on_host(labels, self._device), views)
+            generator = torch_generator(self._seed, "probe/views", step)
+            drawn = draw_views(self._augment, size, generator).tensors
+        rows = [torch.from_numpy(images), torch.from_numpy(labels)]
+        return prepare_upload([rows, drawn], self._device)
