@@ -133,11 +133,10 @@ class FakeCuda(TorchDispatchMode):
     ) -> None:
         self.num_launched += name not in _COPIES
         on_cpu = [x for x in leaves if not isinstance(x, OnFakeCuda)]
-        masks = [x for x in leaves[1:] if x.dtype in (torch.bool, torch.uint8)]
         is_blocking = not _argument(func, args, kwargs, "non_blocking")
         if name in _READS or name in _SHAPES or str(func) == "aten.repeat_interleave.Tensor":
             self.wait(name)
-        elif name in _INDEXING and masks and any(mask is not args[-1] for mask in masks):
+        elif name in _INDEXING and any(_is_mask(x) for x in tree_leaves(args[1])):
             self.wait("boolean mask")
         elif name in _COPIES:
             source = args[1] if name == "copy_" else args[0]
@@ -198,6 +197,10 @@ def fake_cuda() -> Iterator[FakeCuda]:
         finally:
             for patch in undo:
                 patch.stop()
+
+
+def _is_mask(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in (torch.bool, torch.uint8)
 
 
 def _value(x: Any) -> Any:
