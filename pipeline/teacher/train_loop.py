@@ -89,13 +89,13 @@ def train_teacher(
             real = loaded.get(trainer.images_seen // config.global_batch)
             metrics = trainer.step(_as_images(real.to(device, non_blocking=True)))
             is_last = trainer.images_seen >= config.num_images
-            measured = {}
+            is_stopping, measured = is_interrupted(), {}
             if keeper is not None:
-                measured = keeper.keep(metrics, is_last, is_interrupted() or is_asked)
+                measured = keeper.keep(metrics, is_last, is_stopping or is_asked)
             is_asked = False
             if is_last or trainer.images_seen // config.global_batch % log_interval(device) == 0:
                 is_asked = report(trainer.images_seen, _as_numbers({**metrics, **measured}))
-            if is_interrupted():
+            if is_stopping:
                 raise Interrupted
     if keeper is not None:
         keeper.finish()
