@@ -9,17 +9,35 @@ import pytest
 from pipeline.train.build import build_method, method_class
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import MethodContext
+from pipeline.train.online import OnlineSamples
 from pipeline.train.step import StudentTrainer
+from pipeline.train_config import TrainConfig
 from tests.fake_cuda import FAKE_CUDA, fake_cuda
-from tests.tiny_shards import random_generator
+from tests.tiny_shards import BLOCKS, TRAIN_CONFIG, pool_recipe, random_generator
 from tests.trainings import METHODS, changed, config_of, shards_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
 
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
+
 @pytest.mark.parametrize("name", METHODS)
 def test_student_training_never_waits_in_a_step(training_shards: TrainingShards, name: str) -> None:
-    config = changed(config_of(name), precision="float32")
-    shards = shards_of(config, training_shards)
+    config = config_of(name)
+    assert waits_of_steps(config, shards_of(config, training_shards)) == []
+
+
+def test_student_training_on_samples_rendered_online_never_waits_in_a_step(
+    training_shards: TrainingShards,
+) -> None:
+    config = changed(TRAIN_CONFIG, source="online")
+    with fake_cuda():
+        generator = random_generator().to(FAKE_CUDA)
+    online = OnlineSamples(generator, pool_recipe().sampling, BLOCKS, 4)
+    assert waits_of_steps(config, TrainingShards(training_shards.real, online)) == []
+
+
+def waits_of_steps(config: TrainConfig, shards: TrainingShards) -> list[str]:
+    """What waits in a few steps of a training in float32, after everything has been set up."""
+    config = changed(config, precision="float32")
     with fake_cuda() as cuda:
         context = MethodContext(shards.block_channels, lambda: random_generator().to(FAKE_CUDA))
         trainer = StudentTrainer(config, build_method(config, context), FAKE_CUDA)
@@ -31,4 +49,4 @@ def test_student_training_never_waits_in_a_step(training_shards: TrainingShards,
             for step in range(4):
                 output = trainer.losses(stream.batch(step))
                 trainer.update(output, step, epoch=0)
-        assert cuda.waits == []
+        return list(cuda.waits)
