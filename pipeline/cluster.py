@@ -36,13 +36,20 @@ def connect(config: RayConfig) -> None:
     """Connect this process to Ray, once.
 
     Raises:
-        UserError: if the cluster named by RAY_ADDRESS does not answer or refuses the token.
+        UserError: if the cluster named by RAY_ADDRESS does not answer or refuses the token, or Ray
+            is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError(
+            "Ray is not installed: pip install 'ray[default,train]', or stay in this process with "
+            "ray.render_workers=0 ray.train_workers=1 ray.eval_workers=0 and no RAY_ADDRESS"
+        ) from None
 
     if ray.is_initialized():
         return

@@ -10,9 +10,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-os.environ.setdefault("WDS_SECURE", "1")  # before the import: no `pipe:` URLs, no pickled members
-import webdataset
-
 from shards.codecs import encode_image
 from shards.fixed_tar import MODE, encode_samples, end_of_tar
 from shards.manifest import ShardInfo, now
@@ -33,9 +30,7 @@ class ShardWriter:
         self._blocks: list[int] = []
         self._tar: Any = None
         if not schema.is_fixed:
-            self._tar = webdataset.TarWriter(
-                self._file, encoder=False, mode=MODE, mtime=0, user="", group=""
-            )
+            self._tar = _open_tar(self._file)
 
     def write(self, batch: Arrays) -> None:
         """Add samples: arrays [n, *column.shape] of the column's dtype, n free to vary.
@@ -98,6 +93,14 @@ class _Hashed:
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+
+def _open_tar(file: _Hashed) -> Any:
+    """WebDataset's own writer, which shards of constant size do not need."""
+    os.environ.setdefault("WDS_SECURE", "1")  # no `pipe:` URLs, no pickled members
+    import webdataset
+
+    return webdataset.TarWriter(file, encoder=False, mode=MODE, mtime=0, user="", group="")
 
 
 class PendingShard:

@@ -1,4 +1,7 @@
-"""An S3 API on loopback: moto's own application, its requests written down and held up at will."""
+"""An S3 API on loopback: moto's own application, its requests written down and held up at will.
+
+moto is imported as a server starts, so that tests that want none run where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import fsspec
 import pytest
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
-from werkzeug.serving import make_server
 
 from shards import storage
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from werkzeug.serving import BaseWSGIServer
 
 BUCKET = "bucket"
 _HOLD_S = 60
-
-
-class _Quiet(MotoRequestHandler):
-    def log_request(self, *_: Any) -> None:
-        """Say nothing."""
 
 
 class S3Server:
@@ -44,10 +37,7 @@ class S3Server:
         self._cuts: dict[str, int] = {}
         self._num_in_work = 0
         self._idle = threading.Condition()
-        self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server(
-            "127.0.0.1", port, self._answer, threaded=True, request_handler=_Quiet
-        )
+        self._app, self._server = _make_server(port, self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self._call("PUT", f"/{BUCKET}")
@@ -145,6 +135,23 @@ class S3Server:
         request = urllib.request.Request(self.url + path, method=method)
         with urllib.request.urlopen(request) as answer:
             answer.read()
+
+
+def _make_server(port: int, answer: WSGIApplication) -> tuple[WSGIApplication, BaseWSGIServer]:
+    """moto's application, and what listens at `port` and has `answer` answer."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    class Quiet(MotoRequestHandler):
+        def log_request(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = make_server("127.0.0.1", port, answer, threaded=True, request_handler=Quiet)
+    return DomainDispatcherApplication(create_backend_app), server
 
 
 def _cut(answer: Iterable[bytes], after: int, environ: WSGIEnvironment) -> Iterator[bytes]:

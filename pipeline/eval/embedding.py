@@ -10,6 +10,7 @@ points.
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ PROTOCOL = (
     f"UMAP, cosine distance of the features as they are, {NUM_NEIGHBOURS} neighbours, minimum "
     f"distance {MIN_DIST:g}, started from the first two principal components, seed {{seed}}"
 )
+
+
+def is_available() -> bool:
+    """Whether UMAP is installed."""
+    return find_spec("umap") is not None
 
 
 def embed(features: np.ndarray, *, seed: int) -> np.ndarray:

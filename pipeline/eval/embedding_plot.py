@@ -50,9 +50,11 @@ def embed_all(
     each.
 
     Raises:
-        UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's, or
-            the pool or the labelled images are too few.
+        UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's,
+            the pool or the labelled images are too few, or UMAP is not installed.
     """
+    if not embedding.is_available():
+        raise UserError("UMAP is not installed; pip install umap-learn")
     device = choose_device(config.ray.device)
     pool = pool_shards(config, num_samples).open()
     if len(pool) < embedding.MIN_SAMPLES:

@@ -87,7 +87,10 @@ class Number(Lineage):
     representation: str
     """`student`, `untrained_student` or `raw_pixels`."""
     protocol: str
-    """How it was measured, in words: numbers of different protocols are never mixed."""
+    """How it was measured, in words: numbers of different protocols are never mixed. A remark in
+    brackets at the end says with what the same was computed, such as another engine, and does not
+    make another protocol.
+    """
     created_at: datetime
     """With a time zone."""
 

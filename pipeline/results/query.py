@@ -6,6 +6,7 @@ Neighbours: `ledger.py` reads them; `table.py` and `compare.py` lay groups side 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -22,7 +23,10 @@ _MAX_SHOWN = 8
 COLUMN = ("task", "dataset", "metric", "probe", "labels")
 """What a column of a table is."""
 MUST_AGREE = ("task", "dataset", "split_digest", "metric", "probe", "labels", "protocol")
-"""What all numbers of a column or a comparison share."""
+"""What all numbers of a column or a comparison share; of the protocol all but a remark in brackets
+at its end.
+"""
+_REMARK = re.compile(r" \[[^][]*\]$")
 TRAINING = ("training_digest", "method", "variant", "batch_norm", "epochs", "pool_key", "pool_size",
              "teacher_digest")  # fmt: skip
 """What repetitions of a training share."""
@@ -110,7 +114,7 @@ def group(numbers: Sequence[Number], over_trainings: bool = False) -> list[Group
         names = [*MUST_AGREE, "representation", *TRAINING]
         if not over_trainings:
             names += ["run", "student_digest", "train_seed"]
-        key = tuple(getattr(number, name) for name in names)
+        key = tuple(_compared(number, name) for name in names)
         gathered.setdefault(key, {})[number.train_seed, number.seed] = number
     groups = []
     for members in gathered.values():
@@ -134,7 +138,7 @@ def name_differences(first: Number, second: Number, fields: Sequence[str]) -> li
     """One text for each of `fields` that differs, with only the parts of long texts that do."""
     texts = []
     for name in fields:
-        one, other = (_text(getattr(number, name)) for number in (first, second))
+        one, other = (_text(_compared(number, name)) for number in (first, second))
         if one != other:
             if name in _TEXTS:
                 one, other = _without_shared(one, other), _without_shared(other, one)
@@ -142,6 +146,14 @@ def name_differences(first: Number, second: Number, fields: Sequence[str]) -> li
                 one, other = one[:8], other[:8]
             texts.append(f"{name} ({one}; {other})")
     return texts
+
+
+def _compared(number: Number, name: str) -> object:
+    """A field as it is compared: a protocol without the remark in brackets that may end it, which
+    says with what the same was computed.
+    """
+    value = getattr(number, name)
+    return _REMARK.sub("", value) if name == "protocol" else value
 
 
 def _without_shared(text: str, other: str) -> str:

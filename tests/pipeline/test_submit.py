@@ -10,16 +10,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
-from ray.job_submission import JobStatus
 
-from pipeline import cluster, submit
+from pipeline import cluster
 from pipeline.cluster import is_job_server
 from pipeline.config import RayConfig
 from shards.errors import UserError
 from tests.ray_process import ray_process
 from tests.workspace import ROOT, environment
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobStatus
+
+submit = pytest.importorskip("pipeline.submit", reason="Ray is not installed")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,8 @@ class UnsteadyServer:
         return answer
 
     def get_job_status(self, job: str) -> JobStatus:
+        from ray.job_submission import JobStatus
+
         return JobStatus(self.get_job_info(job))
 
     def stop_job(self, job: str) -> None:

@@ -110,3 +110,12 @@ def test_group_over_trainings_of_what_is_not_trained_is_over_its_draws() -> None
     (found,) = group(numbers, over_trainings=True)
     assert found.values == {0: 83.0, 1: 85.0}
     assert not found.over_trainings
+
+
+def test_group_takes_a_remark_at_the_end_of_a_protocol_for_no_other_protocol() -> None:
+    numbers = [
+        number(50.0, protocol="cosine, k = 10"),
+        number(60.0, seed=1, protocol="cosine, k = 10 [searched by torch]"),
+        number(70.0, seed=2, protocol="cosine, k = [10] neighbours"),
+    ]
+    assert [found.values for found in group(numbers)] == [{0: 50.0, 1: 60.0}, {2: 70.0}]

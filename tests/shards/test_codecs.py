@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import webdataset
 from PIL import Image
 
 from shards.cache import Cache
@@ -138,6 +137,8 @@ def test_tar_of_any_codec_is_ordinary_and_its_keys_are_contiguous(
 def test_webdataset_reads_the_tars_of_any_codec_as_they_are(
     tmp_path: Path, codec: Codec, quality: int | None
 ) -> None:
+    import webdataset
+
     folder = Folder.at(tmp_path)
     write_images(folder, noisy_images(5), [5], codec, quality)
     reader = ShardReader(folder, remedy=REMEDY)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import webdataset
 
 from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema, encode_meta, feature_schema, real_schema, synthetic_schema
@@ -33,6 +32,8 @@ def write(folder: Path, batches: Iterable[dict[str, np.ndarray]]) -> ShardInfo:
 # webdataset leaves the tars it has read to the garbage collector
 @pytest.mark.filterwarnings(r"ignore:unclosed file.*shard-000000\.tar:ResourceWarning")
 def test_webdataset_reads_a_shard_as_is(tmp_path: Path) -> None:
+    import webdataset
+
     write_real_shards(tmp_path, num_samples=10, samples_per_shard=10)
     dataset = webdataset.WebDataset([str(tmp_path / shard_name(0))], shardshuffle=False).decode()
     samples, arrays = list(dataset), real_arrays(10)
@@ -152,6 +153,8 @@ def test_write_shard_batch_that_is_not_the_schemas_is_refused(
 def test_write_shard_bytes_are_those_of_webdatasets_own_writer(
     tmp_path: Path, schema: Schema, start_index: int
 ) -> None:
+    import webdataset
+
     generator = np.random.default_rng(0)
     batch = {
         column.name: (

@@ -1,0 +1,73 @@
+"""The road in one process, where Ray, WebDataset, FAISS and others are not installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
+from tests.in_process import run_here, succeed_here
+from tests.workspace import ROOT, Workspace, environment
+
+ONE_IMAGE = 100 / 360 + 1e-3
+"""Percent of the digits' test images."""
+SHIPPED = f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}"
+
+
+def results(workspace: Workspace, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(
+        (workspace.folder / "runs" / name / "results.json").read_text()
+    )
+    return rows
+
+
+@pytest.mark.slow
+def test_run_without_ray_webdataset_faiss_and_umap_has_the_same_results(
+    workspace: Workspace,
+) -> None:
+    done = subprocess.run(
+        workspace.command("run", "name=without", SHIPPED, "eval.embedding_samples=100"),
+        cwd=ROOT,
+        env=environment_without(*NOT_ON_A_BORROWED_GPU, environment=environment()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("FAISS is not installed") == 1
+    assert done.stderr.count("no embedding plot: UMAP is not installed") == 1
+
+    succeed_here("run", workspace.config, "name=with", SHIPPED)
+    for row, expected in zip(
+        results(workspace, "without"), results(workspace, "with"), strict=True
+    ):
+        if row["probe"] == "knn":
+            assert row["protocol"] == expected["protocol"] + " [searched by torch, without FAISS]"
+            row["protocol"] = expected["protocol"]
+            # Of a student hardly trained, neighbours may tie to float32's precision: one image.
+            assert row["top1_mean"] == pytest.approx(expected["top1_mean"], abs=ONE_IMAGE)
+            assert row["top1_std"] == pytest.approx(expected["top1_std"], abs=ONE_IMAGE)
+            row |= {name: expected[name] for name in ("top1_mean", "top1_std")}
+        assert row == expected
+
+    runs = workspace.folder / "runs"
+    table = succeed_here("results", "--runs", runs, "--compare", "with", "without")
+    assert "kNN" in table
+
+
+def test_generate_on_ray_where_it_is_absent_says_how_to_do_without(workspace: Workspace) -> None:
+    code, _, errors = run_here("real", workspace.config)
+    assert code == 0, errors
+    done = subprocess.run(
+        workspace.command("generate", "ray.render_workers=2"),
+        cwd=ROOT,
+        env=environment_without("ray", environment=environment()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "ray.render_workers=0" in done.stderr
