@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.eval import linear_probe
 from pipeline.eval.extract import Representation
+from pipeline.eval.linear_probe import fit_linear_probe
 
 PROTOCOL = (
     "labels of synthetic samples are predictions of a classifier on {name} representations of "
-    f"{{num_train:,}} labelled real images ({linear_probe.PROTOCOL}), right for {{accuracy:.1f}} % "
-    "of {num_test:,} real test images"
+    "{num_train:,} labelled real images ({probe}), right for {accuracy:.1f} % of {num_test:,} real "
+    "test images"
 )
 
 
@@ -42,12 +42,13 @@ def label_synthetic(real: Representation, synthetic: np.ndarray, *, seed: int) -
     The labels are linear in that representation, which flatters its own label agreement: on the
     digits, whose student was right for 92.5 %, by four points against labels by kNN on raw pixels.
     """
-    probe = linear_probe.fit_linear_probe(real.train, real.train_labels, seed=seed)
+    probe = fit_linear_probe(real.train, real.train_labels, seed=seed)
     probabilities = probe.predict_probabilities(synthetic)
     accuracy = 100 * float(np.mean(probe.predict(real.test) == real.test_labels))
     protocol = PROTOCOL.format(
         name=f"the {real.name}'s" if real.name == "student" else real.name,
         num_train=len(real.train),
+        probe=probe.protocol,
         accuracy=accuracy,
         num_test=len(real.test),
     )

@@ -19,13 +19,22 @@ from pipeline.logistic.choose_penalty import GRID, try_penalties
 from pipeline.logistic.regression import LogisticFit, LogisticPath, fit_logistic
 
 NUM_FOLDS = 5
+MIN_HELD_OUT = 2500
+"""Labels on which a penalty is chosen at the least, where there are as many: the standard error of
+an accuracy p, √(p (1 - p) / n), is a point at most.
+"""
 _PROTOCOL = (
     "multinomial logistic regression to its optimum, L2, bias without penalty; representations "
     "centred and divided by one scale; C = 1/λ, λ of 45 in logspace(-6, 5), by accuracy "
-    "{held_out}, the middle of equals; fitted again on all given labels"
+    "{held_out}, the middle of equals; fitted again on all given labels [{remark}]"
 )
-PROTOCOL = _PROTOCOL.format(held_out="on a fifth of the given labels")
-FEW_PROTOCOL = _PROTOCOL.format(held_out=f"in {NUM_FOLDS}-fold cross-validation")
+_ONE_FIFTH = _PROTOCOL.format(
+    held_out="on a fifth of the given labels", remark=f"a fifth is at least {MIN_HELD_OUT:,} labels"
+)
+_ALL_FIFTHS = _PROTOCOL.format(
+    held_out=f"in {NUM_FOLDS}-fold cross-validation",
+    remark=f"a fifth is less than {MIN_HELD_OUT:,} labels",
+)
 _CPU = torch.device("cpu")
 
 
@@ -38,6 +47,8 @@ class FittedProbe:
     """[K] int64, rising: the labels that it was fitted on."""
     mean: np.ndarray
     scale: float
+    protocol: str
+    """How it was fitted and its penalty chosen, all that is needed to do it again."""
 
     def predict(self, representations: np.ndarray) -> np.ndarray:
         """Labels [M] of `representations` [M, D]."""
@@ -57,15 +68,22 @@ def fit_linear_probe(
     labels: np.ndarray,
     *,
     seed: int,
-    are_few: bool = False,
     device: torch.device = _CPU,
 ) -> FittedProbe:
     """The probe of `train` [N, D] float32 with `labels` [N] of at least two classes.
 
     The scale is a single number, so that C means the same for every representation and no dimension
-    is blown up. One stratified fifth, drawn with `seed`, validates; where the labels are few, each
-    of the fifths in turn. Without any label to spare C is 1.
+    is blown up. Without any label to spare C is 1.
+
+    The penalty is chosen on labels held out: on one stratified fifth, drawn with `seed`, if that is
+    at least `MIN_HELD_OUT` labels, else on each of the fifths in turn. From 12,500 labels on there
+    is one fit for every penalty; below there are five, of 50,000 rows together at most.
+
+    With 100 labels (sixteen draws of the digits, a narrow student and raw pixels) both ways lose
+    0.4 and 1.3 points to the best penalty on average; the unluckiest of the 80 fifths loses 5.1 and
+    8.4, cross-validation 1.6 and 5.7 at the most.
     """
+    num_folds = 1 if len(labels) >= NUM_FOLDS * MIN_HELD_OUT else NUM_FOLDS
     mean = train.mean(0)
     scale = float(np.sqrt(np.square(train - mean).mean()) + 1e-12)
     classes, targets = np.unique(labels, return_inverse=True)
@@ -74,11 +92,12 @@ def fit_linear_probe(
 
     tried = [
         _try(features, rows, kept, held, len(classes))
-        for kept, held in _splits(targets, NUM_FOLDS if are_few else 1, seed)
+        for kept, held in _splits(targets, num_folds, seed)
     ]
     C = _middle_of_best(np.mean(tried, 0)) if tried else 1.0
     (final,) = fit_logistic(features, rows, [C], num_classes=len(classes), device=device)
-    return FittedProbe(final, classes, mean, scale)
+    protocol = _ONE_FIFTH if num_folds == 1 else _ALL_FIFTHS
+    return FittedProbe(final, classes, mean, scale, protocol)
 
 
 def _try(

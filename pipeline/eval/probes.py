@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from pipeline.config import Config
-from pipeline.eval import knn, linear_probe
+from pipeline.eval import knn
 from pipeline.eval.extract import Representation
 from pipeline.eval.labelled_views import LabelledImages
+from pipeline.eval.linear_probe import fit_linear_probe
 from pipeline.eval.linear_sgd import (
     LARGE_BATCH,
     ProbeReport,
@@ -93,16 +94,12 @@ def run_job(
 ) -> Score:
     """Fit one probe to the train images and score it on the test images."""
     train, targets = representation.train, representation.train_labels
-    are_few = job.labels != ALL
-    if are_few:
+    if job.labels != ALL:
         rows = draw_few_labels(targets, job.labels, job.seed)
         train, targets = train[rows], targets[rows]
     if job.probe == "linear":
-        protocol = linear_probe.FEW_PROTOCOL if are_few else linear_probe.PROTOCOL
-        probe = linear_probe.fit_linear_probe(
-            train, targets, seed=job.seed, are_few=are_few, device=device
-        )
-        predicted = probe.predict(representation.test)
+        probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
+        protocol, predicted = probe.protocol, probe.predict(representation.test)
     else:
         k, temperature = config.knn_k, config.knn_temperature
         protocol = knn.PROTOCOL.format(k=k, temperature=temperature)

@@ -88,8 +88,7 @@ class Number(Lineage):
     """`student`, `untrained_student` or `raw_pixels`."""
     protocol: str
     """How it was measured, in words: numbers of different protocols are never mixed. A remark in
-    brackets at the end says with what the same was computed, such as another engine, and does not
-    make another protocol.
+    brackets at the end, such as by which engine or for which reason, makes no other protocol.
     """
     created_at: datetime
     """With a time zone."""

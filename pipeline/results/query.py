@@ -149,9 +149,7 @@ def name_differences(first: Number, second: Number, fields: Sequence[str]) -> li
 
 
 def _compared(number: Number, name: str) -> object:
-    """A field as it is compared: a protocol without the remark in brackets that may end it, which
-    says with what the same was computed.
-    """
+    """A field as it is compared: a protocol without the remark in brackets that may end it."""
     value = getattr(number, name)
     return _REMARK.sub("", value) if name == "protocol" else value
 

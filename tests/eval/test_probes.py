@@ -14,6 +14,7 @@ from pipeline.eval.extract import Representation
 from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.linear_probe import fit_linear_probe
 from pipeline.eval.probes import (
+    ProbeJob,
     Result,
     check_few_labels,
     draw_few_labels,
@@ -157,6 +158,37 @@ def test_linear_probe_constant_representation_predicts_without_a_warning() -> No
     labels = np.array([0, 0, 0, 1, 1, 1])
     found = fit_linear_probe(np.ones((6, 3), np.float32), labels, seed=0)
     assert found.predict(np.ones((2, 3), np.float32)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "choice"),
+    [
+        (100, "in 5-fold cross-validation"),
+        (12_499, "in 5-fold cross-validation"),
+        (12_500, "on a fifth of the given labels"),
+    ],
+)
+def test_linear_probe_is_cross_validated_where_a_fifth_is_less_than_2500_labels(
+    num_labels: int, choice: str
+) -> None:
+    train, labels = draw_classes(num_labels, 12, 0, num_dims=4)
+    probe = fit_linear_probe(train, labels, seed=0)
+    assert f"by accuracy {choice}, the middle of equals" in probe.protocol
+    assert accuracy(probe.predict(train), labels) > 99
+
+
+def test_linear_probe_of_all_labels_equals_that_of_as_many_called_few() -> None:
+    """Ten labels per class are chosen from as few, whatever their row is called."""
+    train, _ = draw_classes(40, 1.5, 0)
+    labels = np.repeat(np.arange(4), 10)
+    test, test_labels = draw_classes(200, 1.5, 1)
+    representation = Representation("student", train, labels, np.arange(40), test, test_labels)
+    whole, few = (
+        run_job(ProbeJob("linear", name, 3), representation, EvalConfig(), torch.device("cpu"))
+        for name in ("all", "10_per_class")
+    )
+    np.testing.assert_array_equal(whole.predictions, few.predictions)
+    assert whole.protocol == few.protocol
 
 
 def test_draw_few_labels_takes_the_same_number_of_every_class() -> None:
