@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline import openmp
 from pipeline.config import RayConfig
 from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from shards.errors import UserError
@@ -30,6 +31,11 @@ def is_external() -> bool:
 def is_job_server() -> bool:
     """Whether `RAY_ADDRESS` names a cluster's job server."""
     return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+
+
+def describe_runtime() -> dict[str, Any]:
+    """Ray's `runtime_env`: what a cluster's processes get of this one's files and environment."""
+    return {"working_dir": ".", "excludes": EXCLUDED, "env_vars": openmp.waiting()}
 
 
 def connect(config: RayConfig) -> None:
@@ -86,7 +92,7 @@ def _join() -> None:
         )
     # what a job was submitted with is there already, and Ray refuses to have it twice
     is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    runtime_env = {} if is_job else {"working_dir": ".", "excludes": EXCLUDED}
+    runtime_env = {} if is_job else describe_runtime()
     try:
         _knock(address)
         ray.init(

@@ -20,7 +20,7 @@ from aiohttp import ClientError
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
-from pipeline.cluster import EXCLUDED
+from pipeline.cluster import describe_runtime
 from pipeline.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from pipeline.progress import console
 from shards.errors import UserError
@@ -72,7 +72,7 @@ def _submit(client: Any, arguments: Sequence[str]) -> str:
             return str(
                 client.submit_job(
                     entrypoint=shlex.join(["python", "-m", "pipeline", *arguments]),
-                    runtime_env={"working_dir": ".", "excludes": EXCLUDED},
+                    runtime_env=describe_runtime(),
                     metadata={"job_name": arguments[0]},
                 )
             )
