@@ -86,7 +86,7 @@ bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.probe --classes 10 --max-iter 100 $(ARGS)
 	@$(PYTHON) -m benchmarks.scaling --parts workers costs $(ARGS)
 
-accelerator-dry-run: $(STAMP) ## Try the runs for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz
+accelerator-dry-run: $(STAMP) ## Try both commands for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz
 	@$(PYTHON) -m benchmarks.accelerator dry-run $(if $(DATA),--data "$(DATA)")
 
 clean: ## Remove caches of tools; runs/ and store/ stay

@@ -1,6 +1,6 @@
-"""CIFAR-10 at full size on a GPU that is borrowed for half an hour at a time.
+"""What a GPU lent for a quarter of an hour is used for: two commands, `measure` and `train`.
 
-`steps.py` has the list of what is worth running, `commands.py` runs one of them within some
-minutes, `travel.py` brings states from one machine to the next, `results.py` keeps what came out.
-`../accelerator.md` is the text for who types it.
+Each is a list of parts (`measure.py`, `train.py`) that `parts.py` runs in processes of their own,
+every one under its own time limit, and packs what came out as one file. `table.py` sets it beside
+what was predicted. `../accelerator.md` is the text for who types it.
 """

@@ -1,112 +1,114 @@
-"""`python -m benchmarks.accelerator …`: runs for a borrowed GPU, one command each.
+"""`python -m benchmarks.accelerator measure` and `train`: a GPU lent for a quarter of an hour.
 
-`list` says what there is, `run STEP` runs a step for some minutes, `table` prints what came out.
+Both leave one file, `measure.tar.gz` and `train.tar.gz`; `table` prints what came out of committed
+ones, `dry-run` tries both on a CPU.
 """
 
 from __future__ import annotations
 
-import shlex
+import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from benchmarks.accelerator.commands import console, run_step
-from benchmarks.accelerator.dry_run import NOT_DONE, DryRun
+from benchmarks.accelerator import table
+from benchmarks.accelerator.dry_run import run_dry
+from benchmarks.accelerator.findings import Findings
 from benchmarks.accelerator.images import prepare_images
-from benchmarks.accelerator.results import RESULTS, STUDENT_COLUMNS, read_results, students_table
-from benchmarks.accelerator.stage_runs import Workplace
-from benchmarks.accelerator.steps import STEPS, find_step
-from benchmarks.accelerator.travel import unpack
+from benchmarks.accelerator.measure import measure_parts
+from benchmarks.accelerator.parts import Part, console, run_parts
+from benchmarks.accelerator.place import COMMITTED, Place, Setting, open_findings
+from benchmarks.accelerator.train import TOY_LIMITS, Limits, Road
+from pipeline.device import choose_device
 from shards.errors import UserError
 
-TOY_PER_CLASS = 500
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-Data = Annotated[Path, typer.Option(help="Archive or folder of class folders.")]
-Folder = Annotated[Path, typer.Option(help="Images, store and runs; keep it between commands.")]
+Changes = Annotated[
+    list[str] | None, typer.Argument(metavar="[section.field=value …]", help="For the pipeline.")
+]
+Data = Annotated[Path, typer.Option(help="Archive of class folders.")]
+Folder = Annotated[Path, typer.Option(help="Of both commands; on one machine, keep it.")]
+Out = Annotated[Path | None, typer.Option(help="Gets the one file to bring back [FOLDER].")]
+Toy = Annotated[bool, typer.Option(help="Narrow networks, few images: for a CPU.")]
+DATA, FOLDER = Path("cifar10-jpeg.tar.xz"), Path("runs/accelerator")
 
 
-@app.command("list")
-def list_steps() -> None:
-    """What to run, in order, with estimated minutes."""
-    done = read_results(RESULTS)
-    table = Table("step", "minutes", "what", "result")
-    for step in STEPS:
-        table.add_row(step.name, f"{step.minutes:g}", step.text, "yes" if step.name in done else "")
-    console.print(table)
-
-
-@app.command("run")
-def run(
-    name: Annotated[str, typer.Argument(metavar="STEP", help="One of `list`.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[section.field=value …]", help="For the pipeline."),
-    ] = None,
-    data: Data = Path("data/cifar10-jpeg.tar.xz"),
-    folder: Folder = Path("runs/accelerator"),
-    carried: Annotated[Path | None, typer.Option(help="States packed on another machine.")] = None,
-    out: Annotated[Path, typer.Option(help="Gets results and packed states.")] = Path(
-        "runs/accelerator/out"
-    ),
-    minutes: Annotated[float, typer.Option(help="To stop after, packing included.")] = 9.0,
-    toy: Annotated[bool, typer.Option(help="Narrow networks, few images: for a CPU.")] = False,
+@app.command()
+def measure(
+    changes: Changes = None, folder: Folder = FOLDER, out: Out = None, toy: Toy = False
 ) -> None:
-    """Run STEP, or go on with it; exit code 3: not done yet, type it again."""
-    step = find_step(name)
-    if step is None:
-        known = ", ".join(step.name for step in STEPS)
-        raise UserError(f"{name}: no such step; there are {known}")
-    images = data
-    if step.kind != "throughput":
-        images = prepare_images(data, folder / "images", TOY_PER_CLASS if toy else None)
-    command = " ".join(["python -m benchmarks.accelerator", *map(shlex.quote, sys.argv[1:])])
-    workplace = Workplace(folder, images, toy, tuple(changes or ()), command)
-    if carried is not None:
-        for parcel in unpack(carried, workplace.runs):
-            console.print(f"unpacked  {parcel.run}, {parcel.stage} at {parcel.position:,}")
-    if run_step(step, workplace, minutes, out):
-        console.print(f"{name} is done; results are in {out}")
-        return
-    console.print(f"{name} is not done; type it again (elsewhere with --carried {out})")
-    raise typer.Exit(NOT_DONE)
+    """Tests, floors, and the time of every part; 330 s at most."""
+    place, findings = _open("measure", folder, toy, changes)
+    _run(place, measure_parts(place), findings, out)
+
+
+@app.command()
+def train(
+    changes: Changes = None,
+    data: Data = DATA,
+    folder: Folder = FOLDER,
+    out: Out = None,
+    toy: Toy = False,
+) -> None:
+    """A teacher, its pool, two students and their probes; 450 s at most."""
+    if not data.is_file():
+        raise UserError(f"{data}: no such file; give --data FILE")
+    place, findings = _open("train", folder, toy, changes)
+    shutil.rmtree(place.runs, ignore_errors=True)
+    road = Road(place, findings, TOY_LIMITS if toy else Limits(), data)
+    _run(place, road.parts(), findings, out)
+
+
+def _open(
+    command: str, folder: Path, toy: bool, changes: list[str] | None
+) -> tuple[Place, Findings]:
+    setting = Setting(toy, tuple(changes or ()), choose_device("auto"))
+    place = Place(command, folder, setting)
+    shutil.rmtree(place.results, ignore_errors=True)
+    return place, open_findings(place.results / f"{command}.json", setting)
+
+
+def _run(place: Place, parts: list[Part], findings: Findings, out: Path | None) -> None:
+    pack = (out or place.folder) / f"{place.command}.tar.gz"
+    outcomes = run_parts(parts, place.results, pack, findings)
+    _print_table([place.results])
+    console.print(f"{pack}: {pack.stat().st_size / 2**20:.2f} MiB, the file to bring back")
+    if any(outcome.state != "passed" for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command("table")
-def show_table(folder: Annotated[Path, typer.Argument(help="Of results.")] = RESULTS) -> None:
-    """The students so far, beside the paper's; another data set's, strictly speaking."""
-    results = read_results(folder)
-    rows = students_table(results)
-    if not rows:
-        console.print(f"{folder}: no results of students yet; see `list`")
-        return
-    table = Table(*STUDENT_COLUMNS)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    console.print(next(iter(results.values()))["data"])
+def show_table(
+    folder: Annotated[Path, typer.Argument(help="With `measure/` and `train/`.")] = COMMITTED,
+) -> None:
+    """Predicted and measured, side by side, in Markdown."""
+    _print_table([folder / "measure", folder / "train"])
+
+
+def _print_table(folders: list[Path]) -> None:
+    print(table.as_markdown(table.tabulate(folders)), *table.describe(folders), sep="\n")
 
 
 @app.command("dry-run")
-def dry_run(
-    data: Data = Path("data/cifar10-jpeg.tar.xz"),
-    folder: Folder = Path("runs/accelerator-dry-run"),
-) -> None:
-    """Every step at toy length on a CPU, stopped, carried, killed and taken up again."""
+def dry_run(data: Data = DATA, folder: Folder = Path("runs/accelerator-dry-run")) -> None:
+    """Both commands at toy size on a CPU, without the packages that the machine lacks."""
     prepare_images(data, folder / "probe", per_class=10)  # a wrong archive is named at once
-    DryRun(data, folder).run()
+    if not run_dry(data, folder):
+        raise typer.Exit(1)
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no part outlives its command
     try:
         app()
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 0
     except UserError as error:
-        console.print(f"[red]error:[/red] {error}")
+        console.print(f"error: {error}")
     return 2
 
 

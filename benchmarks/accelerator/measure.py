@@ -1,0 +1,46 @@
+"""The parts of `python -m benchmarks.accelerator measure`, the most important first."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from benchmarks.accelerator.findings import NEEDS_GPU
+from benchmarks.accelerator.parts import Clock, Part, PartError, run_command
+from benchmarks.accelerator.place import ROOT, Place
+
+_TOY_PATIENCE = 4  # times the limits: a CPU that others use too
+
+
+def measure_parts(place: Place) -> list[Part]:
+    """325 s of them at most."""
+
+    def piece(name: str, limit_s: float, mode: str = "") -> Part:
+        def run(clock: Clock) -> str:
+            if place.setting.is_toy and mode not in ("", "off"):
+                return NEEDS_GPU  # the CPU's compiler takes minutes for so many networks
+            return place.run_piece(name, clock, mode=mode)
+
+        return Part(f"{name} {mode}".strip(), limit_s, run)
+
+    parts = [
+        piece("waits", 45),
+        piece("floors", 50, "off"),
+        piece("widths", 90),
+        Part("gpu tests", 40, partial(_run_gpu_tests, place)),
+        piece("floors", 65, "default"),
+        piece("floors", 35, "reduce-overhead"),
+    ]
+    patience = _TOY_PATIENCE if place.setting.is_toy else 1
+    return [Part(part.name, patience * part.limit_s, part.run) for part in parts]
+
+
+def _run_gpu_tests(place: Place, clock: Clock) -> str:
+    """The tests marked `gpu`, from the files that have any: to collect all takes half the time."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    marked = [str(path) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
+    log = place.results / "gpu-tests.log"
+    pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-v"]
+    if not run_command([*pytest, *marked], clock, log):
+        raise PartError("out of time", "stopped")
+    return log.read_text(encoding="utf-8").strip().splitlines()[-1].strip("= ")
