@@ -1,5 +1,5 @@
 """Benchmarks: each prints a table of ratios measured side by side. No stage needs them."""
 
-from pipeline.openmp import wait_asleep
+from pipeline.openmp import limit_spinning
 
-wait_asleep()  # before any of them imports torch
+limit_spinning()  # before any of them imports torch

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.openmp import wait_asleep
+from pipeline.openmp import limit_spinning
 
 os.environ.setdefault("WDS_SECURE", "1")
-wait_asleep()
+limit_spinning()
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the imports below run: end without a word
 
 import typer

@@ -35,7 +35,7 @@ def is_job_server() -> bool:
 
 def describe_runtime() -> dict[str, Any]:
     """Ray's `runtime_env`: what a cluster's processes get of this one's files and environment."""
-    return {"working_dir": ".", "excludes": EXCLUDED, "env_vars": openmp.waiting()}
+    return {"working_dir": ".", "excludes": EXCLUDED, "env_vars": openmp.spin_settings()}
 
 
 def connect(config: RayConfig) -> None:
