@@ -1,5 +1,5 @@
-"""How long OpenMP's threads spin while they wait for one another: briefly, so that two processes can
-share the processors.
+"""How long OpenMP's threads spin while they wait for one another: briefly, so that two processes
+can share the processors.
 
 By default GNU's libgomp, which torch's Linux wheels bring, lets a waiting thread spin for
 milliseconds. Where another process wants the processor, the thread that is waited for is then not
