@@ -12,6 +12,7 @@ import platform
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -152,6 +153,18 @@ def time_turns(
         for name, task in tasks.items():
             seconds[name].append(time_call(task, device))
     return seconds
+
+
+@contextmanager
+def waits_raise() -> Iterator[None]:
+    """Within the block, whatever makes the host wait for a GPU raises a RuntimeError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode is a prototype
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def interleave(

@@ -41,6 +41,7 @@ def _run_gpu_tests(place: Place, clock: Clock) -> str:
     marked = [str(path) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
     log = place.results / "gpu-tests.log"
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-v"]
+    pytest += ["-W", "default"]  # a warning of another version there is no failure
     if not run_command([*pytest, *marked], clock, log):
         raise PartError("out of time", "stopped")
     return log.read_text(encoding="utf-8").strip().splitlines()[-1].strip("= ")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import typer
 from benchmarks import roofline
 from benchmarks.accelerator.findings import NEEDS_GPU, Findings
 from benchmarks.accelerator.place import METHODS, Setting, method_file, of_width, open_findings
-from benchmarks.measure import full_float32, interleave
+from benchmarks.measure import full_float32, interleave, waits_raise
 from benchmarks.random_shards import write_random_shards
 from benchmarks.render import Renderer, Variant, build_random_generator, build_renderers
 from benchmarks.roofline_parts import teacher_step, time_steps
@@ -79,13 +78,8 @@ def _count_waits(step: Callable[[], object], device: torch.device) -> float | No
         step()
     if device.type != "cuda":
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the mode is a prototype
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with waits_raise():
+        step()
     return 0.0
 
 

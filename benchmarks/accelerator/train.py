@@ -41,11 +41,11 @@ class Limits:
     counted.
     """
 
-    images: float = 30
-    teacher: float = 130
+    images: float = 50
+    teacher: float = 110
     pool: float = 30
-    methods: float = 45
-    student: float = 80
+    methods: float = 65
+    student: float = 70
     probe: float = 26
     training: float = math.inf
 

@@ -51,6 +51,9 @@ class StudentTrainer:
         self.method: Method = synchronise_batch_norm(method, device).to(device)
         self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2-1.5 x on CPUs
         self._compile_mode = choose_compile_mode(compile_networks, device)
+        if self._compile_mode is not None and num_workers() > 1:
+            # splitting the graph at the buckets of DDP mixes up its outputs (torch 2.12)
+            torch._dynamo.config.optimize_ddp = False
         compile_in_place(self.method, self._compile_mode)
         self._precision = choose_precision(config.precision, device)
         self._optimizer = torch.optim.SGD(

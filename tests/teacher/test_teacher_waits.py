@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.measure import waits_raise
 from pipeline.teacher.train import TeacherTrainer
 from pipeline.teacher.train_loop import train_teacher
 from pipeline.teacher_config import TeacherConfig
@@ -89,9 +90,6 @@ def test_teacher_steps_on_a_gpu_do_not_wait_for_it(pipe: str) -> None:
     real = torch.from_numpy(IMAGES[:BATCH]).to(device).float() / 127.5 - 1
     trainer.step(real)
     trainer.ada.p = 0.5
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits_raise():
         for _ in range(NUM_STEPS):
             trainer.step(real)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

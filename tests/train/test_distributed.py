@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.distributed import gather_batch, num_workers
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import TrainingShards
+from pipeline.train.step import StudentTrainer
 from pipeline.train_config import AugmentConfig
 from shards.pool import PoolReader
 from tests.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shards
@@ -223,3 +225,35 @@ def test_batch_stream_batch_not_divisible_by_workers_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="divide"):
         open_stream(training_shards, TRAIN_CONFIG, num_workers=3)
+
+
+def run_compiled(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+    """The first step of two trainers, one of them captured whole."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+    dist.init_process_group(
+        "gloo", init_method=f"file://{scratch / 'compiled'}", rank=rank, world_size=workers
+    )
+    plainly = nn.Module.compile
+    # up to the code that torch.compile writes, which takes minutes on a CPU
+    nn.Module.compile = partialmethod(plainly, backend="aot_eager")  # type: ignore[method-assign]
+    shards, found = open_training_shards(folder), {}
+    for mode in ("off", "default"):
+        method = make_method(TRAIN_CONFIG, shards.block_channels)
+        trainer = StudentTrainer(TRAIN_CONFIG, method, CPU, mode)
+        output = trainer.losses(open_stream(shards, TRAIN_CONFIG, rank, workers).batch(0))
+        trainer.backward(output)
+        gradients = {n: p.grad for n, p in trainer.method.named_parameters() if p.grad is not None}
+        found[mode] = {"loss": output.loss.detach(), "gradients": gradients}
+    torch.save(found, scratch / f"compiled-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_compiled_step_of_two_workers_is_the_plain_one(
+    training_folder: Path, tmp_path: Path
+) -> None:
+    spawn(run_compiled, (2, training_folder, tmp_path), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"compiled-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found["default"], found["off"], rtol=1e-3, atol=1e-5)

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.measure import waits_raise
 from pipeline.seeding import torch_generator
 from pipeline.state import load_state
 from pipeline.teacher import draws
@@ -197,11 +198,8 @@ def test_online_samples_of_a_gpu_do_not_depend_on_the_worker() -> None:
     def render(first: int, count: int) -> tuple[Tensor, Tensor]:
         generator = random_generator().to("cuda")
         online = OnlineSamples(generator, pool_recipe().sampling, BLOCKS, 8)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with waits_raise():
             return online.render(np.arange(first, first + count))
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     images, pooled = render(0, 32)
     for first in (0, 16):

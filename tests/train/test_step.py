@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 
+from benchmarks.measure import waits_raise
 from pipeline.gpu import LossGuard, choose_compile_mode, choose_precision, on_host
 from pipeline.train.data import TrainingShards
 from pipeline.train.step import StudentTrainer
@@ -134,11 +134,6 @@ def test_step_on_a_gpu_does_not_wait_for_it(training_shards: TrainingShards) -> 
         training_shards, TRAIN_CONFIG, type(trainer.method), device, rank=0, num_workers=1
     )
     trainer.update(trainer.losses(stream.batch(0)), 0, epoch=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            trainer.update(trainer.losses(stream.batch(1)), 1, epoch=0)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with waits_raise():
+        trainer.update(trainer.losses(stream.batch(1)), 1, epoch=0)
     assert on_host(stream.batch(2).pooled.cpu().numpy(), device).is_pinned()  # type: ignore[union-attr]
