@@ -6,6 +6,7 @@ Neighbours: the models in `config.py`; the command line is the caller.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,22 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config import Config, PathsConfig
 from pipeline.method_config import METHOD_SECTIONS
 from shards.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """With the booleans of YAML 1.2: `off`, `on`, `yes` and `no` are words, as `ray.compile=off`
+    has them; a field that is a boolean takes them all the same.
+    """
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
@@ -53,7 +70,7 @@ def _is_file(change: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError, OSError) as error:
@@ -104,7 +121,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             raise UserError(f"{name}: {parent} is a value, not a section")
         data = child
     try:
-        data[leaf] = yaml.safe_load(text)
+        data[leaf] = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot read the value {text!r}") from None
 

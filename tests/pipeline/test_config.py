@@ -213,6 +213,16 @@ def test_load_config_malformed_override_is_named(tmp_path: Path, override: str) 
     assert override.partition("=")[0] in load_error(path, override)
 
 
+def test_load_config_off_is_a_word_where_a_word_is_wanted(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: run\ntrain:\n  resident: off\n  augment:\n    enabled: no\n")
+    config = load_config(path, ["ray.compile=off", "eval.baselines=off"])
+    assert (config.train.resident, config.ray.compile) == ("off", "off")
+    assert (config.train.augment.enabled, config.eval.baselines) == (False, False)
+    config = load_config(path, ["train.augment.enabled=true", "name=truest"])
+    assert config.train.augment.enabled
+    assert config.name == "truest"
+
+
 def test_config_is_frozen() -> None:
     config = TrainConfig()
     with pytest.raises(ValidationError):
