@@ -17,8 +17,8 @@ ENOUGH_IMAGES = 800_000
 def choose_width(
     figures: Sequence[Figure], widths: Sequence[int], batch: int, seconds: float
 ) -> int | None:
-    """Channels of the widest teacher that sees `ENOUGH_IMAGES` in `seconds`, else of the fastest
-    one; None if no step was measured.
+    """Channels of the widest teacher that sees `ENOUGH_IMAGES` in `seconds` of ordinary steps, else
+    of the fastest one; None if no step was measured.
     """
     images = {}
     for channels in widths:
@@ -29,6 +29,23 @@ def choose_width(
             images[channels] = batch * seconds / (step_ms / 1e3)
     enough = [channels for channels, count in images.items() if count >= ENOUGH_IMAGES]
     return max(enough, default=max(images, key=images.__getitem__, default=None))
+
+
+def choose_compilation(
+    figures: Sequence[Figure], methods: Sequence[str]
+) -> tuple[str, dict[str, float]]:
+    """The mode of torch.compile in which all `methods` were timed, and the milliseconds of their
+    steps: `default` if that ended in time, else `off`.
+
+    Raises:
+        PartError: if neither did.
+    """
+    for mode in ("default", "off"):
+        found = {method: find_value(figures, f"{method}: step", mode) for method in methods}
+        timed = {method: value for method, value in found.items() if value}
+        if len(timed) == len(methods):
+            return mode, timed
+    raise PartError("failed", "no step of every method was timed")
 
 
 def equal_views(

@@ -26,10 +26,11 @@ def measure_parts(place: Place) -> list[Part]:
     parts = [
         piece("waits", 45),
         piece("floors", 50, "off"),
-        piece("widths", 90),
-        Part("gpu tests", 40, partial(_run_gpu_tests, place)),
-        piece("floors", 65, "default"),
-        piece("floors", 35, "reduce-overhead"),
+        piece("methods", 55, "default"),
+        piece("widths", 80),
+        Part("gpu tests", 30, partial(_run_gpu_tests, place)),
+        piece("floors", 45, "default"),
+        piece("methods", 20, "reduce-overhead"),
     ]
     patience = _TOY_PATIENCE if place.setting.is_toy else 1
     return [Part(part.name, patience * part.limit_s, part.run) for part in parts]

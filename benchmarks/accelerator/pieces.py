@@ -89,7 +89,9 @@ def measure_methods(findings: Findings, setting: Setting, mode: CompileMode) -> 
         with tempfile.TemporaryDirectory() as folder:
             step = _open_step(setting, method, Path(folder), mode)
             findings.add(f"{method}: views", step.num_views, "per step")
-            findings.attempt(f"{method}: step", "ms", partial(_time, step.run, setting.device))
+            findings.attempt(
+                f"{method}: step", "ms", partial(_time, step.run, setting.device), mode
+            )
             step.stream.close()
 
 
@@ -167,7 +169,7 @@ def _time(step: Callable[[], object], device: torch.device) -> float:
 PIECES = {
     "floors": (measure_floors, "off"),
     "waits": (measure_waits, "off"),
-    "methods": (measure_methods, "auto"),
+    "methods": (measure_methods, "off"),
     "widths": (measure_widths, "default"),
 }
 

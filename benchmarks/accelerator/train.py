@@ -8,12 +8,18 @@ import json
 import math
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accelerator.choices import choose_width, equal_views, find_teacher
+from benchmarks.accelerator.choices import (
+    choose_compilation,
+    choose_width,
+    equal_views,
+    find_teacher,
+)
 from benchmarks.accelerator.findings import Findings, find_value, read_figures
 from benchmarks.accelerator.images import prepare_images
 from benchmarks.accelerator.parts import Clock, Part, PartError
@@ -30,6 +36,7 @@ BASE = "base"
 """The run that has images, teacher and pool."""
 _TOY_IMAGES = 128  # of every class
 _STARTING_S = 22.0  # of a training: imports, shards, networks that are compiled already
+_COMPILING_S = 45.0  # of two methods' networks and views
 _SAFETY = 0.85
 _RECORDING_S = 10.0
 _CURVE_POINTS = 100
@@ -63,6 +70,7 @@ class Road:
     data: Path
     teacher: Path | None = None
     pool_size: int | None = None
+    compile: str = "off"
     epochs: dict[str, int] = field(default_factory=dict)
 
     def parts(self) -> list[Part]:
@@ -100,9 +108,8 @@ class Road:
         self._require_record("real")
         setting = self.place.setting
         batch = setting.config().teacher.global_batch
-        channels = choose_width(
-            self.place.earlier_figures(), setting.widths, batch, self.limits.teacher
-        )
+        seconds = max(self.limits.teacher - _STARTING_S - _RECORDING_S, 0.0)
+        channels = choose_width(self.place.earlier_figures(), setting.widths, batch, seconds)
         changes = () if channels is None else of_width(channels)
         problem = None
         try:
@@ -150,13 +157,15 @@ class Road:
 
     def choose_epochs(self, clock: Clock) -> str:
         """As many as there is time for, at equal views."""
-        channels = self._require_pool()
-        self.place.run_piece("methods", clock, of_width(channels))
+        channels = of_width(self._require_pool())
+        self.place.run_piece("methods", Clock(clock.deadline - _COMPILING_S), channels, "off")
+        if not self.place.setting.is_toy:  # whose CPU compiles for minutes
+            with suppress(PartError):  # then students are not compiled
+                self.place.run_piece("methods", clock, channels, "default")
         figures = read_figures(self.place.results)
-        views, step_s = {}, {}
-        for method in METHODS:
-            views[method] = round(find_value(figures, f"{method}: views") or 0)
-            step_s[method] = (find_value(figures, f"{method}: step") or 0.0) / 1e3
+        self.compile, step_ms = choose_compilation(figures, METHODS)
+        step_s = {method: value / 1e3 for method, value in step_ms.items()}
+        views = {method: round(find_value(figures, f"{method}: views") or 0) for method in METHODS}
         after = len(METHODS) * self.limits.student
         available = (clock.left_s() + after) / len(METHODS) - _STARTING_S
         seconds = min(_SAFETY * available, self.limits.training)
@@ -210,6 +219,7 @@ class Road:
             f"teacher.checkpoint={self.teacher}",
             f"generate.num_samples={self.pool_size}",
             f"train.epochs={self.epochs.get(method, 1)}",
+            f"ray.compile={self.compile}",
         ]
 
     def _config(self, *changes: str) -> Config:

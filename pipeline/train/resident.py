@@ -33,8 +33,8 @@ def free_memory(device: torch.device) -> int:
 
 
 def fits(domains: Iterable[Domain], device: torch.device) -> bool:
-    """Whether all columns take no more than half of the device's free memory."""
-    return sum(map(num_bytes, domains)) * _SHARE <= free_memory(device)
+    """Whether there are columns, and all take no more than half of the device's free memory."""
+    return 0 < sum(map(num_bytes, domains)) * _SHARE <= free_memory(device)
 
 
 def num_bytes(domain: Domain) -> int:

@@ -16,7 +16,12 @@ import torch
 from PIL import Image
 
 from benchmarks.accelerator import parts, table
-from benchmarks.accelerator.choices import choose_width, equal_views, find_teacher
+from benchmarks.accelerator.choices import (
+    choose_compilation,
+    choose_width,
+    equal_views,
+    find_teacher,
+)
 from benchmarks.accelerator.findings import Figure, Findings, find_value, read_figures
 from benchmarks.accelerator.images import prepare_images
 from benchmarks.accelerator.measure import measure_parts
@@ -217,6 +222,16 @@ def test_width_is_the_widest_that_sees_enough_images_else_the_fastest() -> None:
     assert choose_width(found, widths, 64, seconds=400) == 512
     assert choose_width(found, widths, 64, seconds=10) == 128
     assert choose_width([], widths, 64, seconds=160) is None
+
+
+def test_students_are_compiled_if_every_methods_compiled_step_was_timed() -> None:
+    plain = [Figure(f"{name}: step", ms, "ms", "off") for name, ms in (("a", 30.0), ("b", 40.0))]
+    with pytest.raises(PartError, match="no step"):
+        choose_compilation(plain[:1], ("a", "b"))
+    stopped = [*plain, Figure("a: step", 9.0, "ms", "default")]
+    assert choose_compilation(stopped, ("a", "b")) == ("off", {"a": 30.0, "b": 40.0})
+    both = [*stopped, Figure("b: step", 12.0, "ms", "default")]
+    assert choose_compilation(both, ("a", "b")) == ("default", {"a": 9.0, "b": 12.0})
 
 
 def test_teacher_is_the_one_that_was_left_else_the_last_snapshot(tmp_path: Path) -> None:
