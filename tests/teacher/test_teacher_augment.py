@@ -1,8 +1,6 @@
-"""Both pipelines of adaptive augmentation: each part alone, their product, gradients, types."""
+"""Adaptive augmentation done to images: each part alone, both pipelines, gradients, types."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -10,23 +8,8 @@ from torch import Tensor
 
 from pipeline.teacher import augment as application
 from pipeline.teacher.augment import apply_colour, apply_geometry
-from pipeline.teacher.augment_draws import (
-    COLOUR,
-    GEOMETRY,
-    NUM_VALUES,
-    PIPES,
-    Draws,
-    Pipe,
-    draw_augmentation,
-    draw_colour,
-    draw_geometry,
-)
-
-R = 16
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from pipeline.teacher.augment_draws import Pipe, draw_augmentation
+from tests.augmentations import R, colour, generator, geometry, share
 
 
 def draw_images(batch: int, channels: int = 3) -> Tensor:
@@ -36,18 +19,6 @@ def draw_images(batch: int, channels: int = 3) -> Tensor:
 def augment(images: Tensor, p: float, draws: torch.Generator, pipe: Pipe = "upright") -> Tensor:
     drawn = draw_augmentation(pipe, len(images), images.shape[-1], p, draws)
     return application.augment(images, drawn)
-
-
-def geometry(part: str, p: float = 1.0, batch: int = 4000) -> Tensor:
-    return draw_geometry(Draws(batch, p, generator()), R, [part])
-
-
-def colour(part: str, p: float = 1.0, batch: int = 4000) -> Tensor:
-    return draw_colour(Draws(batch, p, generator()), [part])
-
-
-def share(claim: Tensor) -> float:
-    return claim.float().mean().item()
 
 
 def test_augment_without_draws_returns_the_images() -> None:
@@ -61,66 +32,6 @@ def test_draw_augmentation_at_zero_probability_changes_no_image(pipe: Pipe) -> N
     found = augment(images, 0.0, generator(), pipe)
     # float32 resampling grid: an untouched image is read back within 1e-5 of its range
     torch.testing.assert_close(found, images, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("pipe", ["bgc", "upright"])
-def test_draw_augmentation_is_the_pipes_geometry_then_its_colour(pipe: Pipe) -> None:
-    found = draw_augmentation(pipe, 6, R, 0.8, generator())
-    geometry_parts, colour_parts = PIPES[pipe]
-    draws = Draws(6, 0.8, generator())
-    expected = [
-        draw_geometry(draws, R, geometry_parts)[:, :2].reshape(6, 6),
-        draw_colour(draws, colour_parts)[:, :3].reshape(6, 12),
-    ]
-    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=0, atol=0)
-    assert found.shape == (6, NUM_VALUES)
-
-
-def test_draw_matrices_at_zero_probability_are_identities() -> None:
-    draws = Draws(5, 0.0, generator())
-    torch.testing.assert_close(draw_geometry(draws, R), torch.eye(3).expand(5, 3, 3))
-    torch.testing.assert_close(draw_colour(draws), torch.eye(4).expand(5, 4, 4))
-
-
-def test_draw_matrices_use_as_many_numbers_at_any_probability() -> None:
-    states = []
-    for p in (0.1, 0.9):
-        draws = Draws(5, p, generator())
-        draw_geometry(draws, R)
-        draw_colour(draws)
-        states.append(draws.generator.get_state())
-    assert torch.equal(*states)
-
-
-@pytest.mark.parametrize(
-    ("part", "share_at_1"),
-    [
-        ("flip", 1 / 2),
-        ("turn", 3 / 4),
-        ("shift_whole_pixels", 1 - (1 / 4) ** 2),  # ±2 pixels: a quarter rounds to 0
-        ("scale", 1),
-        ("stretch", 1),
-        ("shift", 1),
-    ],
-)
-@pytest.mark.parametrize("p", [0.3, 1.0])
-def test_draw_geometry_each_part_happens_with_probability_p(
-    part: str, share_at_1: float, p: float
-) -> None:
-    moved = (geometry(part, p) - torch.eye(3)).abs().amax((1, 2)) > 1e-6
-    assert share(moved) == pytest.approx(p * share_at_1, abs=0.04)
-
-
-@pytest.mark.parametrize("p", [0.3, 0.7])
-def test_draw_geometry_at_least_one_rotation_happens_with_probability_p(p: float) -> None:
-    matrices = draw_geometry(Draws(4000, p, generator()), R, ["rotate", "rotate_again"])
-    assert share((matrices - torch.eye(3)).abs().amax((1, 2)) > 1e-6) == pytest.approx(p, abs=0.03)
-
-
-@pytest.mark.parametrize("part", ["brightness", "contrast", "hue", "saturation"])
-def test_draw_colour_each_part_happens_with_probability_p(part: str) -> None:
-    moved = (colour(part, 0.3) - torch.eye(4)).abs().amax((1, 2)) > 1e-6
-    assert share(moved) == pytest.approx(0.3, abs=0.03)
 
 
 def test_flip_alone_gives_mirrored_or_same_images_in_equal_shares() -> None:
@@ -157,47 +68,6 @@ def test_shift_whole_pixels_alone_moves_by_up_to_an_eighth_with_mirrored_border(
 
         expected = image[:, mirrored(y)][:, :, mirrored(x)]
         torch.testing.assert_close(moved, expected, rtol=0, atol=1e-4)
-
-
-def test_scale_stretch_rotate_and_shift_have_the_papers_distributions() -> None:
-    scale, stretch = geometry("scale"), geometry("stretch")
-    torch.testing.assert_close(scale[:, 0, 0], scale[:, 1, 1])
-    assert scale[:, 0, 0].log2().std().item() == pytest.approx(0.2, rel=0.05)
-    torch.testing.assert_close(stretch[:, 0, 0] * stretch[:, 1, 1], torch.ones(4000))
-    assert stretch[:, 0, 0].log2().std().item() == pytest.approx(0.2, rel=0.05)
-    rotation = geometry("rotate")
-    angle = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
-    assert angle.min() < -0.99 * math.pi
-    assert angle.max() > 0.99 * math.pi
-    assert angle.std().item() == pytest.approx(2 * math.pi / math.sqrt(12), rel=0.05)
-    shift = geometry("shift")[:, :2, 2] / 2  # [-1, 1] is two images' shares wide
-    assert shift.std(0).tolist() == pytest.approx([0.125, 0.125], rel=0.05)
-    assert abs(torch.corrcoef(shift.T)[0, 1].item()) < 0.06
-
-
-def test_draw_geometry_all_parts_is_the_product_in_the_papers_order() -> None:
-    whole, parts = Draws(6, 0.8, generator()), Draws(6, 0.8, generator())
-    expected = torch.eye(3)
-    for name in PIPES["bgc"][0]:
-        expected = expected @ GEOMETRY[name](parts, R)
-    torch.testing.assert_close(draw_geometry(whole, R), expected)
-    first_three = ["flip", "turn", "shift_whole_pixels"]
-    assert PIPES["bgc"][0][:3] == first_three  # blitting first
-
-
-def test_draw_colour_all_parts_applies_brightness_before_contrast() -> None:
-    both = draw_colour(Draws(6, 1.0, generator()), ["brightness", "contrast"])
-    contrast = both[:, 0, 0]
-    draws = Draws(6, 1.0, generator())
-    brightness = COLOUR["brightness"](draws)[:, 0, 3]
-    torch.testing.assert_close(both[:, 0, 3], contrast * brightness)
-
-
-def test_brightness_contrast_and_saturation_have_the_papers_distributions() -> None:
-    assert colour("brightness")[:, 1, 3].std().item() == pytest.approx(0.2, rel=0.05)
-    assert colour("contrast")[:, 1, 1].log2().std().item() == pytest.approx(0.5, rel=0.05)
-    pure = colour("saturation")[:, :3, :3] @ torch.tensor([1.0, -1.0, 0.0])
-    assert pure[:, 0].log2().std().item() == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize("part", ["hue", "saturation"])
@@ -323,18 +193,6 @@ def test_augment_derivatives_of_the_resampling_pass_gradgradcheck() -> None:
     cubed = lambda x: apply_geometry(x, matrix).pow(3)  # noqa: E731
     assert torch.autograd.gradcheck(cubed, images)
     assert torch.autograd.gradgradcheck(cubed, images)
-
-
-def test_upright_alone_scales_stretches_turns_a_little_and_shifts() -> None:
-    matrices = geometry("upright")
-    columns = matrices[:, :2, :2].norm(dim=1)  # across and along: (scale * stretch, scale)
-    assert columns[:, 1].log2().std().item() == pytest.approx(0.2, rel=0.05)
-    assert (columns[:, 0] / columns[:, 1]).log2().std().item() == pytest.approx(0.2, rel=0.05)
-    angle = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]) * (180 / math.pi)
-    assert 19.5 < angle.abs().max().item() <= 20 + 1e-3
-    torch.testing.assert_close(torch.linalg.det(matrices), columns[:, :2].prod(1))  # no mirror
-    shift = matrices[:, :2, 2] / 2
-    assert shift.std(0).tolist() == pytest.approx([0.125, 0.125], rel=0.05)
 
 
 def test_augment_upright_at_a_small_probability_leaves_most_images() -> None:
