@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.measure import interleave, time_turns
 from benchmarks.operations import Work
-from pipeline.seeding import torch_generator
+from pipeline.samples.seeding import torch_generator
 
 Route = Literal["device", "host", "upload"]
 """Within the device's memory (bytes read and written), within the host's, and from host to GPU."""

@@ -23,9 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config
-from pipeline.config_file import load_config
-from pipeline.record import current_commit, installed_versions
+from pipeline.config.file import load_config
+from pipeline.config.root import Config
+from pipeline.records.record import current_commit, installed_versions
 from shards.atomic import write_atomic
 
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -85,7 +85,7 @@ def common_parser(description: str) -> argparse.ArgumentParser:
 
 def prepare(arguments: argparse.Namespace) -> tuple[Config, torch.device]:
     """Set threads and precision; returns the config whose sizes are measured, and the device."""
-    from pipeline.device import choose_device
+    from pipeline.engine.device import choose_device
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

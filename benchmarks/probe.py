@@ -29,9 +29,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
-from pipeline.logistic.choose_penalty import GRID, Labelled, choose_and_fit
-from pipeline.logistic.regression import fit_logistic
-from pipeline.seeding import torch_generator
+from pipeline.eval.logistic.choose_penalty import GRID, Labelled, choose_and_fit
+from pipeline.eval.logistic.regression import fit_logistic
+from pipeline.samples.seeding import torch_generator
 
 _SPREAD = {10: 1.0, 100: 2.3}  # of the classes' means: neither trivial nor hopeless
 

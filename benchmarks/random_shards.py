@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config
-from pipeline.seeding import numpy_generator
-from pipeline.teacher.train import build_architectures
+from pipeline.config.root import Config
+from pipeline.samples.seeding import numpy_generator
+from pipeline.teacher.training.step import build_architectures
 from shards.manifest import Manifest, shard_name, write_manifest
 from shards.pool import IMAGES
 from shards.schema import (

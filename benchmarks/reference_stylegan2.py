@@ -1,4 +1,4 @@
-"""StyleGAN2-ADA's own formulation of our generator (`pipeline/teacher/stylegan2.py`), same weights.
+"""StyleGAN2-ADA's own formulation of our generator (`teacher/networks/stylegan2.py`), same weights.
 
 Written from the papers (Karras et al. 2020, Eq. 1-3 and Fig. 2) in plain torch: every sample has
 its own modulated and demodulated weights, applied by one grouped convolution over the batch; an
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.teacher.layers import LEAKY_GAIN, LEAKY_SLOPE
-from pipeline.teacher.resampling import upsample_image
-from pipeline.teacher.stylegan2 import (
+from pipeline.teacher.networks.fir import upsample_image
+from pipeline.teacher.networks.layers import LEAKY_GAIN, LEAKY_SLOPE
+from pipeline.teacher.networks.stylegan2 import (
     Generator,
     SynthesisBlock,
     SynthesisLayer,

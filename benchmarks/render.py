@@ -37,11 +37,11 @@ from benchmarks.random_shards import feature_set, random_columns
 from benchmarks.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import DTYPES
-from pipeline.seeding import torch_generator
+from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan2 import Generator
 from shards.manifest import shard_name
 from shards.pool import IMAGES
 from shards.schema import feature_schema, synthetic_schema

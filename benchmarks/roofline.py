@@ -49,9 +49,9 @@ from benchmarks.roofline_parts import (
 )
 from benchmarks.step_rows import StepReader, open_random_shards
 from benchmarks.train_ours import TrainingStep, changed
-from pipeline.config import Config
-from pipeline.gpu import CompileMode, choose_compile_mode
-from pipeline.teacher.train import TeacherTrainer, build_architectures
+from pipeline.config.root import Config
+from pipeline.engine.gpu import CompileMode, choose_compile_mode
+from pipeline.teacher.training.step import TeacherTrainer, build_architectures
 from pipeline.train.data import TrainingShards
 
 _TOP = 10

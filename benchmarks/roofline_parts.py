@@ -21,11 +21,11 @@ from benchmarks.operations import Work, count_work, counting, memory_bytes
 from benchmarks.render import Variant, build_random_generator, build_renderers
 from benchmarks.step_rows import StepArrays, StepReader
 from benchmarks.train_ours import PARTS, TrainingStep
-from pipeline.seeding import torch_generator
+from pipeline.engine.upload import prepare_upload
+from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
-from pipeline.teacher.train import TeacherTrainer
-from pipeline.train.views import StepViews
-from pipeline.upload import prepare_upload
+from pipeline.teacher.training.step import TeacherTrainer
+from pipeline.train.step_views import StepViews
 
 _SHORT_TURNS = 5  # parts of milliseconds, which a busy machine easily doubles, get more turns
 _WARM_UP = {"cpu": 1, "cuda": 3}  # compilers and choosers of algorithms included

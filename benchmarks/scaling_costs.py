@@ -18,9 +18,9 @@ from sklearn.datasets import load_sample_images
 from benchmarks.measure import ResultTable
 from benchmarks.random_shards import random_columns
 from benchmarks.render import build_random_generator, build_renderers, count_gflop
+from pipeline.config.teacher import TeacherConfig, auto_recipe
 from pipeline.teacher.architecture import StyleGAN2Architecture
-from pipeline.teacher.train import build_architectures
-from pipeline.teacher_config import TeacherConfig, auto_recipe
+from pipeline.teacher.training.step import build_architectures
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.schema import Codec, Schema, feature_schema, synthetic_schema
 from shards.storage import Folder

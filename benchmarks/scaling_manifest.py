@@ -15,9 +15,9 @@ import numpy as np
 from benchmarks.processes import peak_mb, resident_mb, timed
 from benchmarks.scaling_run import leave_empty_file
 from benchmarks.stream_samples import KINDS, QUALITY, Kind
-from pipeline.order import Order
-from pipeline.seeding import numpy_generator
-from pipeline.train_config import TrainConfig
+from pipeline.config.train import TrainConfig
+from pipeline.samples.order import Order
+from pipeline.samples.seeding import numpy_generator
 from shards.manifest import MANIFEST_FOLDER, ManifestWriter, read_manifest
 from shards.pool import IMAGES, PoolReader
 from shards.schema import Schema, W, feature_schema, feature_set_name, synthetic_schema

@@ -16,9 +16,9 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.processes import peak_mb, resident_mb, timed
-from pipeline import cluster
-from pipeline.config import Config
-from pipeline.config_file import load_config
+from pipeline.cluster import connection
+from pipeline.config.file import load_config
+from pipeline.config.root import Config
 from pipeline.generate import stage
 from pipeline.generate.plan import PoolRecipe, make_plan
 from pipeline.generate.render import RenderedShard
@@ -56,7 +56,7 @@ def take_run(num_shards: int) -> RunTurn:
         config = digits_config(Path(folder), num_shards)
         teacher = Teacher(config.teacher_folder, config.teacher.factory)
         info = read_teacher_info(config.teacher_folder)
-        cluster.connect(config.ray)
+        connection.connect(config.ray)
         with mock.patch.object(stage, "_render_task", leave_empty_files):
             warm_up = make_plan(config.generate, info, config.store / "warm-up")
             missing = dict(list(warm_up.missing.items())[:_WARM_UP])
@@ -67,7 +67,7 @@ def take_run(num_shards: int) -> RunTurn:
         _, hit_s = timed(lambda: _check_hit(config))
         peak = peak_mb()
         _, bare_s = timed(lambda: _run_bare_tasks(2 * int(config.ray.render_workers)))
-        cluster.disconnect()
+        connection.disconnect()
     return RunTurn(num_shards, plan_s, run_s, hit_s, peak - before, peak, _BARE_TASKS / bare_s)
 
 
@@ -127,7 +127,7 @@ def _run_bare_tasks(in_flight: int) -> None:
     pending: set[Any] = set()
     for _ in range(_BARE_TASKS):
         if len(pending) == in_flight:
-            done = cluster.wait_for_any(pending)
+            done = connection.wait_for_any(pending)
             ray.get(done)
             pending.difference_update(done)
         pending.add(task.remote())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.processes import timed
 from benchmarks.scaling_run import digits_config
-from pipeline import cluster
+from pipeline.cluster import connection
 from pipeline.generate import stage
 from pipeline.generate.plan import make_plan
 from pipeline.teacher.description import Teacher, read_teacher_info
@@ -29,13 +29,13 @@ def take_workers(num_workers: int, num_shards: int) -> float:
         ray_config = config.ray.model_copy(update={"render_workers": num_workers})
         teacher = Teacher(config.teacher_folder, config.teacher.factory)
         info = read_teacher_info(config.teacher_folder)
-        cluster.connect(ray_config)
+        connection.connect(ray_config)
         plan = make_plan(config.generate, info, config.store)
         missing = list(plan.missing.items())
         stage.fill(plan, teacher, ray_config, dict(missing[:num_warm_up]))
         left = dict(missing[num_warm_up:])
         _, seconds = timed(lambda: stage.fill(plan, teacher, ray_config, left))
-        cluster.disconnect()
+        connection.disconnect()
     return num_shards * plan.recipe.samples_per_shard / seconds
 
 

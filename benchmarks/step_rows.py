@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.random_shards import Blocks, feature_set
-from pipeline.seeding import numpy_generator
+from pipeline.config.train import TrainConfig
+from pipeline.samples.seeding import numpy_generator
 from pipeline.train.data import TrainingShards
-from pipeline.train_config import TrainConfig
 from shards.pool import PoolReader
 from shards.reader import ShardReader
 

@@ -19,7 +19,7 @@ from benchmarks.random_shards import (
     random_columns,
     write_shards,
 )
-from pipeline.seeding import torch_generator
+from pipeline.samples.seeding import torch_generator
 from shards.pool import IMAGES, PoolReader
 from shards.schema import Codec, Schema, feature_schema, synthetic_schema
 from shards.storage import Folder

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.stream_samples import Kind, open_pool, read_samples
-from pipeline.order import Order
-from pipeline.stream import LoadedAhead, StepRows
-from pipeline.train_config import TrainConfig
+from pipeline.config.train import TrainConfig
+from pipeline.samples.order import Order
+from pipeline.samples.stream import LoadedAhead, StepRows
 
 Batch = tuple[Tensor, Tensor]
 Passes = Callable[[int], Iterator[Batch]]

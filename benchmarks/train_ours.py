@@ -15,16 +15,16 @@ import torch
 from benchmarks.measure import synchronise
 from benchmarks.random_shards import Blocks
 from benchmarks.render import build_random_generator
-from pipeline.config import Config
-from pipeline.gpu import CompileMode
+from pipeline.config.root import Config
+from pipeline.config.train import TrainConfig
+from pipeline.engine.gpu import CompileMode
 from pipeline.teacher.description import Sampling
-from pipeline.teacher.train import build_architectures
+from pipeline.teacher.training.step import build_architectures
 from pipeline.train.build import build_method
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import MethodContext
 from pipeline.train.online import OnlineSamples
 from pipeline.train.step import StudentTrainer
-from pipeline.train_config import TrainConfig
 
 PARTS = ("batch", "forward", "backward", "optimiser")
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.view_rivals import as_pictures, lightly_settings
-from pipeline.backbone import build_backbone
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import build_backbone
 from pipeline.train.step import learning_rate
-from pipeline.train_config import TrainConfig
 
 
 def has_lightly() -> bool:

@@ -32,9 +32,9 @@ from benchmarks.step_rows import StepReader, open_random_shards
 from benchmarks.train_ours import PARTS, TrainingStep, changed, render_online, vicreg_config
 from benchmarks.train_rivals import LightlyVicReg, has_lightly
 from benchmarks.view_rivals import RIVALS, compare_augmentation
-from pipeline.config import Config
+from pipeline.config.root import Config
+from pipeline.config.train import TrainConfig
 from pipeline.train.data import TrainingShards
-from pipeline.train_config import TrainConfig
 
 _PASS_PER_WORKER = 4  # batches that each of lightly's loader workers makes in a turn
 _SHORT_TURNS = 5  # a turn of views alone is milliseconds, which a busy machine easily doubles

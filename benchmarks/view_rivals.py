@@ -21,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.measure import interleave
-from pipeline.augment import ViewParameters, draw_views
-from pipeline.backbone import Normalise
-from pipeline.masked_views import choose_views
-from pipeline.seeding import torch_generator
-from pipeline.train_config import TrainConfig
-from pipeline.upload import prepare_upload
+from pipeline.config.train import TrainConfig
+from pipeline.engine.upload import prepare_upload
+from pipeline.samples.seeding import torch_generator
+from pipeline.student.backbone import Normalise
+from pipeline.student.masked_views import choose_views
+from pipeline.student.views import ViewParameters, draw_views
 
 ViewOfOne = Callable[[Any], Tensor]
 """PIL image -> normalised float32 view [3, R, R]."""

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.openmp import limit_spinning
+from pipeline.engine.openmp import limit_spinning
 
 os.environ.setdefault("WDS_SECURE", "1")
 limit_spinning()
@@ -23,16 +23,16 @@ import typer
 import yaml
 from rich.text import Text
 
-from pipeline import cluster
-from pipeline.config import Config
-from pipeline.config_file import load_config
+from pipeline.cluster import connection
+from pipeline.config.file import load_config
+from pipeline.config.root import Config
 from pipeline.export.commands import export_command
-from pipeline.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
-from pipeline.progress import console
 from pipeline.results.commands import results_command
 from pipeline.stages import EXTRAS, STAGES, is_first_process, load_stage, needed_stages, run_stage
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
+from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
+from pipeline.terminal.progress import console
 from shards.errors import NotApplicable, UserError
 from shards.storage import StorageError
 
@@ -89,7 +89,7 @@ for _name, _help in {**STAGES, **EXTRAS}.items():
 @app.command("tables", help="Run every row of the paper's tables 1, 2 and 5, and write them.")
 def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run the rows that are not done; `--dry-run` lists them."""
-    from pipeline.tables.stage import run_tables
+    from pipeline.studies.tables.stage import run_tables
 
     if not run_tables(config, overrides or [], dry_run):
         raise typer.Exit(1)
@@ -98,7 +98,7 @@ def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = Fa
 @app.command("quality-sweep", help="Accuracy against the teacher's quality, the paper's Fig. 4.")
 def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Train students of the teacher's snapshots; `--dry-run` lists the trainings."""
-    from pipeline.sweeps.stage import run_quality_sweep
+    from pipeline.studies.sweeps.stage import run_quality_sweep
 
     if not run_quality_sweep(config, overrides or [], dry_run):
         raise typer.Exit(1)
@@ -107,7 +107,7 @@ def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryR
 @app.command("pool-sweep", help="Accuracy against the size of the pool, beside online rendering.")
 def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Train students on pools of several sizes; `--dry-run` lists the trainings."""
-    from pipeline.sweeps.stage import run_pool_sweep
+    from pipeline.studies.sweeps.stage import run_pool_sweep
 
     if not run_pool_sweep(config, overrides or [], dry_run):
         raise typer.Exit(1)
@@ -146,8 +146,8 @@ def main() -> int:
     interrupt_at_once()
     console.quiet = not is_first_process()
     try:
-        if cluster.is_job_server() and not _ON_CLUSTERS.isdisjoint(sys.argv[1:2]):
-            from pipeline.submit import submit
+        if connection.is_job_server() and not _ON_CLUSTERS.isdisjoint(sys.argv[1:2]):
+            from pipeline.cluster.job import submit
 
             return submit(sys.argv[1:])
         app()
@@ -173,7 +173,7 @@ def main() -> int:
         console.print("interrupted; the same command takes it up again")
         return 130
     finally:
-        cluster.disconnect()
+        connection.disconnect()
     console.quiet = False
     console.print(Text("error: ", style="red") + " ".join(message.split()), soft_wrap=True)
     return 2

@@ -12,9 +12,9 @@ import os
 from contextlib import nullcontext
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.record import Record, current_commit
-from pipeline.run_log import logged
+from pipeline.config.root import Config
+from pipeline.records.log import logged
+from pipeline.records.record import Record, current_commit
 from shards.atomic import exclusive
 
 STAGES = {
@@ -30,13 +30,15 @@ EXTRAS = {
     "finetune": "Fine-tune the student on objects, segmentation or surface normals.",
 }
 """Like stages, but only run when asked for."""
+_ROOMS = {"transfer": "eval.transfer", "finetune": "eval.dense"}
+"""Rooms of the stages that have not a room of their own name."""
 _SHARED = ("real", "generate")
 """Several of the same may be at work at once: they write the same content to the same names."""
 
 
 def load_stage(name: str) -> Any:
     """The stage's module."""
-    return importlib.import_module(f"pipeline.{name}.stage")
+    return importlib.import_module(f"pipeline.{_ROOMS.get(name, name)}.stage")
 
 
 def needed_stages(config: Config) -> list[str]:

@@ -19,8 +19,8 @@ import torch
 from pipeline.train.data import TrainingShards
 from shards.reader import ShardReader
 from shards.storage import Folder
-from tests.s3 import BUCKET, S3Server, forget_file_systems, use_server
-from tests.tiny_shards import (
+from tests.support.s3 import BUCKET, S3Server, forget_file_systems, use_server
+from tests.support.tiny_shards import (
     open_reader,
     open_training_shards,
     write_pool,

@@ -22,7 +22,7 @@ from benchmarks.accelerator.measure import measure_parts
 from benchmarks.accelerator.parts import Part, console, run_parts
 from benchmarks.accelerator.place import COMMITTED, Place, Setting, open_findings
 from benchmarks.accelerator.train import TOY_LIMITS, Limits, Road
-from pipeline.device import choose_device
+from pipeline.engine.device import choose_device
 from shards.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

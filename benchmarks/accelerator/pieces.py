@@ -23,9 +23,9 @@ from benchmarks.render import Renderer, Variant, build_random_generator, build_r
 from benchmarks.roofline_parts import teacher_step, time_steps
 from benchmarks.step_rows import open_random_shards
 from benchmarks.train_ours import TrainingStep
-from pipeline.device import choose_device
-from pipeline.gpu import CompileMode
-from pipeline.teacher.train import TeacherTrainer, build_architectures
+from pipeline.engine.device import choose_device
+from pipeline.engine.gpu import CompileMode
+from pipeline.teacher.training.step import TeacherTrainer, build_architectures
 
 _SAMPLES = 2048
 _REPEATS = {"cpu": 1, "cuda": 5}

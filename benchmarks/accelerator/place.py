@@ -13,9 +13,9 @@ import torch
 from benchmarks.accelerator.findings import DATA, Figure, Findings, read_figures
 from benchmarks.accelerator.parts import Clock, PartError, run_command
 from benchmarks.measure import describe_device
-from pipeline.config import Config
-from pipeline.config_file import load_config
-from pipeline.record import current_commit, installed_versions
+from pipeline.config.file import load_config
+from pipeline.config.root import Config
+from pipeline.records.record import current_commit, installed_versions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -24,10 +24,10 @@ from benchmarks.accelerator.findings import Findings, find_value, read_figures
 from benchmarks.accelerator.images import prepare_images
 from benchmarks.accelerator.parts import Clock, Part, PartError
 from benchmarks.accelerator.place import METHODS, Place, method_file, of_width
-from pipeline.config import Config
+from pipeline.config.root import Config
+from pipeline.engine.metrics import read_metrics
 from pipeline.generate.plan import make_plan
-from pipeline.metrics import read_metrics
-from pipeline.record import Record, read_record
+from pipeline.records.record import Record, read_record
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.description import read_teacher_info
 from pipeline.train.loop import steps_per_epoch

@@ -29,7 +29,7 @@ from benchmarks.faults.runs import (
     said_last,
 )
 from benchmarks.faults.s3_server import BUCKET, S3Server
-from pipeline.record import current_commit, installed_versions
+from pipeline.records.record import current_commit, installed_versions
 from shards.atomic import write_atomic
 from shards.errors import UserError
 

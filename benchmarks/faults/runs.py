@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.faults.hosts import ROOT, command_on, environment
-from pipeline.metrics import read_metrics
-from pipeline.record import file_digest
-from pipeline.state import load_state
+from pipeline.engine.metrics import read_metrics
+from pipeline.engine.state import load_state
+from pipeline.records.record import file_digest
 from pipeline.train.loop import CHECKPOINT_FILE
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, read_manifest

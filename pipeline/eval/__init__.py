@@ -1,1 +1,1 @@
-"""Student -> results."""
+"""Student -> numbers."""

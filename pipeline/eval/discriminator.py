@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Config
-from pipeline.method_config import DiscriminatorConfig
+from pipeline.config.method import DiscriminatorConfig
+from pipeline.config.root import Config
+from pipeline.config.train import TrainConfig
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import read_teacher_info
-from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.features import captured, pool_features
-from pipeline.train_config import TrainConfig
+from pipeline.teacher.networks.discriminator import Discriminator
 
 
 class DiscriminatorBackbone(nn.Module):

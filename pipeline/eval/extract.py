@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.backbone import Normalise
-from pipeline.representation_cache import cached_array, weights_digest
-from pipeline.train_config import TrainConfig
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import Normalise
+from pipeline.student.representations import cached_array, weights_digest
 from shards.reader import ShardReader
 
 _BATCH = 500

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.device import choose_device
+from pipeline.engine.device import choose_device
 from pipeline.eval.exact_search import search_exactly
-from pipeline.progress import console
+from pipeline.terminal.progress import console
 
 try:
     import faiss

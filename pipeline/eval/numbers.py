@@ -7,14 +7,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
-from pipeline.record import require_record
+from pipeline.config.root import Config
+from pipeline.records.record import require_record
 from pipeline.results.ledger import Number, append
 from pipeline.results.lineage import lineage_of, read_lineage, split_digest
 
 if TYPE_CHECKING:
-    from pipeline.eval.domains import DomainNumber
-    from pipeline.eval.probes import Score
+    from pipeline.eval.domains.compare import DomainNumber
+    from pipeline.eval.probes.probe import Score
 
 
 def append_numbers(

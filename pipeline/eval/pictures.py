@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.config import Config
+from pipeline.config.root import Config
 from pipeline.eval.extract import Representation, extract
 from pipeline.eval.knn import nearest
-from pipeline.eval.probes import Score
+from pipeline.eval.probes.probe import Score
 from pipeline.eval.subjects import cache_folder, load_student
-from pipeline.record import require_record
-from pipeline.stores import pool_shards
+from pipeline.records.products import pool_shards
+from pipeline.records.record import require_record
 from shards.verify import verified
 
 _NUM_QUERIES = 10

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import meters
-from pipeline.config import Config
+from pipeline.cluster import monitoring
+from pipeline.config.root import Config
 from pipeline.eval.numbers import append_numbers
-from pipeline.progress import console, progress_bar
-from pipeline.record import (
+from pipeline.records.products import pool_shards
+from pipeline.records.record import (
     Recipe,
     Record,
     file_digest,
@@ -24,7 +24,7 @@ from pipeline.record import (
     write_record,
 )
 from pipeline.results.ledger import is_appended
-from pipeline.stores import pool_shards
+from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
 from shards.errors import NotApplicable, UserError
 from shards.verify import verified
@@ -55,9 +55,9 @@ def find(config: Config) -> Record | None:
 
 def run(config: Config) -> None:
     """Measure everything; `results.json` comes last but for the ledger."""
-    from pipeline.device import choose_device
+    from pipeline.engine.device import choose_device
     from pipeline.eval.pictures import count_confusions
-    from pipeline.eval.probes import check_few_labels, summarise
+    from pipeline.eval.probes.probe import check_few_labels, summarise
     from pipeline.eval.subjects import labelled_images
 
     recipe = _recipe(config)
@@ -95,9 +95,9 @@ def _place(config: Config, name: str) -> Path:
 
 def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Of every probe of every representation, with a progress bar."""
-    from pipeline.eval.jobs import run_jobs
     from pipeline.eval.pictures import find_neighbours
-    from pipeline.eval.probes import list_jobs, run_sgd_probe
+    from pipeline.eval.probes.probe import list_jobs, run_sgd_probe
+    from pipeline.eval.probes.run import run_jobs
     from pipeline.eval.subjects import subjects
 
     jobs, probes = list_jobs(config.eval), config.eval.probes
@@ -109,7 +109,7 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
             for score in run_jobs(jobs, subject.representation, config):
                 yield score
                 bar.update(task, advance=1, note=_note(score))
-                meters.count("probes_fitted", 1, config.name)
+                monitoring.count("probes_fitted", 1, config.name)
             if name == "student":
                 neighbours = find_neighbours(config, subject.representation, device)
                 write_atomic(_place(config, NEIGHBOURS_FILE), json.dumps(neighbours))
@@ -133,7 +133,7 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Real and synthetic images, where the student saw a pool of the latter."""
     if not config.train.reads_pool or not config.eval.domain_samples:
         return
-    from pipeline.eval.domains import Domains, compare_domains
+    from pipeline.eval.domains.compare import Domains, compare_domains
     from pipeline.eval.subjects import cache_folder, load_student
     from pipeline.teacher.quality import build_feature_space
 
@@ -159,9 +159,9 @@ def _embed(config: Config) -> bool:
     path.unlink(missing_ok=True)
     if not config.train.reads_pool or not num_samples:
         return False
-    from pipeline.embeddings import write_embeddings
-    from pipeline.eval.embedding import MIN_SAMPLES
-    from pipeline.eval.embedding_plot import embed_all
+    from pipeline.eval.domains.embedding import MIN_SAMPLES
+    from pipeline.eval.domains.embedding_plot import embed_all
+    from pipeline.records.embeddings import write_embeddings
 
     if min(len(pool_shards(config).open()), num_samples) < MIN_SAMPLES:
         return False

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.backbone import build_backbone, load_backbone
-from pipeline.config import Config
+from pipeline.config.method import DiscriminatorConfig
+from pipeline.config.root import Config
 from pipeline.eval.discriminator import load_discriminator_backbone
 from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
-from pipeline.eval.labelled_views import LabelledImages
-from pipeline.method_config import DiscriminatorConfig
-from pipeline.representation_cache import REPRESENTATIONS
-from pipeline.stores import real_shards
+from pipeline.eval.probes.labelled_views import LabelledImages
+from pipeline.records.products import real_shards
+from pipeline.student.backbone import build_backbone, load_backbone
+from pipeline.student.representations import REPRESENTATIONS
 from shards.errors import UserError
 from shards.reader import ShardReader
 from shards.verify import verified

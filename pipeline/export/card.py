@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import Config
+from pipeline.config.root import Config
 from pipeline.export.loading import (
     WEIGHTS_FILE,
     is_plain,
@@ -23,7 +23,7 @@ from pipeline.export.loading import (
     torchvision_lines,
 )
 from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
-from pipeline.record import Record, require_record
+from pipeline.records.record import Record, require_record
 from pipeline.report.sections import template
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError

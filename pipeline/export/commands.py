@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.config_file import load_config
-from pipeline.progress import console
+from pipeline.config.file import load_config
+from pipeline.terminal.progress import console
 from shards.errors import UserError
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from pipeline.backbone import Backbone, Normalise, load_backbone
-from pipeline.config import Config
+from pipeline.config.method import DiscriminatorConfig
+from pipeline.config.root import Config
 from pipeline.export.card import SIGNATURE, hub_config, read_licence, write_card
 from pipeline.export.loading import WEIGHTS_FILE
-from pipeline.method_config import DiscriminatorConfig
-from pipeline.record import file_digest, is_intact, require_record
-from pipeline.seeding import torch_generator
+from pipeline.records.record import file_digest, is_intact, require_record
+from pipeline.samples.seeding import torch_generator
+from pipeline.student.backbone import Backbone, Normalise, load_backbone
 from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
 

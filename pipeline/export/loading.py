@@ -1,13 +1,13 @@
 """How a student is loaded without this project: lines of Python for its card, and whether timm can
 take it by itself.
 
-Neighbours: `backbone.py` says what the networks are; `card.py` prints the lines.
+Neighbours: `student/backbone.py` says what the networks are; `card.py` prints the lines.
 """
 
 from __future__ import annotations
 
-from pipeline.config import Config
-from pipeline.train_config import StudentConfig
+from pipeline.config.root import Config
+from pipeline.config.train import StudentConfig
 
 WEIGHTS_FILE = "model.safetensors"
 _PLAIN_WIDTH = 64

@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from pipeline.config import Config
-from pipeline.record import Record, read_record
+from pipeline.config.root import Config
+from pipeline.records.record import Record, read_record
 from pipeline.results.ledger import read_ledger
 from pipeline.results.query import Group, group
 from pipeline.results.table import format_value, spread_over, title, unit

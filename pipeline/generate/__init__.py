@@ -1,1 +1,1 @@
-"""Teacher -> teacher shards."""
+"""Teacher -> teacher shards: images and pooled features, rendered once."""

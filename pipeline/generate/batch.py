@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from pipeline.engine.gpu import HostCopy
 from pipeline.generate.plan import PoolRecipe
-from pipeline.gpu import HostCopy
 from pipeline.teacher.draws import Inputs, draw_inputs
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.sampling import render_samples

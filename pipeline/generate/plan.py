@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.code import code_digest
-from pipeline.config import GenerateConfig
-from pipeline.stores import RECIPE_FILE
+from pipeline.config.root import GenerateConfig
+from pipeline.records.code import code_digest
+from pipeline.records.products import RECIPE_FILE
 from pipeline.teacher.description import GENERATOR_FILE, Sampling, Teacher, TeacherInfo
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, ShardInfo, read_manifest, shard_name

@@ -2,7 +2,7 @@
 
 The driver keeps a bounded number of shards in flight, reads every result and writes the manifest.
 Ray retries a shard whose worker died or whose write failed; any other failure stops the run, naming
-the shard. Several runs may work on one pool: `claims.py` keeps them out of each other's way.
+the shard. Several runs may work on one pool: `shards/claims.py` keeps them out of each other's way.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipeline import capacity, cluster, meters
-from pipeline.claims import Claims, remove_leftovers
-from pipeline.config import Config, RayConfig
+from pipeline.cluster import capacity, connection, monitoring
+from pipeline.cluster.tasks import InFlight
+from pipeline.config.root import Config, RayConfig
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,
@@ -29,12 +29,12 @@ from pipeline.generate.plan import (
     write_origin,
 )
 from pipeline.generate.work import Work
-from pipeline.in_flight import InFlight
-from pipeline.progress import progress_bar
-from pipeline.record import Recipe, Record, read_record, write_record
-from pipeline.stores import PoolShards
+from pipeline.records.products import PoolShards
+from pipeline.records.record import Recipe, Record, read_record, write_record
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
 from pipeline.teacher.description import GENERATOR_FILE, Teacher, TeacherInfo, read_teacher_info
+from pipeline.terminal.progress import progress_bar
+from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
 from shards.schema import Schema
 from shards.storage import Folder
@@ -136,10 +136,10 @@ def fill(
                 work.finish(rendered.index, rendered.shards)
                 rendering_s += rendered.rendering_s
                 waiting_s += rendered.waiting_s
-                meters.count("shards_rendered", 1, plan.recipe.key)
-                meters.count("samples_rendered", per_shard, plan.recipe.key)
+                monitoring.count("shards_rendered", 1, plan.recipe.key)
+                monitoring.count("samples_rendered", per_shard, plan.recipe.key)
                 share = waiting_s / max(rendering_s + waiting_s, 1e-9)
-                meters.show("writer_wait_share", share, plan.recipe.key)
+                monitoring.show("writer_wait_share", share, plan.recipe.key)
         finally:
             work.flush()
     return waiting_s / (rendering_s + waiting_s) if rendering_s else None
@@ -178,7 +178,7 @@ Watch = Callable[[int], None]
 def _render_here(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
-    from pipeline.device import choose_device
+    from pipeline.engine.device import choose_device
     from pipeline.generate.render import DTYPES, ShardRenderer
     from pipeline.teacher.checkpoint import load_generator
 
@@ -202,7 +202,7 @@ def _render_here(
 def _render_on_ray(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
-    cluster.connect(ray_config)
+    connection.connect(ray_config)
     capacity.require(ray_config, "render")
     import ray
     from safetensors.numpy import load_file
@@ -298,7 +298,7 @@ def _load_generator(
     import ray
     import torch
 
-    from pipeline.device import choose_device
+    from pipeline.engine.device import choose_device
     from pipeline.generate.render import DTYPES
     from pipeline.teacher.checkpoint import build_generator
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from pipeline.claims import Claims
 from pipeline.generate.plan import Plan
+from shards.claims import Claims
 from shards.manifest import ManifestFollower, ManifestWriter, ShardInfo
 
 _LOOK_S = 10.0

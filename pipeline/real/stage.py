@@ -11,14 +11,14 @@ from itertools import islice
 
 import numpy as np
 
-from pipeline.claims import Claims, remove_leftovers
-from pipeline.config import Config
-from pipeline.progress import progress_bar
-from pipeline.real.images import Source
-from pipeline.real.sources import SPLITS, open_source, source_digest
-from pipeline.real_config import RealConfig
-from pipeline.record import Recipe, Record, read_record, write_record
-from pipeline.stores import RECIPE_FILE, RealShards, real_shards
+from pipeline.config.real import RealConfig
+from pipeline.config.root import Config
+from pipeline.real.sources.named import SPLITS, open_source, source_digest
+from pipeline.real.sources.source import Source
+from pipeline.records.products import RECIPE_FILE, RealShards, real_shards
+from pipeline.records.record import Recipe, Record, read_record, write_record
+from pipeline.terminal.progress import progress_bar
+from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, write_manifest
 from shards.schema import SCHEMA_VERSION, Schema, encode_meta, real_schema

@@ -1,1 +1,1 @@
-"""Results -> one HTML page."""
+"""What a run has written -> one HTML page."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.config import Config
-from pipeline.record import Record
+from pipeline.config.root import Config
+from pipeline.records.record import Record
 
 _LESSONS = {
     "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "

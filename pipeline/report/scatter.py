@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from pipeline.embeddings import EmbeddedSpace, Embeddings
+from pipeline.records.embeddings import EmbeddedSpace, Embeddings
 from pipeline.report.figures import STYLE
 
 TITLES = {

@@ -1,6 +1,7 @@
 """Results of sweeps and tables: a page of their own, and a section of the run's report.
 
-Neighbours: `tables/page.py` and `sweeps/page.py` make the views, `stage.py` shows the sections.
+Neighbours: `studies/tables/page.py` and `studies/sweeps/page.py` make the views, `stage.py` shows
+the sections.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ import yaml
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from pipeline.config import Config
-from pipeline.metrics import read_metrics
-from pipeline.progress import console
-from pipeline.record import (
+from pipeline.config.root import Config
+from pipeline.engine.metrics import read_metrics
+from pipeline.records.products import pool_shards, real_shards
+from pipeline.records.record import (
     Recipe,
     Record,
     file_digest,
@@ -31,7 +31,7 @@ from pipeline.report import results
 from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
 from pipeline.report.lineage import describe_lesson, describe_lineage
 from pipeline.report.sections import list_sections, template
-from pipeline.stores import pool_shards, real_shards
+from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.reader import ShardReader
@@ -172,7 +172,7 @@ def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[st
 
 def _scatter(config: Config, readers: dict[str, ShardReader]) -> Any:
     """The embedding plot, None if the evaluation made none."""
-    from pipeline.embeddings import read_embeddings
+    from pipeline.records.embeddings import read_embeddings
     from pipeline.report.scatter import make_scatter
 
     path = config.run_dir / "eval" / "embedding.json"

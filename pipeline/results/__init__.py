@@ -1,1 +1,1 @@
-"""The ledger of all numbers that evaluations have measured, and the tables made of it."""
+"""The ledger, the only store of numbers, and what is asked of it: queries, spreads, tables."""

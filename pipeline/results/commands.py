@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.config import PathsConfig
-from pipeline.config_file import load_config
-from pipeline.progress import console
+from pipeline.config.file import load_config
+from pipeline.config.root import PathsConfig
 from pipeline.results.compare import compare_runs, comparison_sheet
 from pipeline.results.formats import comparisons_to_csv, groups_to_csv, to_latex, to_markdown
 from pipeline.results.ledger import LEDGER, Number, list_runs, read_ledger
 from pipeline.results.query import Filters, group, near, parse_filters, select
 from pipeline.results.table import Sheet, Spread, make_sheets
+from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
 

@@ -10,8 +10,8 @@ import hashlib
 import json
 from dataclasses import replace
 
-from pipeline.config import Config
-from pipeline.record import (
+from pipeline.config.root import Config
+from pipeline.records.record import (
     Recipe,
     Record,
     current_commit,

@@ -1,1 +1,1 @@
-"""The `shards` commands: look at the store, check and mend it, collect what nothing refers to."""
+"""The `shards` commands: look at the store, check and repair it, collect what nothing uses."""

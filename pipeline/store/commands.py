@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PathsConfig, RayConfig
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
+from pipeline.config.root import PathsConfig, RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
-from pipeline.progress import progress_bar
 from pipeline.real.stage import recipe_of
-from pipeline.record import Recipe, list_differences
+from pipeline.records.record import Recipe, list_differences
 from pipeline.store import inventory, repair
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import read_teacher_info
+from pipeline.terminal.progress import progress_bar
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
 from pipeline.generate.plan import TEACHER_POOLS, read_origin
 from pipeline.real.stage import REAL_SHARDS
-from pipeline.record import RECORD_FILE, read_record
-from pipeline.stores import RECIPE_FILE
+from pipeline.records.products import RECIPE_FILE
+from pipeline.records.record import RECORD_FILE, read_record
+from shards.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest
 from shards.storage import Folder

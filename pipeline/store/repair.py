@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.code import code_digest
-from pipeline.config import RayConfig
+from pipeline.config.root import RayConfig
 from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, read_origin
 from pipeline.generate.stage import fill
+from pipeline.records.code import code_digest
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import GENERATOR_FILE, Teacher, read_teacher_info
 from shards.cache import Cache
@@ -169,7 +169,7 @@ def audit(
         cache: for a remote pool.
         device: as `ray.device` of a config.
     """
-    from pipeline.device import choose_device
+    from pipeline.engine.device import choose_device
     from pipeline.generate.batch import render_batch
     from pipeline.generate.render import DTYPES
     from pipeline.teacher.checkpoint import load_generator

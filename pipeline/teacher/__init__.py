@@ -1,1 +1,1 @@
-"""The frozen GAN and how to get one."""
+"""The frozen GAN: what it is, what it renders, and its features."""

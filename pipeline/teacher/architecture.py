@@ -1,7 +1,8 @@
 """Shapes of the networks a teacher may have, as plain data: enough to build them. Imports no torch.
 
 Each family of generators has one frozen dataclass here and one module that builds it
-(`stylegan2.py`, `dcgan.py`, `module.py`). `description.py` stores them in `teacher.json`.
+(`networks/stylegan2.py`, `networks/dcgan.py`, `networks/module.py`). `description.py` stores them
+in `teacher.json`.
 """
 
 from __future__ import annotations

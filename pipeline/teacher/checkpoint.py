@@ -13,13 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pipeline.record import file_digest
+from pipeline.records.record import file_digest
 from pipeline.teacher.architecture import (
     DCGANArchitecture,
     GeneratorArchitecture,
     ModuleArchitecture,
 )
-from pipeline.teacher.dcgan import DCGANGenerator
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
@@ -28,11 +27,12 @@ from pipeline.teacher.description import (
     check_digest,
     read_teacher_info,
 )
-from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.features import list_features
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.module import build_module
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.module import build_module
+from pipeline.teacher.networks.stylegan2 import Generator
 from shards.atomic import write_atomic
 from shards.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from pipeline.progress import console
 from pipeline.teacher.description import TeacherInfo, read_teacher_info
+from pipeline.terminal.progress import console
 from shards.atomic import atomic_path
 from shards.errors import UserError
 
@@ -31,8 +31,8 @@ def import_command(
     """Make a teacher of somebody's checkpoint, executing nothing from the file."""
     with console.status(f"reading {file}"):
         from pipeline.teacher.checkpoint import load_generator
-        from pipeline.teacher.importing import import_teacher
-        from pipeline.teacher.samples import save_samples
+        from pipeline.teacher.importing.checkpoint import import_teacher
+        from pipeline.teacher.sample_grid import save_samples
 
         info = import_teacher(file, out, architecture=architecture, discriminator=discriminator)
         save_samples(load_generator(out), out / SAMPLES_FILE)
@@ -72,7 +72,7 @@ def inspect_command(
         )
     if latents is None:
         from pipeline.teacher.checkpoint import load_generator
-        from pipeline.teacher.samples import save_samples
+        from pipeline.teacher.sample_grid import save_samples
 
         given = {
             "--labels": labels is not None,

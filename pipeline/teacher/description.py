@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.record import file_digest
+from pipeline.records.record import file_digest
 from pipeline.teacher.architecture import (
     AnyGeneratorArchitecture,
     DiscriminatorArchitecture,

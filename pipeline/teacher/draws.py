@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.seeding import NumpyStreams, torch_generator
+from pipeline.samples.seeding import NumpyStreams, torch_generator
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.interface import Noise, NoiseMode, TeacherGenerator
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.seeding import torch_generator
+from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
-from pipeline.teacher.discriminator import Discriminator
 from pipeline.teacher.features import captured, pool
 from pipeline.teacher.interface import Noise, TeacherGenerator
+from pipeline.teacher.networks.discriminator import Discriminator
 from shards.errors import UserError
 
 

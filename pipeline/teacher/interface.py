@@ -2,8 +2,8 @@
 
 A generator is a torch module with an architecture, names of its blocks, and a forward from latents
 to images. Features are not returned: `features.py` takes them from any submodule by its name, so a
-family has nothing to do for it. Neighbours: `stylegan2.py`, `dcgan.py` and `module.py` are the
-families, `generate/render.py` the user.
+family has nothing to do for it. Neighbours: `networks/stylegan2.py`, `networks/dcgan.py` and
+`networks/module.py` are the families, `generate/render.py` the user.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Feature spaces in which a teacher's images are compared with the real ones, by `distances.py`.
+"""Feature spaces in which a teacher's images are compared with the real ones, by
+`measures/distances.py`.
 
 In the feature space "inception" the Fréchet and the kernel distance are FID and KID; its weights
 are a file that the user has, nothing is downloaded. Without it the space is "random-convnet", a
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.seeding import torch_generator
+from pipeline.samples.seeding import torch_generator
 from shards.errors import UserError
 
 _STAGE_WIDTHS = (32, 64, 64, 64)

@@ -7,9 +7,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.progress import console
-from pipeline.record import (
+from pipeline.config.root import Config
+from pipeline.config.teacher import TeacherConfig
+from pipeline.engine.launch import (
+    Report,
+    Training,
+    check_share,
+    is_first_worker,
+    run_training,
+    workers_ready,
+)
+from pipeline.records.products import real_shards
+from pipeline.records.record import (
     Recipe,
     Record,
     current_commit,
@@ -18,17 +27,8 @@ from pipeline.record import (
     require_record,
     write_record,
 )
-from pipeline.stores import real_shards
 from pipeline.teacher.description import read_teacher_info
-from pipeline.teacher_config import TeacherConfig
-from pipeline.workers import (
-    Report,
-    Training,
-    check_share,
-    is_first_worker,
-    run_training,
-    workers_ready,
-)
+from pipeline.terminal.progress import console
 
 
 def find(config: Config) -> Record | None:
@@ -122,8 +122,8 @@ def _distances(quality: dict[str, Any]) -> str:
 
 def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
     """One worker: `train_loop.train_teacher` on its own reader."""
-    from pipeline.teacher.train import TeacherTrainer
-    from pipeline.teacher.train_loop import train_teacher
+    from pipeline.teacher.training.loop import train_teacher
+    from pipeline.teacher.training.step import TeacherTrainer
     from shards.verify import verified
 
     config = TeacherConfig.model_validate_json(settings["config"])

@@ -1,6 +1,6 @@
 """Batch normalisation over the global batch, with exact gradients.
 
-Neighbours: `pipeline/distributed.py` has the sums over workers, `loop.py` converts its networks.
+Neighbours: `engine/collectives.py` has the sums over workers, `step.py` converts its networks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.distributed import num_workers, sum_over_workers
+from pipeline.engine.collectives import num_workers, sum_over_workers
 from shards.errors import UserError
 
 Module = TypeVar("Module", bound=nn.Module)

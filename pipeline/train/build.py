@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from pipeline.backbone import build_backbone
-from pipeline.method_config import MethodConfig, OwnMethodConfig
-from pipeline.seeding import torch_generator
+from pipeline.config.method import MethodConfig, OwnMethodConfig
+from pipeline.config.train import TrainConfig
+from pipeline.samples.seeding import torch_generator
+from pipeline.student.backbone import build_backbone
 from pipeline.train.method import Method, MethodContext
-from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 _PACKAGE = "pipeline.train.methods"

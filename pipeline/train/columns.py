@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.stream import StepRows
+from pipeline.samples.stream import StepRows
 from shards.pool import PoolReader
 from shards.reader import ShardReader
 

@@ -1,9 +1,9 @@
 """Synthetic and real shards -> the batch of a step, a pure function of (seed, step, rank).
 
 Both domains have their own endless order; a step takes the next `num_synthetic` and `num_real`
-samples of them (samples rendered online simply follow one another). What a step needs is loaded
-and drawn ahead (`stream.py`) and uploaded at once (`upload.py`); `columns.py` and `resident.py`
-have the samples, `views.py` the views. Nothing here has a state to save.
+samples of them (samples rendered online simply follow one another). What a step needs is loaded and
+drawn ahead (`samples/stream.py`) and uploaded at once (`engine/upload.py`); `columns.py` and
+`resident.py` have the samples, `step_views.py` the views. Nothing here has a state to save.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.gpu import CompileMode
-from pipeline.order import Order
-from pipeline.stream import LOADED_AHEAD, LoadedAhead, StepRows
+from pipeline.config.train import TrainConfig
+from pipeline.engine.gpu import CompileMode
+from pipeline.engine.upload import Groups, prepare_upload
+from pipeline.samples.order import Order
+from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.train.columns import Columns, Domain, StreamedColumns, pool_domain, real_domain
 from pipeline.train.method import Batch, Method
 from pipeline.train.online import OnlineSamples
 from pipeline.train.resident import ResidentColumns, fits, load_progress
-from pipeline.train.views import StepViews
-from pipeline.train_config import TrainConfig
-from pipeline.upload import Groups, prepare_upload
+from pipeline.train.step_views import StepViews
 from shards.errors import UserError
 from shards.pool import PoolReader
 from shards.reader import ShardReader

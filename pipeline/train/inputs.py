@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.stores import PoolShards, RealShards
+from pipeline.config.train import TrainConfig
+from pipeline.records.products import PoolShards, RealShards
 from pipeline.teacher.description import Sampling, Teacher, read_teacher_info
-from pipeline.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from pipeline.gpu import CompileMode
+    from pipeline.engine.gpu import CompileMode
     from pipeline.teacher.interface import TeacherGenerator
     from pipeline.train.data import TrainingShards
 

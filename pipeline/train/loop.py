@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
-from pipeline.distributed import num_workers, worker_rank
-from pipeline.gpu import CompileMode
-from pipeline.interrupt import Interrupted, deferred_interrupts
-from pipeline.metrics import MetricsLog
-from pipeline.progress import console
-from pipeline.state import load_state, save_state
+from pipeline.config.train import TrainConfig
+from pipeline.engine.collectives import num_workers, worker_rank
+from pipeline.engine.gpu import CompileMode
+from pipeline.engine.launch import Report
+from pipeline.engine.metrics import MetricsLog
+from pipeline.engine.state import load_state, save_state
+from pipeline.terminal.interrupt import Interrupted, deferred_interrupts
+from pipeline.terminal.progress import console
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import Method
 from pipeline.train.step import StudentTrainer
-from pipeline.train_config import TrainConfig
-from pipeline.workers import Report
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
@@ -79,7 +79,7 @@ def train(
         fingerprint: of the training; a checkpoint of another one is refused.
         report: called with (samples_seen, metrics) after each logged step, on every rank; the step
             is saved where it says so.
-        compile_networks: whether and how, see `pipeline/gpu.py`.
+        compile_networks: whether and how, see `engine/gpu.py`.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.method_config import SqueezeAndSpanConfig, VicRegConfig
+from pipeline.config.method import SqueezeAndSpanConfig, VicRegConfig
 
 VARIANCE_EPSILON = 1e-4
 

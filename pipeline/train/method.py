@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.distributed import gather_batch
+from pipeline.config.train import TrainConfig
+from pipeline.engine.collectives import gather_batch
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.train.losses import effective_rank, embedding_std
-from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 

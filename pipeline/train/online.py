@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.gpu import CompileMode, choose_compile_mode
+from pipeline.engine.gpu import CompileMode, choose_compile_mode
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import InputRecipe, Inputs, draw_inputs, draw_on_device
 from pipeline.teacher.features import capture, pool_features, select
@@ -30,7 +30,7 @@ class OnlineSamples:
         sampling: which samples.
         features: name and channels of what is to be distilled.
         render_batch: samples of a forward pass.
-        compile_networks: whether and how, see `pipeline/gpu.py`. Compiled, rendering, conversion to
+        compile_networks: whether and how, see `engine/gpu.py`. Compiled, rendering, conversion to
             pixels and pooling are one graph.
     """
 

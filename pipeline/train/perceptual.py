@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.method_config import EncodingConfig
+from pipeline.config.method import EncodingConfig
 from shards.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.progress import progress_bar
-from pipeline.stream import StepRows
+from pipeline.samples.stream import StepRows
+from pipeline.terminal.progress import progress_bar
 from pipeline.train.columns import Domain, Gather
 from shards.reader import ShardReader
 

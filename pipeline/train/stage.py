@@ -1,4 +1,4 @@
-"""`python -m pipeline train CONFIG`: shards -> student, on the workers of `workers.py`."""
+"""`python -m pipeline train CONFIG`: shards -> student, on the workers of `engine/launch.py`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from pipeline.code import code_digest
-from pipeline.config import Config
-from pipeline.method_config import EncodingConfig, OwnMethodConfig
-from pipeline.progress import console, progress_bar
-from pipeline.record import (
+from pipeline.config.method import EncodingConfig, OwnMethodConfig
+from pipeline.config.root import Config
+from pipeline.config.train import TrainConfig
+from pipeline.engine.launch import (
+    Report,
+    Training,
+    check_share,
+    is_first_worker,
+    run_training,
+    workers_ready,
+)
+from pipeline.records.code import code_digest
+from pipeline.records.products import pool_shards, real_shards
+from pipeline.records.record import (
     Recipe,
     Record,
     begin,
@@ -20,7 +29,6 @@ from pipeline.record import (
     require_record,
     write_record,
 )
-from pipeline.stores import pool_shards, real_shards
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
@@ -29,17 +37,9 @@ from pipeline.teacher.description import (
     check_digest,
     read_teacher_info,
 )
+from pipeline.terminal.progress import console, progress_bar
 from pipeline.train.inputs import Inputs
 from pipeline.train.perceptual import resolve_perceptual
-from pipeline.train_config import TrainConfig
-from pipeline.workers import (
-    Report,
-    Training,
-    check_share,
-    is_first_worker,
-    run_training,
-    workers_ready,
-)
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.verify import verify_digests
@@ -69,7 +69,7 @@ def run(config: Config) -> None:
     if "perceptual" in recipe.inputs:
         console.print(f"train     perceptual term: {recipe.inputs['perceptual']}", soft_wrap=True)
     if not config.train.student.is_resnet:  # those take images of any size
-        from pipeline.backbone import check_backbone
+        from pipeline.student.backbone import check_backbone
 
         check_backbone(config.train.student, config.real.resolution)
     with workers_ready(config.ray):
@@ -148,7 +148,7 @@ def _synthetic_origins(folder: Path, recipe: Recipe) -> list[str]:
     """
     import torch
 
-    from pipeline.state import load_state
+    from pipeline.engine.state import load_state
     from pipeline.train.loop import CHECKPOINT_FILE
 
     state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), recipe.fingerprint)

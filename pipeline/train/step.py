@@ -2,7 +2,7 @@
 
 Neighbours: `loop.py` hands in batches and keeps what is made, `methods/` have the losses. The
 method's whole forward pass, losses included, is compiled, and runs in half precision, where the
-device gains by it (`pipeline/gpu.py`); weights, statistics of batch normalisation and losses stay
+device gains by it (`engine/gpu.py`); weights, statistics of batch normalisation and losses stay
 float32.
 """
 
@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.distributed import num_workers
-from pipeline.gpu import (
+from pipeline.config.train import TrainConfig
+from pipeline.engine.collectives import num_workers
+from pipeline.engine.gpu import (
     CompileMode,
     LossGuard,
     begin_step,
@@ -26,7 +27,6 @@ from pipeline.gpu import (
 )
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.method import Batch, Method, StepOutput, check_output
-from pipeline.train_config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
-from tests.workspace import ROOT, environment
+from tests.support.workspace import ROOT, environment
 
 ASK = """
 from importlib.util import find_spec

@@ -15,9 +15,9 @@ from benchmarks.reference_stylegan2 import relative_difference
 from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
 from benchmarks.train_ours import PARTS, vicreg_config
 from benchmarks.train_rivals import LightlyVicReg
-from pipeline.config import Config
-from pipeline.config_file import load_config
-from pipeline.method_config import SqueezeAndSpanConfig
+from pipeline.config.file import load_config
+from pipeline.config.method import SqueezeAndSpanConfig
+from pipeline.config.root import Config
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.train.build import build_method
 from pipeline.train.method import Batch, MethodContext

@@ -15,8 +15,8 @@ from benchmarks.random_shards import write_random_shards
 from benchmarks.roofline_parts import count_step, teacher_step
 from benchmarks.step_rows import StepReader, open_random_shards
 from benchmarks.train_ours import PARTS, TrainingStep
-from pipeline.config import Config
-from pipeline.teacher.train import TeacherTrainer
+from pipeline.config.root import Config
+from pipeline.teacher.training.step import TeacherTrainer
 
 CPU = torch.device("cpu")
 BATCH, SIDE, IN, OUT, CLASSES = 2, 4, 3, 5, 7

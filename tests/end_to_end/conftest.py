@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workspace import Workspace, make_teacher
+from tests.support.workspace import Workspace, make_teacher
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import ROOT, Workspace, environment, tars
+from tests.support.workspace import ROOT, Workspace, environment, tars
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 MANY = ("generate.num_samples=3000", "generate.samples_per_shard=50")

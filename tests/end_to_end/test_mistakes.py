@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from tests.workspace import Workspace, make_teacher
+from tests.support.workspace import Workspace, make_teacher
 
 Cli = Callable[..., tuple[int, str]]
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.workspace import ROOT, Workspace, environment
+from tests.support.workspace import ROOT, Workspace, environment
 
 ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2")
 ROWS = {

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
-from tests.in_process import run_here, succeed_here
-from tests.workspace import ROOT, Workspace, environment
+from tests.support.in_process import run_here, succeed_here
+from tests.support.workspace import ROOT, Workspace, environment
 
 ONE_IMAGE = 100 / 360 + 1e-3
 """Percent of the digits' test images."""

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.command_line import assert_mistake
-from tests.stored_pools import Site, make_site
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import Site, make_site
 
 TINY = (
     "train.epochs=1",

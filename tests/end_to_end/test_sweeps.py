@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command_line import assert_mistake, pipeline
-from tests.stored_pools import TINY_TRAINING, Site, make_site
+from tests.support.command_line import assert_mistake, pipeline
+from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 
 TINY = (*TINY_TRAINING, "train.epochs=1", "sweep.seeds=[3]")
 SMALL_TEACHER = (

@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.tables.rows import choose_configs
-from tests.background import running
-from tests.command_line import assert_mistake
-from tests.stored_pools import TINY_TRAINING, Site, make_site
-from tests.workspace import ROOT
+from pipeline.studies.tables.rows import choose_configs
+from tests.support.background import running
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import TINY_TRAINING, Site, make_site
+from tests.support.workspace import ROOT
 
 TINY = (*TINY_TRAINING, "tables.epochs=1", "tables.seeds=[0]")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.results.ledger import LEDGER, read_ledger
-from tests.command_line import assert_mistake
-from tests.stored_pools import TINY_TRAINING, Site, make_site
-from tests.transfer_sets import write_aircraft, write_dtd
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import TINY_TRAINING, Site, make_site
+from tests.support.transfer_sets import write_aircraft, write_dtd
 
 RUN = (*TINY_TRAINING, "train.epochs=1", "train.method.name=vicreg", "train.images=real")
 

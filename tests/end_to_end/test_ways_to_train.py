@@ -10,9 +10,9 @@ import pytest
 import torch
 from torchvision.models import alexnet
 
-from tests.command_line import assert_mistake
-from tests.stored_pools import TINY_TRAINING, Site, make_site
-from tests.workspace import ROOT
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import TINY_TRAINING, Site, make_site
+from tests.support.workspace import ROOT
 
 TINY = ("train.epochs=1", *TINY_TRAINING)
 NO_POOL = {
@@ -92,7 +92,7 @@ def test_train_fresh_samples_of_another_teacher_is_another_student(site: Site) -
 
 OWN = '''
 import torch
-from pipeline.backbone import build_backbone
+from pipeline.student.backbone import build_backbone
 from pipeline.train.method import Method, StepOutput
 
 class Rotation(Method):
@@ -135,7 +135,7 @@ def test_method_of_ones_own_takes_one_file_and_one_config(
 
 BROKEN = """
 import torch
-from pipeline.backbone import build_backbone
+from pipeline.student.backbone import build_backbone
 from pipeline.train.method import Method, StepOutput
 
 class Base(Method):

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.backbone import Normalise, StudentResNet, build_backbone
 from pipeline.eval.extract import calibrate_batch_norm, extract, raw_pixels
+from pipeline.student.backbone import Normalise, StudentResNet, build_backbone
 from shards.reader import ShardReader
-from tests.tiny_shards import TRAIN_CONFIG, real_arrays
+from tests.support.tiny_shards import TRAIN_CONFIG, real_arrays
 
 CPU = torch.device("cpu")
 IMAGES = torch.from_numpy(real_arrays(40)["image"])

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from pipeline.backbone import build_backbone
-from pipeline.config import Config
+from pipeline.config.root import Config
 from pipeline.eval import stage
-from pipeline.record import Recipe, file_digest, write_record
+from pipeline.records.record import Recipe, file_digest, write_record
+from pipeline.student.backbone import build_backbone
 from shards.errors import UserError
 from shards.manifest import Manifest, shard_name, write_manifest
 from shards.reader import ShardReader
 from shards.schema import encode_meta, real_schema
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.tiny_shards import RESOLUTION, real_arrays
+from tests.support.tiny_shards import RESOLUTION, real_arrays
 
 LABELLED = np.arange(1, 60, 2)
 """Rows of the mixed train split; those between are unlabelled."""

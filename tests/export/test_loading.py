@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.backbone import build_backbone
-from pipeline.config import Config
+from pipeline.config.root import Config
 from pipeline.export.card import hub_config
 from pipeline.export.loading import WEIGHTS_FILE, is_plain, timm_lines, torchvision_lines
-from tests.card_code import run_code
+from pipeline.student.backbone import build_backbone
+from tests.support.card_code import run_code
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "resnet18 plain": {"stem": "imagenet"},

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.generate.draw import NUM_AHEAD, InputDrawer
 from pipeline.teacher.draws import InputRecipe, draw_inputs
-from tests.tiny_shards import pool_recipe, random_generator
+from tests.support.tiny_shards import pool_recipe, random_generator
 
 CPU = torch.device("cpu")
 SAMPLING = pool_recipe().sampling

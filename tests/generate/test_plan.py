@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import GenerateConfig
+from pipeline.config.root import GenerateConfig
 from pipeline.generate.plan import (
     Origin,
     Plan,
@@ -23,7 +23,7 @@ from shards.manifest import ManifestWriter
 from shards.pool import IMAGES
 from shards.schema import SCHEMA_VERSION, feature_set_name
 from shards.storage import Folder
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
     FEATURE_SET,

@@ -19,7 +19,7 @@ from pipeline.teacher.features import captured, pool_features
 from shards.manifest import ShardInfo
 from shards.pool import IMAGES
 from shards.storage import Folder
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     FEATURES,
     SCHEMAS,
     list_rendered,

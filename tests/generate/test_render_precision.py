@@ -12,11 +12,19 @@ import torch
 from pipeline.generate.batch import render_batch
 from pipeline.generate.plan import PoolRecipe, make_recipe
 from pipeline.generate.render import DTYPES
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
 from shards.pool import IMAGES
 from shards.schema import feature_schema, synthetic_schema
-from tests.tiny_teachers import CONFIG, TEACHERS, describe, fake_info, pool_key, render, stylegan2
+from tests.support.tiny_teachers import (
+    CONFIG,
+    TEACHERS,
+    describe,
+    fake_info,
+    pool_key,
+    render,
+    stylegan2,
+)
 
 
 def half_generator(**changes: Any) -> Generator:

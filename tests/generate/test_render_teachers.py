@@ -13,7 +13,7 @@ import torch
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured
 from shards.pool import IMAGES, PoolReader
-from tests.tiny_teachers import NUM_CLASSES, TEACHERS, render, stylegan2
+from tests.support.tiny_teachers import NUM_CLASSES, TEACHERS, render, stylegan2
 
 
 def read_meta(pool: PoolReader) -> list[dict[str, int]]:

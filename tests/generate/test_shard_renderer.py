@@ -18,7 +18,7 @@ from pipeline.generate.render import ShardRenderer, render_shard
 from shards.manifest import shard_name
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.tiny_shards import SCHEMAS, pool_recipe, random_generator
+from tests.support.tiny_shards import SCHEMAS, pool_recipe, random_generator
 
 RECIPE = pool_recipe()
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import GenerateConfig
+from pipeline.config.root import GenerateConfig
 from pipeline.generate.plan import make_plan, make_recipe
 from shards.errors import UserError
 from shards.storage import Folder
-from tests.tiny_shards import teacher_info
-from tests.tiny_teachers import CONFIG, TEACHERS, describe, own_module, pool_key, stylegan2
+from tests.support.tiny_shards import teacher_info
+from tests.support.tiny_teachers import CONFIG, TEACHERS, describe, own_module, pool_key, stylegan2
 
 
 def test_make_plan_feature_named_twice_is_refused(tmp_path: Path) -> None:

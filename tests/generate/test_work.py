@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.claims import Claims
 from pipeline.generate.plan import Plan, PoolRecipe, ShardSet
 from pipeline.generate.work import Work
+from shards.claims import Claims
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.pool import IMAGES
 from shards.schema import Schema
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.shard_sets import INDEX_SCHEMA
+from tests.support.shard_sets import INDEX_SCHEMA
 
 FEATURES = "features-0"
 PER_SHARD = 2

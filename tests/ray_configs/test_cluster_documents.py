@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from pipeline.__main__ import app
-from pipeline.config import Config
-from pipeline.config_file import load_config
-from tests.shipped_clusters import CONFIGS, ROOT, YAML_FILES, load
+from pipeline.config.file import load_config
+from pipeline.config.root import Config
+from tests.support.shipped_clusters import CONFIGS, ROOT, YAML_FILES, load
 
 README = (CONFIGS / "README.md").read_text(encoding="utf-8")
 SECRET_NAME = re.compile(r"(password|secret|token|access_?key|credential)s?$", re.IGNORECASE)

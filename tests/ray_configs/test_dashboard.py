@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from pipeline.meters import COUNTERS, GAUGES, PREFIX
-from tests.workspace import ROOT
+from pipeline.cluster.monitoring import COUNTERS, GAUGES, PREFIX
+from tests.support.workspace import ROOT
 
 DASHBOARD = ROOT / "ray_configs" / "grafana-dashboard.json"
 EXPORTED = {f"ray_{PREFIX}{name}_total" for name in COUNTERS} | {

@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.shipped_clusters import (
+from tests.support.shipped_clusters import (
     CONFIGS,
     KUBERAY_FILES,
     ROOT,

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.shipped_clusters import LAUNCHER_FILES, ROOT, load, nodes_by_launcher
+from tests.support.shipped_clusters import LAUNCHER_FILES, ROOT, load, nodes_by_launcher
 
 WORK = ("render", "train", "eval")
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.embeddings import Embeddings
+from pipeline.records.embeddings import Embeddings
 from pipeline.report import scatter
 from pipeline.report.scatter import class_colours, make_scatter, make_sheet
 from pipeline.report.sections import template
-from tests.embedded import make_embeddings
+from tests.support.embedded import make_embeddings
 
 
 def flat_images(levels: Sequence[int], side: int = 8) -> np.ndarray:

@@ -26,8 +26,8 @@ from pipeline.results.ledger import (
     read_ledger,
 )
 from shards.errors import UserError
-from tests.ledger_numbers import START, draws, number
-from tests.workspace import ROOT
+from tests.support.ledger_numbers import START, draws, number
+from tests.support.workspace import ROOT
 
 FINGERPRINT = "f" * 64
 
@@ -130,7 +130,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from pipeline.results.ledger import append
-from tests.ledger_numbers import draws
+from tests.support.ledger_numbers import draws
 print("ready", flush=True)
 for index in range(int(sys.argv[3])):
     append(Path(sys.argv[1]), f"{sys.argv[2]}{index:06d}".ljust(64, "0"),

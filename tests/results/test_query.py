@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.results.query import group, parse_filters, select
 from shards.errors import UserError
-from tests.ledger_numbers import draws, number, trainings
+from tests.support.ledger_numbers import draws, number, trainings
 
 NUMBERS = [
     *draws([66.0, 64.0, 71.0]),

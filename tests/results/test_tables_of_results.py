@@ -14,7 +14,7 @@ from pipeline.results.ledger import Number
 from pipeline.results.query import group
 from pipeline.results.table import Sheet, make_sheets
 from shards.errors import UserError
-from tests.ledger_numbers import draws, number, trainings
+from tests.support.ledger_numbers import draws, number, trainings
 
 WIDE = {"run": "wide", "student_digest": "b" * 64, "epochs": 6}
 

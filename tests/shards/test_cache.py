@@ -20,8 +20,8 @@ from shards.errors import UserError
 from shards.manifest import Manifest, ShardInfo, shard_name
 from shards.reader import ShardReader
 from shards.storage import Folder, StorageError
-from tests.s3 import S3Server
-from tests.shard_sets import REMEDY, write_indices
+from tests.support.s3 import S3Server
+from tests.support.shard_sets import REMEDY, write_indices
 
 SIZES = [3, 3, 3]
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,8 @@ from shards.schema import Codec, synthetic_schema
 from shards.storage import Folder
 from shards.verify import inspect_shards
 from shards.writer import write_shard
-from tests.s3 import S3Server
-from tests.shard_sets import (
+from tests.support.s3 import S3Server
+from tests.support.shard_sets import (
     REMEDY,
     RESOLUTION,
     W_DIM,

@@ -14,7 +14,7 @@ from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, read_manifest, shard_name, write_manifest
 from shards.schema import SCHEMA_VERSION
 from shards.storage import Folder
-from tests.tiny_shards import RESOLUTION, real_arrays, write_real_shards
+from tests.support.tiny_shards import RESOLUTION, real_arrays, write_real_shards
 
 
 def find_part(folder: Path) -> Path:

@@ -29,7 +29,7 @@ from shards.manifest import (
 )
 from shards.schema import SCHEMA_VERSION, Column, Schema, image_column
 from shards.storage import Folder
-from tests.shard_sets import INDEX_SCHEMA
+from tests.support.shard_sets import INDEX_SCHEMA
 
 PER_SHARD = 4
 

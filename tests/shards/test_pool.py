@@ -14,8 +14,8 @@ from shards.manifest import read_manifest, shard_name
 from shards.pool import IMAGES, PoolReader, read_feature_sets
 from shards.reader import ShardReader
 from shards.storage import Folder
-from tests.s3 import S3Server
-from tests.shard_sets import (
+from tests.support.s3 import S3Server
+from tests.support.shard_sets import (
     REMEDY,
     W_DIM,
     feature_values,

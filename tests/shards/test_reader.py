@@ -12,7 +12,7 @@ import pytest
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, Manifest, shard_name, write_manifest
 from shards.storage import Folder
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
     RESOLUTION,

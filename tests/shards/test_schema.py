@@ -19,7 +19,13 @@ from shards.schema import (
     image_column,
     real_schema,
 )
-from tests.tiny_shards import FEATURE_SET, RESOLUTION, SCHEMAS, write_pool, write_real_shards
+from tests.support.tiny_shards import (
+    FEATURE_SET,
+    RESOLUTION,
+    SCHEMAS,
+    write_pool,
+    write_real_shards,
+)
 
 
 @pytest.mark.parametrize("name", ["real", IMAGES, FEATURE_SET])

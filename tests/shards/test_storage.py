@@ -9,7 +9,7 @@ import pytest
 
 from shards.errors import UserError
 from shards.storage import Folder, check_location
-from tests.s3 import S3Server
+from tests.support.s3 import S3Server
 
 MIB = 2**20
 

@@ -14,7 +14,7 @@ import pytest
 
 from shards import storage
 from shards.storage import Folder, StorageError
-from tests.s3 import S3Server, forget_file_systems, use_server
+from tests.support.s3 import S3Server, forget_file_systems, use_server
 
 MIB = 2**20
 

@@ -11,7 +11,7 @@ from shards.errors import UserError
 from shards.manifest import read_manifest, shard_name
 from shards.storage import Folder
 from shards.verify import inspect_shards, verified, verify_digests
-from tests.tiny_shards import open_reader, write_real_shards
+from tests.support.tiny_shards import open_reader, write_real_shards
 
 NAMES = [shard_name(index) for index in range(3)]
 

@@ -14,7 +14,7 @@ from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema, encode_meta, feature_schema, real_schema, synthetic_schema
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     FEATURE_SET,
     RESOLUTION,
     open_reader,

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.record import file_digest
+from pipeline.records.record import file_digest
 from pipeline.teacher.checkpoint import (
     build_generator,
     load_discriminator,
@@ -21,11 +21,11 @@ from pipeline.teacher.checkpoint import (
     save_teacher,
 )
 from pipeline.teacher.description import read_teacher_info
-from pipeline.teacher.discriminator import Discriminator
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
-from tests.tiny_shards import ARCHITECTURE, random_generator
-from tests.tiny_shards import DISCRIMINATOR as DISCRIMINATOR_ARCHITECTURE
+from tests.support.tiny_shards import ARCHITECTURE, random_generator
+from tests.support.tiny_shards import DISCRIMINATOR as DISCRIMINATOR_ARCHITECTURE
 
 TRAINING = {"images_seen": 12, "config": {"seed": 0}}
 

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from pipeline.generate.plan import make_recipe
-from pipeline.seeding import numpy_generator
+from pipeline.samples.seeding import numpy_generator
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import (
     DEVICE_BLOCK,
@@ -20,7 +20,7 @@ from pipeline.teacher.draws import (
     draw_inputs,
     draw_on_device,
 )
-from tests.tiny_teachers import CONFIG, NUM_CLASSES, TEACHERS, fake_info, stylegan2
+from tests.support.tiny_teachers import CONFIG, NUM_CLASSES, TEACHERS, fake_info, stylegan2
 
 
 def test_draw_inputs_classes_are_uniform() -> None:

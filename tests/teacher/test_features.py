@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pipeline.teacher.features import captured, pool_features
-from tests.tiny_shards import BLOCKS, random_generator
+from tests.support.tiny_shards import BLOCKS, random_generator
 
 
 def test_pool_features_blocks_give_their_means_in_order() -> None:

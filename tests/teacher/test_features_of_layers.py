@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pipeline.teacher.features import captured, list_features, pool_features, select
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
-from tests.tiny_shards import ARCHITECTURE, random_generator, teacher_info
+from tests.support.tiny_shards import ARCHITECTURE, random_generator, teacher_info
 
 LAYERS = ("synthesis.b16.conv0", "synthesis.b4", "synthesis.b8.conv1")
 

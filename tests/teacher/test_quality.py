@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from pipeline.distances import Moments, frechet_distance, kernel_distance
+from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
 from pipeline.teacher.quality import FeatureSpace, build_feature_space
 from shards.errors import UserError
 

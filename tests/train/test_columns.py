@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.order import Order
-from pipeline.stream import StepRows
+from pipeline.samples.order import Order
+from pipeline.samples.stream import StepRows
 from pipeline.train.columns import StreamedColumns, pool_domain, real_domain
 from pipeline.train.data import TrainingShards
 from shards.pool import PoolReader
 from shards.reader import ShardReader
-from tests.tiny_shards import FEATURES
+from tests.support.tiny_shards import FEATURES
 
 
 @pytest.fixture

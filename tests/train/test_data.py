@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pipeline.train import resident
 from pipeline.train.build import method_class
 from pipeline.train.data import BatchStream, TrainingShards
-from tests.fake_cuda import FAKE_CUDA, fake_cuda
-from tests.gpu_copies import Copies, Copy
-from tests.tiny_shards import TRAIN_CONFIG
-from tests.trainings import METHODS, config_of, open_stream, parts_of, shards_of
+from tests.support.fake_cuda import FAKE_CUDA, fake_cuda
+from tests.support.gpu_copies import Copies, Copy
+from tests.support.tiny_shards import TRAIN_CONFIG
+from tests.support.trainings import METHODS, config_of, open_stream, parts_of, shards_of
 
 CUDA = torch.device("cuda")
 

@@ -15,7 +15,7 @@ from shards.errors import UserError
 from shards.pool import IMAGES, PoolReader
 from shards.schema import feature_schema
 from shards.storage import Folder
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
     FEATURES,
@@ -27,7 +27,7 @@ from tests.tiny_shards import (
     pool_recipe,
     random_generator,
 )
-from tests.trainings import open_stream, parts_of, run_training
+from tests.support.trainings import open_stream, parts_of, run_training
 
 ROWS = np.array([7, 0, 39, 7])
 COLUMNS = {

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from pipeline.backbone import load_backbone
-from pipeline.state import load_state
+from pipeline.engine.state import load_state
+from pipeline.student.backbone import load_backbone
 from pipeline.train.data import TrainingShards
 from pipeline.train.loop import steps_per_epoch
 from pipeline.train.step import learning_rate
@@ -25,14 +25,14 @@ from shards.pool import IMAGES, PoolReader
 from shards.schema import encode_meta
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     FEATURE_SET,
     SCHEMAS,
     TRAIN_CONFIG,
     open_pool,
     open_training_shards,
 )
-from tests.trainings import CPU, config_of, open_stream, parts_of, run_training, shards_of
+from tests.support.trainings import CPU, config_of, open_stream, parts_of, run_training, shards_of
 
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10

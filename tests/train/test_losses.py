@@ -21,8 +21,8 @@ from pipeline.train.losses import (
 )
 from pipeline.train.method import Batch
 from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
-from tests.tiny_shards import TRAIN_CONFIG
-from tests.trainings import make_method
+from tests.support.tiny_shards import TRAIN_CONFIG
+from tests.support.trainings import make_method
 
 WEIGHTS = LossWeights(invariance=25.0, variance=20.0, covariance=1.5)
 

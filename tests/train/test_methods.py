@@ -24,8 +24,8 @@ from pipeline.train.method import Batch
 from pipeline.train.methods.encoding import Encoding
 from pipeline.train.methods.simsiam import SimSiam, negative_cosine
 from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
-from tests.tiny_shards import ARCHITECTURE, TRAIN_CONFIG
-from tests.trainings import (
+from tests.support.tiny_shards import ARCHITECTURE, TRAIN_CONFIG
+from tests.support.trainings import (
     METHODS,
     changed,
     config_of,

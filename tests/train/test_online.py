@@ -15,15 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.measure import waits_raise
-from pipeline.seeding import torch_generator
-from pipeline.state import load_state
+from pipeline.engine.state import load_state
+from pipeline.samples.seeding import torch_generator
 from pipeline.teacher import draws
 from pipeline.teacher.description import Sampling
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.train.data import TrainingShards
 from pipeline.train.online import OnlineSamples
 from shards.pool import PoolReader
-from tests.tiny_shards import (
+from tests.support.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
     FEATURES,
@@ -31,7 +31,7 @@ from tests.tiny_shards import (
     pool_recipe,
     random_generator,
 )
-from tests.trainings import changed, open_stream, parts_of, run_training
+from tests.support.trainings import changed, open_stream, parts_of, run_training
 
 ONLINE = changed(TRAIN_CONFIG, source="online", epochs=2)
 

@@ -10,19 +10,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from pipeline import progress
-from pipeline.order import Order
-from pipeline.stream import StepRows
+from pipeline.config.train import TrainConfig
+from pipeline.samples.order import Order
+from pipeline.samples.stream import StepRows
+from pipeline.terminal import progress
 from pipeline.train import resident
 from pipeline.train.columns import Domain, StreamedColumns, pool_domain, real_domain
 from pipeline.train.data import TrainingShards
 from pipeline.train.resident import ResidentColumns, fits, free_memory, num_bytes
-from pipeline.train_config import TrainConfig
 from shards.pool import IMAGES, PoolReader
 from shards.reader import ShardReader
 from shards.schema import Codec
 from shards.storage import Folder
-from tests.shard_sets import (
+from tests.support.shard_sets import (
     REMEDY,
     RESOLUTION,
     W_DIM,
@@ -31,8 +31,8 @@ from tests.shard_sets import (
     write_features,
     write_images,
 )
-from tests.tiny_shards import TRAIN_CONFIG
-from tests.trainings import METHODS, changed, config_of, open_stream, parts_of, shards_of
+from tests.support.tiny_shards import TRAIN_CONFIG
+from tests.support.trainings import METHODS, changed, config_of, open_stream, parts_of, shards_of
 
 CPU = torch.device("cpu")
 SIZES = [5, 9, 4, 5]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.train import loop
-from tests.command_line import assert_mistake
-from tests.stored_pools import (
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import (
     NUM_SHARDS,
     TINY_TRAINING,
     Site,

@@ -8,13 +8,21 @@ import pytest
 import torch
 
 from benchmarks.measure import waits_raise
-from pipeline.gpu import LossGuard, choose_compile_mode, choose_precision, on_host
+from pipeline.config.train import TrainConfig
+from pipeline.engine.gpu import LossGuard, choose_compile_mode, choose_precision, on_host
 from pipeline.train.data import TrainingShards
 from pipeline.train.step import StudentTrainer
-from pipeline.train_config import TrainConfig
 from shards.errors import UserError
-from tests.tiny_shards import TRAIN_CONFIG
-from tests.trainings import CPU, METHODS, changed, config_of, make_method, open_stream, shards_of
+from tests.support.tiny_shards import TRAIN_CONFIG
+from tests.support.trainings import (
+    CPU,
+    METHODS,
+    changed,
+    config_of,
+    make_method,
+    open_stream,
+    shards_of,
+)
 
 NUM_STEPS = 4
 

@@ -6,15 +6,15 @@ from contextlib import closing
 
 import pytest
 
+from pipeline.config.train import TrainConfig
 from pipeline.train.build import build_method, method_class
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import MethodContext
 from pipeline.train.online import OnlineSamples
 from pipeline.train.step import StudentTrainer
-from pipeline.train_config import TrainConfig
-from tests.fake_cuda import FAKE_CUDA, fake_cuda
-from tests.tiny_shards import BLOCKS, TRAIN_CONFIG, pool_recipe, random_generator
-from tests.trainings import METHODS, changed, config_of, shards_of
+from tests.support.fake_cuda import FAKE_CUDA, fake_cuda
+from tests.support.tiny_shards import BLOCKS, TRAIN_CONFIG, pool_recipe, random_generator
+from tests.support.trainings import METHODS, changed, config_of, shards_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
 

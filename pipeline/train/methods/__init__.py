@@ -1,1 +1,1 @@
-"""The ways to train, one file each."""
+"""The ways to train, a file for each."""

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.backbone import build_backbone
-from pipeline.method_config import EncodingConfig
-from pipeline.teacher.stylegan2 import Generator
+from pipeline.config.method import EncodingConfig
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import build_backbone
+from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.perceptual import build_lpips, resolve_perceptual
-from pipeline.train_config import TrainConfig
 from shards.errors import UserError
 
 _MIN_LPIPS_SIDE = 64  # AlexNet's strides leave nothing of smaller images

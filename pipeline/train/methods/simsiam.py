@@ -7,10 +7,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.backbone import build_backbone
-from pipeline.method_config import SimSiamConfig
+from pipeline.config.method import SimSiamConfig
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import build_backbone
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
-from pipeline.train_config import TrainConfig
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pipeline.backbone import build_backbone
-from pipeline.method_config import SqueezeAndSpanConfig
+from pipeline.config.method import SqueezeAndSpanConfig
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import build_backbone
 from pipeline.train.losses import PAPER, STUDENT_ONLY, LossWeights, regularised_alignment
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.projector import build_projector
 from pipeline.train.squeeze import SqueezeModule
-from pipeline.train_config import TrainConfig
 
 
 class SqueezeAndSpan(Method):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline.backbone import build_backbone
-from pipeline.method_config import VicRegConfig
+from pipeline.config.method import VicRegConfig
+from pipeline.config.train import TrainConfig
+from pipeline.student.backbone import build_backbone
 from pipeline.train.losses import OFFICIAL, PAPER, LossWeights, regularised_alignment
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.projector import build_projector
-from pipeline.train_config import TrainConfig
 
 
 class VicReg(Method):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.measured_runs import TINY, make_run
-from tests.stored_pools import Site, make_site
+from tests.support.measured_runs import TINY, make_run
+from tests.support.stored_pools import Site, make_site
 
 
 @pytest.fixture(scope="session")

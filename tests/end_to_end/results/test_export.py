@@ -11,15 +11,15 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from pipeline.backbone import Normalise
 from pipeline.eval.subjects import load_student
-from pipeline.record import read_record
+from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
-from tests.card_code import python_blocks, run_code
-from tests.command_line import assert_mistake
-from tests.in_process import run_here
-from tests.measured_runs import TINY, arguments, config_of
-from tests.stored_pools import Site, snapshot
+from pipeline.student.backbone import Normalise
+from tests.support.card_code import python_blocks, run_code
+from tests.support.command_line import assert_mistake
+from tests.support.in_process import run_here
+from tests.support.measured_runs import TINY, arguments, config_of
+from tests.support.stored_pools import Site, snapshot
 
 Result = tuple[int, str, str]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record import read_record
+from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.results.lineage import lineage_of, read_lineage
 from pipeline.stages import load_stage
-from tests.command_line import assert_mistake
-from tests.in_process import run_here, succeed_here
-from tests.measured_runs import TINY, arguments, config_of, make_run
-from tests.stored_pools import Site
+from tests.support.command_line import assert_mistake
+from tests.support.in_process import run_here, succeed_here
+from tests.support.measured_runs import TINY, arguments, config_of, make_run
+from tests.support.stored_pools import Site
 
 Result = tuple[int, str, str]
 

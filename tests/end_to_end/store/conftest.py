@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stored_pools import Site, make_site
+from tests.support.stored_pools import Site, make_site
 
 
 @pytest.fixture(scope="session")

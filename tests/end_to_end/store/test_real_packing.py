@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.claims import is_in_use
 from pipeline.real import stage
-from pipeline.record import read_record
+from pipeline.records.record import read_record
+from shards.claims import is_in_use
 from shards.storage import Folder
-from tests.stored_pools import SHARD, Site, contents, snapshot
+from tests.support.stored_pools import SHARD, Site, contents, snapshot
 
 
 def test_real_of_content_that_another_run_packed_packs_nothing(site: Site) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.claims import Claims
+from shards.claims import Claims
 from shards.pool import IMAGES
 from shards.storage import Folder
-from tests.command_line import assert_mistake
-from tests.in_process import run_here
-from tests.stored_pools import Site, snapshot
-from tests.workspace import make_teacher
+from tests.support.command_line import assert_mistake
+from tests.support.in_process import run_here
+from tests.support.stored_pools import Site, snapshot
+from tests.support.workspace import make_teacher
 
 
 def row_of(text: str, key: str) -> str:

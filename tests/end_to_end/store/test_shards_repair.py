@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.module import wrap_module
+from pipeline.teacher.networks.module import wrap_module
 from shards.pool import IMAGES
-from tests import own_generator
-from tests.command_line import assert_mistake
-from tests.stored_pools import (
+from tests.support import own_generator
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import (
     PER_SHARD,
     SHARD,
     Site,
@@ -26,7 +26,7 @@ from tests.stored_pools import (
     relist_as_it_is,
     snapshot,
 )
-from tests.workspace import make_teacher
+from tests.support.workspace import make_teacher
 
 
 def test_repair_with_a_moved_teacher_names_the_option_and_works_with_it(

@@ -14,8 +14,8 @@ from shards.pool import IMAGES
 from shards.schema import encode_meta
 from shards.storage import Folder
 from shards.writer import write_shard
-from tests.command_line import assert_mistake
-from tests.stored_pools import (
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import (
     PER_SHARD,
     SHARD,
     Site,

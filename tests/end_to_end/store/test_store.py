@@ -9,8 +9,8 @@ import pytest
 
 from shards.pool import IMAGES
 from shards.schema import feature_set_name
-from tests.command_line import assert_mistake
-from tests.stored_pools import (
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import (
     Site,
     contents,
     edit_column,

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from shards.pool import IMAGES
-from tests.background import Background, running
-from tests.command_line import assert_mistake
-from tests.in_process import succeed_here
-from tests.stored_pools import contents, flip, listed_rows, relist_as_it_is
-from tests.workspace import ROOT, Workspace, environment, tars
+from tests.support.background import Background, running
+from tests.support.command_line import assert_mistake
+from tests.support.in_process import succeed_here
+from tests.support.stored_pools import contents, flip, listed_rows, relist_as_it_is
+from tests.support.workspace import ROOT, Workspace, environment, tars
 
 MANY = ("generate.num_samples=800", "generate.samples_per_shard=50")
 NUM_MANY = 16

@@ -8,10 +8,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.command_line import assert_mistake
-from tests.in_process import run_here, succeed_here
-from tests.s3 import BUCKET, S3Server, forget_file_systems, use_server
-from tests.workspace import Workspace, tars
+from tests.support.command_line import assert_mistake
+from tests.support.in_process import run_here, succeed_here
+from tests.support.s3 import BUCKET, S3Server, forget_file_systems, use_server
+from tests.support.workspace import Workspace, tars
 
 STORE = f"s3://{BUCKET}/store"
 SMALL = ("train.epochs=1", "train.global_batch=1024")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from tests.command_line import GOLDEN, Cli, pipeline
+from tests.support.command_line import GOLDEN, Cli, pipeline
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.module import wrap_module
+from pipeline.teacher.networks.module import wrap_module
 from shards.pool import PoolReader, read_feature_sets
 from shards.storage import Folder
-from tests import own_generator
-from tests.command_line import Cli, assert_mistake, pipeline
-from tests.workspace import Workspace, make_teacher, tars
+from tests.support import own_generator
+from tests.support.command_line import Cli, assert_mistake, pipeline
+from tests.support.workspace import Workspace, make_teacher, tars
 
 FACTORY = "own_package.generators:build"
 

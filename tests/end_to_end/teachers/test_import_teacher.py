@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.command_line import GOLDEN, Cli, assert_mistake, pipeline
+from tests.support.command_line import GOLDEN, Cli, assert_mistake, pipeline
 
 
 def assert_table(text: str) -> None:

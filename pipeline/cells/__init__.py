@@ -1,1 +1,0 @@
-"""Trainings side by side, each an ordinary run, and the numbers they left."""

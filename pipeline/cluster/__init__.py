@@ -1,0 +1,1 @@
+"""How work reaches Ray: connection, capacity, tasks, jobs, monitoring."""

@@ -1,0 +1,168 @@
+"""YAML and overrides -> `Config`, with one-line errors that name the field.
+
+Neighbours: the models in `root.py`; the command line is the caller.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.method import METHOD_SECTIONS
+from pipeline.config.root import Config, PathsConfig
+from shards.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """With the booleans of YAML 1.2: `off`, `on`, `yes` and `no` are words, as `ray.compile=off`
+    has them; a field that is a boolean takes them all the same.
+    """
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Read `path` and apply changes, in order: `section.field=value`, whose values are YAML, or
+    another file such as `configs/methods/vicreg-real.yaml`, whose fields replace those of `path`.
+
+    A run with such a file has its name appended, and distils the teacher of the run without it
+    unless a config names one.
+
+    Raises:
+        UserError: naming the field or file, for a missing or malformed file, an unknown field, a
+            wrong type or an impossible combination.
+    """
+    data = _read(path)
+    files = [Path(change) for change in changes if _is_file(change)]
+    name = data.get("name")
+    for change in changes:
+        if _is_file(change):
+            _merge(data, _read(Path(change)))
+        else:
+            _apply_override(data, change)
+    if files:
+        _take_teacher_of(data, str(name))
+        if data.get("name") == name:
+            data["name"] = "-".join([str(name), *(file.stem for file in files)])
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_describe(error, " with ".join(map(str, [path, *files])))) from None
+
+
+def _is_file(change: str) -> bool:
+    return "=" not in change and change.endswith((".yaml", ".yml"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as 'train:', found {type(data).__name__}")
+    return data
+
+
+def _merge(data: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Fields of `changes` replace those of `data`; a section with another `name` does as a
+    whole.
+    """
+    for field, value in changes.items():
+        old = data.get(field)
+        is_other = (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and (value.get("name", old.get("name")) != old.get("name"))
+        )
+        if isinstance(value, dict) and isinstance(old, dict) and not is_other:
+            _merge(old, value)
+        else:
+            data[field] = value
+
+
+def _take_teacher_of(data: dict[str, Any], name: str) -> None:
+    sections = {key: data.get(key) or {} for key in ("teacher", "paths")}
+    if all(isinstance(section, dict) for section in sections.values()):
+        teacher = dict(sections["teacher"])
+        if teacher.get("checkpoint") is None:
+            runs = Path(str(sections["paths"].get("runs", PathsConfig().runs)))
+            data["teacher"] = {**teacher, "checkpoint": str(runs / name / "teacher")}
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(
+            f"{override}: overrides look like section.field=value, files with changes end in .yaml"
+        )
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if child is None:
+            child = data[parent] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"{name}: {parent} is a value, not a section")
+        data = child
+    try:
+        data[leaf] = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        raise UserError(f"{name}: cannot read the value {text!r}") from None
+
+
+def _describe(error: ValidationError, place: str) -> str:
+    """First problem as one line: file, section.field, what is wrong, and a near miss if there is
+    one.
+    """
+    first = error.errors(include_url=False)[0]
+    location = _without_tags(first["loc"])
+    field = ".".join(map(str, location)) or "config"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown field {field}{_suggest(first['loc'])}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+    return f"{place}: {field}: {message}{value}{more}"
+
+
+def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
+    """A place as the file has it: pydantic puts the member of a union into it."""
+    return [
+        part
+        for index, part in enumerate(location)
+        if not (index and location[index - 1] == "method" and part in METHOD_SECTIONS)
+        and not str(part).startswith(("literal[", "tuple["))
+    ]
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        if part in METHOD_SECTIONS:
+            model = METHOD_SECTIONS[str(part)]
+            continue
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif part != "method":
+            return ""
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return (
+        f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
+    )

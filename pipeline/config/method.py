@@ -1,0 +1,177 @@
+"""`train.method` of a config: the ways to train, by their `name`, and the settings of each.
+
+Neighbours: `train.py` has the rest of the section, `train/methods/` the methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from pipeline.config.fields import NonNegativeFloat, Section
+
+if TYPE_CHECKING:
+    from pipeline.config.train import TrainConfig
+
+
+class MethodSection(Section):
+    """Settings of one method; `name` chooses it."""
+
+    reads_features: ClassVar[bool] = True
+    """Whether the method wants `Batch.pooled`; of one's own code that is not known."""
+    reads_teacher: ClassVar[bool] = False
+    """Whether the method needs the teacher itself."""
+    trains: ClassVar[bool] = True
+    """Whether there is anything to train."""
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """What in the rest of `train` the method cannot work with, as a line for the user."""
+        return None
+
+
+class _Weights(MethodSection):
+    invariance_weight: NonNegativeFloat = 25.0
+    """λ."""
+    variance_weight: NonNegativeFloat = 25.0
+    """μ."""
+    covariance_weight: NonNegativeFloat = 1.0
+    """ν."""
+
+
+RELEASE_CIFAR100_WEIGHTS = {
+    "invariance_weight": 10.0,
+    "variance_weight": 10.0,
+    "covariance_weight": 1.0,
+}
+"""λ, μ and ν of the released code on CIFAR-100."""
+
+
+class SqueezeAndSpanConfig(_Weights):
+    """Squeeze and span (Yang et al. 2022, Eq. 6-12); without real images, squeeze alone."""
+
+    name: Literal["squeeze_and_span"] = "squeeze_and_span"
+    squeeze: bool = True
+    """The squeeze module T_φ. Off: the student predicts the features themselves (vanilla
+    distillation, Eq. 5), and its embedding is as wide as they are.
+    """
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """Span alone has no teacher."""
+        if train.images == "real":
+            return (
+                "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
+                "with train.images=real"
+            )
+        return None
+
+
+class VicRegConfig(_Weights):
+    """VICReg (Bardes et al. 2022) on pairs of views of every image."""
+
+    reads_features = False
+
+    name: Literal["vicreg"]
+    convention: Literal["paper", "official", "release"] | None = None
+    """`paper`: both branches' terms are summed, over the global batch. `official`: as VICReg's own
+    code, which halves the variance terms. `release`: as `paper`, with statistics of each worker.
+    Unset: `paper` or `release`, as `train.variant`.
+    """
+
+    def resolved_convention(self, train: TrainConfig) -> Literal["paper", "official", "release"]:
+        """The convention in force."""
+        return self.convention or train.variant
+
+
+class SimSiamConfig(MethodSection):
+    """SimSiam (Chen & He 2021) on pairs of views of every image."""
+
+    reads_features = False
+
+    name: Literal["simsiam"]
+
+
+class EncodingConfig(MethodSection):
+    """A post-hoc encoder into `w`, trained through the frozen generator (Yang et al. 2022, Eq.
+    3).
+    """
+
+    reads_teacher = True
+    name: Literal["encoding"]
+    latent_weight: NonNegativeFloat = 1.0
+    """Weight of ‖E(x) - w‖², on synthetic images."""
+    perceptual: Literal["auto", "lpips", "none"] = "auto"
+    """LPIPS (Zhang et al. 2018), or `none`; `auto` takes LPIPS where its weights are at hand, and
+    what became of it is in every result.
+    """
+
+    def find_misfit(self, train: TrainConfig) -> str | None:
+        """The encoder sees the images that it is to give back, and needs their latents."""
+        if train.augment.enabled:
+            return "method encoding gives images back as they are: set augment.enabled=false"
+        if train.images == "real":
+            return "method encoding needs synthetic images, whose latents are known"
+        if train.features != ("w",):
+            return "method encoding learns the latents: set features=[w]"
+        return None
+
+
+class DiscriminatorConfig(MethodSection):
+    """No training: features of the GAN's discriminator, straight into the probes (Yang et al. 2022,
+    Eq. 2).
+    """
+
+    reads_features = False
+    reads_teacher = True
+    trains = False
+    name: Literal["discriminator"]
+    level: Literal["multi", "single"] = "multi"
+    """`multi`: all blocks, pooled; `single`: the last but one layer."""
+
+
+class OwnMethodConfig(MethodSection):
+    """A method of one's own code; see docs/methods.md."""
+
+    reads_teacher = True
+
+    name: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """`package.module:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+
+
+METHOD_SECTIONS: dict[str, type[MethodSection]] = {
+    "squeeze_and_span": SqueezeAndSpanConfig,
+    "vicreg": VicRegConfig,
+    "simsiam": SimSiamConfig,
+    "encoding": EncodingConfig,
+    "discriminator": DiscriminatorConfig,
+    "own": OwnMethodConfig,
+}
+"""Tags of the union below; of a method of one's own, "own" stands for its name."""
+
+
+def _method_tag(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if name is None:
+        is_section = isinstance(value, dict | MethodSection)
+        return "squeeze_and_span" if is_section else None
+    if ":" in str(name):
+        return "own"
+    return str(name) if str(name) in METHOD_SECTIONS and name != "own" else None
+
+
+MethodConfig = Annotated[
+    Annotated[SqueezeAndSpanConfig, Tag("squeeze_and_span")]
+    | Annotated[VicRegConfig, Tag("vicreg")]
+    | Annotated[SimSiamConfig, Tag("simsiam")]
+    | Annotated[EncodingConfig, Tag("encoding")]
+    | Annotated[DiscriminatorConfig, Tag("discriminator")]
+    | Annotated[OwnMethodConfig, Tag("own")],
+    Discriminator(
+        _method_tag,
+        custom_error_type="unknown_method",
+        custom_error_message="train.method.name must be squeeze_and_span, vicreg, simsiam, "
+        "encoding, discriminator, or code of one's own as package.module:Class",
+    ),
+]

@@ -1,0 +1,56 @@
+"""The `real` section of a config: which images there are and how they are brought to size.
+
+Neighbours: `root.py` has the other sections, `real/sources/named.py` opens what is named here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.fields import ImageCodec, Section, UserPath
+
+
+class RealConfig(Section):
+    """The real images: where they come from and how they are brought to size."""
+
+    source: Literal["digits", "folder", "cifar10", "cifar100", "stl10", "imagenet"] = "digits"
+    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your images under
+    `path`. The others are torchvision's datasets, as it lays them out under `path`.
+    """
+    path: UserPath | None = None
+    """For `folder`, with `train/` and, for evaluation, `test/`; class sub-folders give labels, a
+    flat folder has none. For torchvision's datasets their `root`.
+    """
+    classes: UserPath | None = None
+    """Text file with one class a line, by the name of its folder (ImageNet's: the wnid): the
+    others are left out. For `folder` and `imagenet`; unset, all are taken.
+    """
+    resolution: Annotated[int, Field(ge=8, le=1024)] = 32
+    """Side of the square images in pixels, a power of two from 8."""
+    samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
+    """Images in one tar."""
+    image_codec: ImageCodec = "npy"
+    """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 90
+    """Of `webp` and `jpg`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RealConfig:
+        if self.resolution & (self.resolution - 1):
+            raise ValueError(
+                "resolution must be a power of two from 8, as a teacher's is, got "
+                f"{self.resolution}"
+            )
+        if self.source == "digits" and self.path is not None:
+            raise ValueError("path is for other sources; the digits come with scikit-learn")
+        if self.source == "folder" and self.path is None:
+            raise ValueError("source=folder needs path=FOLDER with train/ and test/ inside")
+        if self.source != "digits" and self.path is None:
+            raise ValueError(f"source={self.source} needs path=FOLDER, torchvision's root of it")
+        if self.classes is not None and self.source not in ("folder", "imagenet"):
+            raise ValueError(
+                f"classes is for source=folder and source=imagenet, not for {self.source}"
+            )
+        return self

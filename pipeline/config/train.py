@@ -1,0 +1,208 @@
+"""The `train` section of a config: the student, the views, and the method with its settings.
+
+Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `root.py` has the
+other sections, `train/methods/` the methods.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.fields import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Rgb,
+    Section,
+)
+from pipeline.config.method import MethodConfig, SqueezeAndSpanConfig
+
+
+class StudentConfig(Section):
+    """Backbone and projector."""
+
+    architecture: Annotated[str, Field(pattern=r"^(timm:)?\w[\w.]*$")] = "resnet18"
+    """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
+    `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
+    weights are random, and dropout and stochastic depth are off.
+    """
+    width: Positive = 64
+    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
+    torchvision's.
+    """
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
+    2 with.
+    """
+    projector_layers: Positive = 5
+    """Linear layers of the projector."""
+    embedding_dim: Positive = 2048
+    """Width of embedding and squeezed representation."""
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the backbone is one of the two ResNets with a stem and a width to choose."""
+        return self.architecture in ("resnet18", "resnet50")
+
+    @property
+    def backbone(self) -> dict[str, str | int]:
+        """What describes the backbone, by field."""
+        fields = ("architecture", "width", "stem") if self.is_resnet else ("architecture",)
+        return {name: getattr(self, name) for name in fields}
+
+    @model_validator(mode="after")
+    def _check(self) -> StudentConfig:
+        for name in ("width", "stem"):
+            if not self.is_resnet and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
+                    "leave it out, or set width=64 and stem=cifar"
+                )
+        return self
+
+
+class AugmentConfig(Section):
+    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
+    switches a part off.
+    """
+
+    enabled: bool = True
+    """Off: images are seen as they are (Yang et al. 2022, Table 5, row a)."""
+    crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """Area of the random resized crop as a share of the image."""
+    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Aspect ratio of the crop."""
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotation by up to ± this angle."""
+    flip_p: Fraction = 0.5
+    """Horizontal flip."""
+    brightness: Fraction = 0.4
+    """Colour jitter: factor in 1 ± this."""
+    contrast: Fraction = 0.4
+    """Likewise."""
+    saturation: Fraction = 0.4
+    """Likewise."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Hue shift of up to ± this share of the circle."""
+    jitter_p: Fraction = 0.8
+    """Probability of colour jitter."""
+    grayscale_p: Fraction = 0.2
+    """Probability of conversion to grey."""
+    blur_p: Fraction = 0.0
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
+    """Standard deviation of the blur in pixels."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high or low <= 0:
+                raise ValueError(f"{name} must be a range 0 < low <= high, got {low}, {high}")
+        return self
+
+
+class TrainConfig(Section):
+    """How a student is trained, by whatever method."""
+
+    seed: NonNegative = 0
+    """Initial weights, sample order and augmentation."""
+    epochs: Positive = 800
+    """One epoch is num_real // global_batch steps, at least 1."""
+    global_batch: Positive = 512
+    """Images per step over all workers, synthetic and real together."""
+    method: MethodConfig = SqueezeAndSpanConfig()
+    """The way to train, by its `name`, and the settings of its own."""
+    variant: Literal["paper", "release"] = "paper"
+    """Where the paper and its released code differ. `release`: the squeezed features are not
+    regularised, all synthetic images of a step get the same augmentation, and every worker has
+    statistics of its own. With `real.source: cifar100` it also makes λ = μ = 10, ν = 1 the defaults
+    of methods squeeze_and_span and vicreg.
+    """
+    batch_norm: Literal["separate", "joint"] = "separate"
+    """What batch normalisation takes its statistics of. `separate`, as the release: synthetic views
+    and each view of the real images are a forward pass each; with VICReg and SimSiam the first and
+    the second views are. `joint`: all views are one pass.
+    """
+    images: Literal["both", "synthetic", "real"] = "both"
+    """Domains of the images in a batch."""
+    source: Literal["cached", "online"] = "cached"
+    """Synthetic samples: the pool, over and over, or `online`, rendered fresh for every step, on a
+    GPU from latents that it draws itself.
+    """
+    features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
+    synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """α: share of synthetic images in a batch of both, and weight of the squeeze objective."""
+    learning_rate: PositiveFloat = 0.03
+    """Base rate of SGD, times global_batch / 256; cosine to 0, stepped per epoch, no warm-up."""
+    momentum: Fraction = 0.9
+    """SGD momentum."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """SGD weight decay, on every parameter."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; losses and weights are float32 always. `auto` is bfloat16 on a
+    GPU that has it, else float32.
+    """
+    pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
+    """Normalisation of images in [0, 1]; the default is CIFAR's."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)
+    """Likewise."""
+    student: StudentConfig = StudentConfig()
+    """Backbone and projector."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random views of both domains."""
+    shuffle_samples: Positive = 262_144
+    """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
+    resident: Literal["auto", "off"] = Field(default="auto", exclude=True)
+    """Whether a worker keeps all shards that it reads in the memory of its GPU: `auto` where images
+    and features take no more than half of what is free when it starts, `off` never. On a CPU they
+    are streamed. Batches are the same. Not in the fingerprint.
+    """
+    checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
+    """Seconds between checkpoints. Not in the fingerprint."""
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in the global batch."""
+        shares = {"both": self.synthetic_share, "synthetic": 1.0, "real": 0.0}
+        return round(self.global_batch * shares[self.images])
+
+    @property
+    def num_real(self) -> int:
+        """Real images in the global batch."""
+        return self.global_batch - self.num_synthetic
+
+    @property
+    def reads_pool(self) -> bool:
+        """Whether batches have samples of the pool."""
+        return self.method.trains and self.num_synthetic > 0 and self.source == "cached"
+
+    @property
+    def renders(self) -> bool:
+        """Whether batches have samples rendered for them."""
+        return self.method.trains and self.num_synthetic > 0 and self.source == "online"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the teacher itself is used, not only its pool."""
+        is_asked = self.method.reads_teacher and (self.num_synthetic > 0 or not self.method.trains)
+        return self.renders or is_asked
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        sizes = {"synthetic": self.num_synthetic, "real": self.num_real}
+        if any(sizes[name] < 2 for name in sizes if self.images in ("both", name)):
+            raise ValueError(
+                f"global_batch={self.global_batch} with synthetic_share={self.synthetic_share} "
+                "leaves fewer than two"
+                " images of one domain; raise global_batch"
+            )
+        problem = self.method.find_misfit(self)
+        if problem is not None:
+            raise ValueError(problem)
+        return self

@@ -1,0 +1,1 @@
+"""How a training runs on hardware: launch, collectives, device and precision, state, metrics."""

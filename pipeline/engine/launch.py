@@ -1,0 +1,228 @@
+"""How a training runs on one or many workers: in this process, under `torchrun`, or on Ray Train.
+
+Both trainers hand in a top-level function and plain settings; it is called with this worker's
+device and a function to report progress with, after `torch.distributed` has been set up where there
+are several. Imports neither torch nor Ray before it is asked to run something.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import capacity, connection, monitoring
+from pipeline.config.root import RayConfig
+from pipeline.engine.metrics import read_metrics
+from pipeline.terminal.progress import console, progress_bar
+from shards.errors import UserError
+
+Report = Callable[[int, dict[str, float]], bool]
+"""Called with the clock and metrics after each logged step, on every worker; says whether to save
+now, because the cluster has announced that it will take a worker's host away.
+"""
+WorkerFunction = Callable[[dict[str, Any], Any, Report], None]
+"""(settings, torch device, report) -> nothing; what it makes, it leaves in files."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the workers run and how its progress is shown."""
+
+    name: str
+    function: WorkerFunction
+    settings: dict[str, Any]
+    folder: Path
+    """Shared by all workers; `metrics.jsonl` in it is followed when they are elsewhere."""
+    clock: str
+    """Name of the position in `metrics.jsonl`, such as samples_seen."""
+    total: int
+    unit: str
+    note: Callable[[dict[str, float]], str]
+    run_name: str
+    """Names the run on Ray: another one for another recipe."""
+    parts: tuple[int, ...]
+    """Of a global batch, which the workers must divide."""
+
+
+def is_torchrun() -> bool:
+    """Whether `torchrun` started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def count_workers(config: RayConfig) -> int:
+    """Workers that a training will have; of "all", which fits in any case, the fewest."""
+    return int(
+        os.environ.get("WORLD_SIZE", 1 if config.train_workers == "all" else config.train_workers)
+    )
+
+
+def is_first_worker() -> bool:
+    """Whether this process writes records: the only one, the driver, or torchrun's rank 0."""
+    return not is_torchrun() or os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def workers_ready(config: RayConfig) -> Iterator[None]:
+    """Within the block, torchrun's processes can wait for one another; nothing elsewhere."""
+    if not is_torchrun():
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    from pipeline.engine.device import choose_device
+
+    is_cuda = choose_device(config.device).type == "cuda"
+    if is_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if is_cuda else "gloo")
+    yield
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_training(training: Training, config: RayConfig) -> None:
+    """Run it to the end on the workers that `config` asks for."""
+    training.folder.mkdir(parents=True, exist_ok=True)
+    if is_torchrun():
+        _run_under_torchrun(training, config)
+    elif config.train_workers != 1 or connection.is_external():
+        _run_on_ray(training, config)
+    else:
+        _run_here(training, config)
+
+
+def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
+    """Raise `UserError` unless the workers divide each of the `parts` of a global batch."""
+    workers = count_workers(config)
+    for name, part in parts.items():
+        if part % workers:
+            raise UserError(
+                f"ray.train_workers: {workers} workers cannot share {part} {name}images per step; "
+                f"change {field}"
+            )
+
+
+def _run_here(training: Training, config: RayConfig) -> None:
+    from pipeline.engine.device import choose_device
+
+    with progress_bar(training.unit) as bar:
+        task = bar.add_task(training.name, total=training.total, note="")
+
+        def report(position: int, metrics: dict[str, float]) -> bool:
+            shown = min(position, training.total)
+            bar.update(task, completed=shown, note=training.note(metrics))
+            return False
+
+        training.function(training.settings, choose_device(config.device), report)
+
+
+def _run_under_torchrun(training: Training, config: RayConfig) -> None:
+    import torch
+    import torch.distributed as dist
+
+    from pipeline.engine.device import choose_device
+
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+    def report(position: int, metrics: dict[str, float]) -> bool:
+        if dist.get_rank() == 0:
+            console.print(f"{position:>12,} {training.unit}  {training.note(metrics)}")
+        return False
+
+    training.function(training.settings, device, report)
+
+
+def _run_on_ray(training: Training, config: RayConfig) -> None:
+    """Ray Train starts, watches and restarts the workers; the training resumes by itself."""
+    connection.connect(config)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    num_workers = capacity.choose_train_workers(config, training.parts)
+    capacity.require(config, "train", num_workers)
+    with progress_bar(training.unit) as bar:
+        task = bar.add_task(training.name, total=training.total, note="")
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config={
+                "function": training.function,
+                "settings": training.settings,
+                "clock": training.clock,
+                "run_name": training.run_name,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=num_workers,
+                use_gpu=config.gpus_per_worker > 0,
+                resources_per_worker=capacity.needs(config, "train"),
+                placement_strategy=config.placement.upper(),
+            ),
+            run_config=RunConfig(
+                name=training.run_name,
+                storage_path=str((training.folder / "ray").resolve()),
+                failure_config=FailureConfig(max_failures=3),
+            ),
+        )
+
+        def show(metrics: dict[str, float]) -> None:
+            shown = min(metrics[training.clock], training.total)
+            bar.update(task, completed=shown, note=training.note(metrics))
+
+        with _following(training.folder / "metrics.jsonl", show):
+            trainer.fit()
+
+
+def _ray_worker(packed: dict[str, Any]) -> None:
+    """One Ray Train worker."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    device = ray.train.torch.get_device()
+    is_first = ray.train.get_context().get_world_rank() == 0
+    clock, work = packed["clock"], packed["run_name"]
+    before: list[int] = []
+
+    def report(position: int, metrics: dict[str, float]) -> bool:
+        if is_first:
+            monitoring.count("samples_trained", position - before[-1] if before else 0, work)
+            before[:] = [position]
+            if "loss" in metrics:
+                monitoring.show("loss", metrics["loss"], work)
+        if "loader_wait_share" in metrics:
+            monitoring.show("loader_wait_share", metrics["loader_wait_share"], work)
+        if device.type == "cuda":
+            monitoring.show("gpu_memory_bytes", torch.cuda.max_memory_allocated(device), work)
+        ray.train.report({clock: position, **metrics})
+        return ray.train.get_preemption_info() is not None
+
+    packed["function"](packed["settings"], device, report)
+
+
+@contextmanager
+def _following(path: Path, show: Callable[[dict[str, float]], None]) -> Iterator[None]:
+    """Pass the last line of the metrics that rank 0 writes to `show` every second, while the block
+    runs.
+    """
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(1):
+            rows = read_metrics(path)
+            if rows:
+                show(rows[-1])
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

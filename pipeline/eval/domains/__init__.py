@@ -1,0 +1,1 @@
+"""Synthetic and real images compared: gap, coverage, copies, pictures of both."""

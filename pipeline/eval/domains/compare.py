@@ -1,0 +1,186 @@
+"""The two domains of a run, compared: how far synthetic images are from real ones for the student,
+what of the real ones they cover, whether the teacher copies, and how good it is.
+
+Neighbours: `mmd.py`, `neighbours.py`, `memorisation.py` and `measures/distances.py` have the
+measures, `eval/stage.py` gives them images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pipeline.config.train import TrainConfig
+from pipeline.eval.domains.memorisation import (
+    MIN_CELL_SAMPLES,
+    TooFewImagesError,
+    measure_memorisation,
+)
+from pipeline.eval.domains.mmd import measure_domain_gap
+from pipeline.eval.domains.neighbours import measure_neighbourhoods
+from pipeline.eval.extract import extract, raw_pixels
+from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
+from pipeline.samples.seeding import numpy_generator
+from pipeline.teacher.quality import FeatureSpace
+from pipeline.terminal.progress import console
+from shards.reader import ShardReader
+
+_LEAST = 3 * MIN_CELL_SAMPLES
+"""Images of each domain, fewer of which are not compared."""
+_BATCH = 500
+_KERNELS: tuple[Literal["cubic", "rbf"], ...] = ("cubic", "rbf")
+
+
+@dataclass(frozen=True)
+class DomainNumber:
+    """One number about two sets of images."""
+
+    metric: str
+    representation: str
+    """In which they were compared."""
+    value: float
+    low: float | None
+    high: float | None
+    """Of the interval that `protocol` describes; of a test that of values without copying."""
+    protocol: str
+    expected: float | None = None
+    """Of equal distributions, where that is not 0."""
+    p_value: float | None = None
+    """Of a test."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Real train and test images and synthetic ones, at most so many of each, drawn by `seed`."""
+
+    train: ShardReader
+    test: ShardReader
+    synthetic: ShardReader
+    max_samples: int
+    seed: int
+
+    @property
+    def are_comparable(self) -> bool:
+        """Whether there are enough images."""
+        return min(len(self.rows(name)) for name in ("train", "test", "synthetic")) >= _LEAST
+
+    def reader(self, name: str) -> ShardReader:
+        """By the name of the attribute."""
+        found: ShardReader = getattr(self, name)
+        return found
+
+    def rows(self, name: str) -> np.ndarray:
+        """Sorted places of the images to compare; of synthetic ones, which are drawn already, the
+        first.
+        """
+        size = len(self.reader(name))
+        if name == "synthetic":
+            return np.arange(min(size, self.max_samples))
+        generator = numpy_generator(self.seed, f"eval/domains/{name}")
+        return np.sort(generator.permutation(size)[: self.max_samples])
+
+
+def compare_domains(
+    domains: Domains,
+    student: torch.nn.Module,
+    space: FeatureSpace,
+    config: TrainConfig,
+    device: torch.device,
+    cache: Path | None = None,
+) -> Iterator[DomainNumber]:
+    """Every measure, the cheap ones first.
+
+    Args:
+        domains: the images.
+        student: normalised images -> representation.
+        space: frozen features for the distances of the teacher.
+        config: of the student; says how images are normalised.
+        device: to compute on.
+        cache: folder in which representations are kept.
+    """
+    seed, limit = domains.seed, domains.max_samples
+    train, synthetic = (
+        extract(student, domains.reader(name), config, device, domains.rows(name), cache)
+        for name in ("train", "synthetic")
+    )
+    for kernel in _KERNELS:
+        gap = measure_domain_gap(
+            train, synthetic, kernel=kernel, seed=seed, max_samples=limit, device=device
+        )
+        name = f"squared_mmd_{kernel}"
+        yield DomainNumber(name, "student", gap.squared_mmd, gap.low, gap.high, gap.protocol)
+    near = measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
+    for name in ("precision", "recall", "density", "coverage"):
+        estimate = getattr(near, name)
+        expected = {"density": 1.0, "coverage": near.equal_coverage}.get(name)
+        yield DomainNumber(
+            name, "student", estimate.value, estimate.low, estimate.high, near.protocol, expected
+        )
+    yield from _memorisation(domains)
+    yield from _teacher_distances(domains, space, device)
+
+
+def _memorisation(domains: Domains) -> Iterator[DomainNumber]:
+    """Both tests with their controls; none where there are too few images for one of them."""
+    pixels = [
+        raw_pixels(domains.reader(name), domains.rows(name))
+        for name in ("train", "test", "synthetic")
+    ]
+    try:
+        found = measure_memorisation(*pixels, seed=domains.seed)
+    except TooFewImagesError as problem:
+        console.print(f"eval      no test of memorisation: {problem}", soft_wrap=True)
+        return
+    for test in (
+        found.copying,
+        found.copying_control,
+        found.train_share,
+        found.train_share_control,
+    ):
+        yield DomainNumber(
+            f"memorisation_{test.test}",
+            "raw_pixels",
+            test.statistic,
+            test.low,
+            test.high,
+            test.protocol,
+            test.expected,
+            test.p_value,
+        )
+
+
+def _teacher_distances(
+    domains: Domains, space: FeatureSpace, device: torch.device
+) -> Iterator[DomainNumber]:
+    """Fréchet and kernel distance of synthetic to real train images; in the feature space
+    "inception" FID and KID.
+    """
+    count = min(len(domains.rows("train")), len(domains.rows("synthetic")))
+    real, made = (
+        _features(space, domains.reader(name), domains.rows(name)[:count], device)
+        for name in ("train", "synthetic")
+    )
+    protocol = (
+        f"{{}} between {count} real train and {count} synthetic images in the feature space "
+        f"{space.name}" + ("" if space.name == "inception" else ", a stand-in: not FID or KID")
+    )
+    frechet = frechet_distance(Moments.from_features(real), Moments.from_features(made))
+    yield DomainNumber(
+        "frechet_distance", space.name, frechet, None, None, protocol.format("Fréchet distance")
+    )
+    kernel = kernel_distance(real, made, max_samples=count)
+    name = "unbiased squared MMD, kernel (x·y / D + 1)³,"
+    yield DomainNumber("kernel_distance", space.name, kernel, None, None, protocol.format(name))
+
+
+def _features(
+    space: FeatureSpace, reader: ShardReader, rows: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    parts = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    images = (torch.from_numpy(reader.gather("image", part)).to(device) for part in parts)
+    return torch.cat([space(batch) for batch in images])

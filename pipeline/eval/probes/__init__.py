@@ -1,0 +1,1 @@
+"""Classifiers on frozen representations, fitted here or on Ray."""

@@ -1,0 +1,160 @@
+"""Representations of a data set's images by a frozen backbone, as Ericsson et al. 2021 make them.
+
+Neighbours: `datasets.py` opens the images, `feature_cache.py` keeps what is computed here,
+`evaluate.py` fits probes to it. A backbone trained at another size, as the CIFAR-stem ResNet-18 at
+32 px, gets the same 224 px images as any other: convolutions and pooling take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from pipeline.eval.transfer.images import TransferImages
+from pipeline.samples.seeding import torch_generator
+from pipeline.student.backbone import Normalise
+from shards.errors import UserError
+
+SIDE = 224
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+PREPROCESSING = (
+    f"shorter side to {SIDE} px, bicubic, centre crop {SIDE} px, whatever size the backbone was "
+    "trained at; ImageNet mean and standard deviation; backbone in evaluation mode, float32; "
+    "representations as they are, not standardised"
+)
+Progress = Callable[[int], None]
+"""Called with the number of images that were added to those done."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How images get to the backbone; shapes no result."""
+
+    device: torch.device
+    batch_size: int = 64
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class LabelledRepresentations:
+    """`representations` [N, D] float32 with `labels`, int64 [N] or bool [N, K]."""
+
+    representations: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class TransferFeatures:
+    """A data set as a probe sees it; `split_digest` is that of its `TransferImages`."""
+
+    name: str
+    split_digest: str
+    train: LabelledRepresentations
+    val: LabelledRepresentations
+    test: LabelledRepresentations
+
+
+@torch.inference_mode()
+def extract_features(
+    backbone: nn.Module, images: TransferImages, loading: Loading, progress: Progress | None = None
+) -> TransferFeatures:
+    """What `backbone`, images [B, 3, 224, 224] -> [B, D], makes of all splits.
+
+    The backbone is left on the device, in evaluation mode.
+
+    Raises:
+        UserError: for an unreadable image, and if the backbone gives something else than finite
+            numbers [B, D].
+    """
+    backbone = backbone.eval().to(loading.device)
+    normalise = Normalise(PIXEL_MEAN, PIXEL_STD).to(loading.device)
+    parts = []
+    for batch in _batches(images, loading):
+        found = backbone(normalise(batch.to(loading.device, non_blocking=True)))
+        if found.ndim != 2 or len(found) != len(batch):
+            raise UserError(
+                f"{images.name}: the backbone gives {list(found.shape)} for {len(batch)} images, "
+                f"not one representation each; take one that pools"
+            )
+        part = found.float().cpu().numpy()
+        if not np.isfinite(part).all():
+            raise UserError(
+                f"{images.name}: representations are not finite; train the backbone again"
+            )
+        parts.append(part)
+        if progress is not None:
+            progress(len(part))
+    ends = np.cumsum([len(split) for split in images.splits])
+    train, val, test = np.split(np.concatenate(parts), ends[:-1])
+    return TransferFeatures(
+        images.name,
+        images.digest,
+        LabelledRepresentations(train, images.train.labels),
+        LabelledRepresentations(val, images.val.labels),
+        LabelledRepresentations(test, images.test.labels),
+    )
+
+
+def _batches(images: TransferImages, loading: Loading) -> Iterator[Tensor]:
+    """uint8 [B, 3, 224, 224] of train, val and test, in that order.
+
+    Raises:
+        UserError: for an unreadable image.
+    """
+    loader = DataLoader(
+        _CroppedImages(images),
+        batch_size=loading.batch_size,
+        num_workers=loading.num_workers,
+        collate_fn=_collate,
+        pin_memory=loading.device.type == "cuda",
+        # the loader draws a number for its workers' seeds; nothing in them is random
+        generator=torch_generator(0, "eval/transfer/loader"),
+    )
+    for batch in loader:
+        if isinstance(batch, str):
+            raise UserError(batch)
+        yield batch
+
+
+class _CroppedImages(Dataset[Tensor | str]):
+    """Row -> uint8 [3, 224, 224], or the message on an image that cannot be read: an exception of a
+    worker would arrive with its traceback as the message.
+    """
+
+    def __init__(self, images: TransferImages) -> None:
+        self.rows = [(split, row) for split in images.splits for row in range(len(split))]
+        self.crop = transforms.Compose(
+            [
+                transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(SIDE),
+                transforms.PILToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        split, row = self.rows[index]
+        try:
+            image = split.open(row)
+        except UserError as error:
+            return str(error)
+        cropped: Tensor = self.crop(image)
+        return cropped
+
+
+def _collate(samples: list[Tensor | str]) -> Tensor | str:
+    tensors = []
+    for sample in samples:
+        if isinstance(sample, str):
+            return sample
+        tensors.append(sample)
+    return torch.stack(tensors)

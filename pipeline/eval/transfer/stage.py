@@ -1,0 +1,222 @@
+"""`python -m pipeline transfer CONFIG`: the run's student -> one number for each data set.
+
+Data sets are independent: each has a record of its own under `runs/NAME/transfer/`, representations
+are kept by content under `paths.runs`, and Ray spreads them where `ray.eval_workers` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import capacity, connection
+from pipeline.cluster.tasks import InFlight
+from pipeline.config.method import DiscriminatorConfig
+from pipeline.config.root import Config
+from pipeline.eval.transfer.sets import TRANSFER_SETS
+from pipeline.records.record import Recipe, Record, find_complete, require_record, write_record
+from pipeline.results.ledger import Number, append, is_appended
+from pipeline.results.lineage import read_lineage
+from pipeline.terminal.progress import console, progress_bar
+from shards.atomic import write_atomic
+from shards.errors import UserError
+
+RESULTS_FILE = "transfer.json"
+_MAX_RETRIES = 4
+
+
+def find(config: Config) -> Record | None:
+    """Record of the transfer, None if a data set that is there is still to be measured, or the
+    ledger has lost the numbers.
+    """
+    recipe = _recipe(config)
+    record = find_complete(folder_of(config), recipe)
+    if record is None or set(record.outputs["scores"]) < set(_present(config)):
+        return None
+    return record if is_appended(config.paths.runs, config.name, recipe.fingerprint) else None
+
+
+def folder_name(config: Config) -> str:
+    """Under the run's folder."""
+    return "transfer"
+
+
+def folder_of(config: Config) -> Path:
+    """Of this run's transfer."""
+    return config.run_dir / folder_name(config)
+
+
+def run(config: Config) -> None:
+    """Measure every data set that is not done; `transfer.json` comes last."""
+    recipe, names = _recipe(config), _present(config)
+    if config.transfer.sets == "all":
+        for name in TRANSFER_SETS.keys() - set(names):
+            console.print(f"transfer  {name}: {_problem(config, name)}", soft_wrap=True)
+    if not names:
+        raise UserError(
+            f"transfer.root={config.transfer.root}: has none of the data sets, see above"
+        )
+    todo = [name for name in names if _read(config, name) is None]
+    with progress_bar("sets") as bar:
+        task = bar.add_task("transfer", total=len(names), completed=len(names) - len(todo), note="")
+        for name, result in _measure_all(config, todo):
+            note = f"{name} {result['metric']} {result['score']:.1f}"
+            bar.update(task, advance=1, note=note)
+    found = {name: _read(config, name) for name in TRANSFER_SETS}
+    results = {name: result for name, result in found.items() if result is not None}
+    _append(config, recipe, results)
+    write_atomic(config.run_dir / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
+    scores = {name: result["score"] for name, result in results.items()}
+    write_record(folder_of(config), recipe, {"scores": scores})
+
+
+def describe(config: Config, record: Record) -> str:
+    """One line for the terminal."""
+    scores: dict[str, float] = record.outputs["scores"]
+    shown = ", ".join(f"{name} {score:.1f}" for name, score in scores.items())
+    is_whole = len(scores) == len(TRANSFER_SETS)
+    mean = f"; average {sum(scores.values()) / len(scores):.2f}" if is_whole else ""
+    return f"{config.run_dir / RESULTS_FILE}: {shown}{mean}"
+
+
+def _recipe(config: Config) -> Recipe:
+    if isinstance(config.train.method, DiscriminatorConfig):
+        raise UserError("train.method.name=discriminator: takes images of its own size alone")
+    student = require_record(config.run_dir / "train", "train", config.train)
+    inputs = {"student": student.outputs["student.safetensors"]}
+    return Recipe.of("transfer", config.transfer, inputs).without("sets")  # each has its own record
+
+
+def _present(config: Config) -> list[str]:
+    """The data sets that are wanted and, of `all`, there."""
+    wanted = config.transfer.sets
+    if config.transfer.root is None:
+        raise UserError("transfer.root: name the folder with the data sets, transfer.root=FOLDER")
+    if wanted != "all":
+        return list(wanted)
+    return [name for name in TRANSFER_SETS if _problem(config, name) is None]
+
+
+def _problem(config: Config, name: str) -> str | None:
+    """Why a data set cannot be measured, None if it can."""
+    assert config.transfer.root is not None
+    try:
+        TRANSFER_SETS[name].check_present(config.transfer.root)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _read(config: Config, name: str) -> dict[str, Any] | None:
+    """The result of a data set for this very student, None if there is none yet."""
+    record = find_complete(folder_of(config) / name, _set_recipe(config, name))
+    return None if record is None else record.outputs
+
+
+def _set_recipe(config: Config, name: str) -> Recipe:
+    return Recipe("transfer", {"set": name}, _recipe(config).inputs)
+
+
+def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if config.ray.eval_workers == 0 or not names:
+        for name in names:
+            yield name, measure(config, name)
+        return
+    connection.connect(config.ray)
+    capacity.require(config.ray, "eval")
+    import ray
+
+    task = ray.remote(_run_task).options(
+        **capacity.task_options(config.ray, "eval"),
+        max_retries=_MAX_RETRIES,
+    )
+    dump, places = config.model_dump_json(), _places(config)
+    bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
+    in_flight = InFlight[str](lambda name: task.remote(dump, places, name))
+    waiting = list(reversed(names))
+    try:
+        while waiting or len(in_flight):
+            while waiting and len(in_flight) < bound.now:
+                in_flight.add(waiting.pop())
+            for reference, name in in_flight.ended():
+                yield name, ray.get(reference)
+    finally:
+        in_flight.cancel()
+
+
+def _places(config: Config) -> dict[str, Any]:
+    """What is in no fingerprint, and so in no dump of the section."""
+    section = config.transfer
+    return {"root": section.root, "batch": section.batch, "loader_workers": section.loader_workers}
+
+
+def _run_task(dump: str, places: dict[str, Any], name: str) -> dict[str, Any]:
+    """Runs in a Ray worker, on one processor."""
+    import torch
+
+    torch.set_num_threads(1)
+    config = Config.model_validate_json(dump)
+    transfer = config.transfer.model_copy(update=places)
+    return measure(config.model_copy(update={"transfer": transfer}), name)
+
+
+def measure(config: Config, name: str) -> dict[str, Any]:
+    """Measure one data set and leave its record."""
+    from pipeline.engine.device import choose_device
+    from pipeline.eval.transfer.datasets import open_transfer_set
+    from pipeline.eval.transfer.evaluate import evaluate_transfer
+    from pipeline.eval.transfer.feature_cache import cached_features
+    from pipeline.eval.transfer.features import Loading
+    from pipeline.eval.transfer.solver import LogisticSolver
+    from pipeline.student.backbone import load_backbone
+    from pipeline.student.representations import REPRESENTATIONS
+
+    section = config.transfer
+    assert section.root is not None
+    images = open_transfer_set(name, section.root)
+    path = config.run_dir / "train" / "student.safetensors"
+    backbone = load_backbone(config.train.student, path)
+    device = choose_device(config.ray.device)
+    loading = Loading(device, section.batch, section.loader_workers)
+    with progress_bar("images") as bar:
+        task = bar.add_task(f"  {name}", total=images.num_images, note="")
+        features = cached_features(
+            config.paths.runs / REPRESENTATIONS,
+            backbone,
+            images,
+            loading,
+            lambda count: bar.advance(task, count),
+        )
+    result = asdict(evaluate_transfer(features, lambda metric: LogisticSolver(metric, device)))
+    write_record(folder_of(config) / name, _set_recipe(config, name), result)
+    return result
+
+
+def _append(config: Config, recipe: Recipe, results: dict[str, dict[str, Any]]) -> None:
+    """To the ledger."""
+    from pipeline.engine.device import choose_device
+
+    lineage = asdict(read_lineage(config, str(choose_device(config.ray.device))))
+    now = datetime.now(UTC)
+    numbers = [
+        Number(
+            **lineage,
+            created_at=now,
+            task="transfer",
+            dataset=name,
+            split_digest=result["split_digest"],
+            metric=result["metric"],
+            value=result["score"],
+            probe="linear",
+            labels="all",
+            seed=0,
+            representation="student",
+            protocol=result["protocol"],
+        )
+        for name, result in results.items()
+    ]
+    append(config.paths.runs, recipe.fingerprint, numbers)

@@ -1,0 +1,1 @@
+"""Where real images come from, a file for each kind of source."""

@@ -1,0 +1,72 @@
+"""`real` section -> the images that it names.
+
+Neighbours: a module for each kind of source; `real/stage.py` packs what they yield into shards.
+Labels go along for evaluation only; -1 means that there is none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config.real import RealConfig
+from pipeline.real.sources.digits import open_digits
+from pipeline.real.sources.folder import list_images, open_folder
+from pipeline.real.sources.source import Source
+from pipeline.real.sources.torchvision_sets import (
+    DOWNLOADS,
+    list_download,
+    list_imagenet,
+    open_download,
+    open_imagenet,
+)
+from pipeline.records.record import files_digest
+from shards.errors import UserError
+
+SPLITS = ("train", "test")
+
+
+def open_source(config: RealConfig, split: str) -> Source:
+    """Images uint8 [3, resolution, resolution] with labels of `split` ("train" or "test").
+
+    Raises:
+        UserError: for images or classes that are not there and, while iterating, for an unreadable
+            image.
+    """
+    if config.path is None:
+        return open_digits(config.resolution, split)
+    if config.source == "folder":
+        return open_folder(config.path, split, config.resolution, _read_classes(config.classes))
+    if config.source == "imagenet":
+        return open_imagenet(config.path, split, config.resolution, _read_classes(config.classes))
+    return open_download(config.source, config.path, split, config.resolution)
+
+
+def source_digest(config: RealConfig, split: str) -> str:
+    """Digest of the files behind `split` of a source with a path; see `files_digest`.
+
+    Raises:
+        UserError: as `open_source`, for a folder without images excepted.
+    """
+    assert config.path is not None
+    if config.source in DOWNLOADS:
+        return files_digest(config.path, list_download(config.source, config.path, split))
+    list_files = list_imagenet if config.source == "imagenet" else list_images
+    files, _ = list_files(config.path, split, _read_classes(config.classes))
+    return files_digest(config.path, [file for file, _ in files])
+
+
+def _read_classes(path: Path | None) -> frozenset[str] | None:
+    """Lines of the list, without empty ones and those that begin with #."""
+    if path is None:
+        return None
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"real.classes: {path} cannot be read ({error}); it has one class a line, by the name "
+            "of its folder"
+        ) from None
+    names = frozenset(line for line in lines if line and not line.startswith("#"))
+    if not names:
+        raise UserError(f"real.classes: {path} names no class; write one a line, or leave it unset")
+    return names

@@ -1,0 +1,1 @@
+"""Which samples come when: seeding, order, and the stream of steps."""

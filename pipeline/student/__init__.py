@@ -1,0 +1,1 @@
+"""What is trained and used: the backbone, the views that it sees, its representations."""

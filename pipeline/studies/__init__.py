@@ -1,0 +1,1 @@
+"""Many runs as one question: trainings side by side, and the pages they end in."""

@@ -1,0 +1,1 @@
+"""Other people's checkpoints as teachers, a file for each format; nothing in them is executed."""

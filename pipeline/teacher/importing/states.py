@@ -1,0 +1,279 @@
+"""A plain state dict and a small JSON of its architecture -> architecture and tensors.
+
+The file is safetensors or a torch file that a weights-only load accepts. The JSON needs the family
+and what no shape tells; anything else it says must agree with the tensors.
+
+StyleGAN2: names as in the official checkpoints, either bare or under `generator.` / `G_ema.` and
+`discriminator.` / `D.`. DCGAN: any names; layers are taken in their order in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.teacher.architecture import (
+    DCGANArchitecture,
+    DiscriminatorArchitecture,
+    StyleGAN2Architecture,
+    TransposedLayer,
+)
+from pipeline.teacher.importing.infer import infer_discriminator, infer_generator
+from shards.errors import UserError
+
+_UNTOLD = ("conv_clamp", "mapping_lr_mult", "num_half_blocks")
+_UNTOLD_D = (*_UNTOLD, "mbstd_group_size")
+_GENERATOR_PREFIXES = ("G_ema.", "generator.")
+_DISCRIMINATOR_PREFIXES = ("D.", "discriminator.")
+_CONV_NAMES = ("weight", "bias")
+_NORM_NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def is_state_file(path: Path) -> bool:
+    """Whether `path` is safetensors or a torch zip file, by its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[:2] == b"PK" or (len(head) == 9 and head[8:] == b"{")
+
+
+def read_states(path: Path) -> dict[str, Tensor]:
+    """Tensors by dotted name, in the file's order; nested dictionaries are joined with dots.
+
+    Raises:
+        UserError: if the file cannot be read without executing something, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if is_zip:
+            _check_zip(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            content = load_file(path)  # ordered by type and name, not as the network is
+            content = {name: content[name] for name in sorted(content, key=_natural_order)}
+    except UserError:
+        raise
+    except (SafetensorError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({_short(error)}); fetch it again") from None
+    except Exception as error:  # torch.load raises what it likes
+        raise UserError(
+            f"{path}: refused by a weights-only load ({_short(error)}); save the plain state dict "
+            "instead: torch.save(network.state_dict(), FILE)"
+        ) from None
+    tensors: dict[str, Tensor] = {}
+    _flatten(content, "", tensors, 0)
+    if not tensors:
+        raise UserError(f"{path}: holds no tensors")
+    return tensors
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        UserError: if it is not one with a known family.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({_short(error)})") from None
+    if not isinstance(content, dict) or content.get("family") not in ("stylegan2", "dcgan"):
+        raise UserError(f'{path}: family must be "stylegan2" or "dcgan"')
+    return content
+
+
+def convert_stylegan2(
+    tensors: Mapping[str, Tensor], said: dict[str, Any]
+) -> tuple[
+    tuple[StyleGAN2Architecture, dict[str, Tensor]],
+    tuple[DiscriminatorArchitecture, dict[str, Tensor]] | None,
+]:
+    """Generator and, if its tensors are there, discriminator.
+
+    Raises:
+        ValueError: if the tensors are no StyleGAN2, or the JSON says otherwise.
+    """
+    said = dict(said)
+    said_d = said.pop("discriminator", {})
+    if not isinstance(said_d, dict):
+        raise ValueError("discriminator: must be an object in the JSON")
+    said_d = dict(said_d)
+    generator = _under(tensors, _GENERATOR_PREFIXES) or {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(("mapping.", "synthesis."))
+    }
+    arch = infer_generator(generator, **{name: said[name] for name in _UNTOLD if name in said})
+    _check_agreement(StyleGAN2Architecture, arch, said)
+    discriminator = _under(tensors, _DISCRIMINATOR_PREFIXES)
+    if not discriminator:
+        return (arch, generator), None
+    known = {name: said_d[name] for name in _UNTOLD_D if name in said_d}
+    known.setdefault("mbstd_group_size", 4)
+    if not said_d.get("num_classes"):
+        said_d.pop("num_mapping_layers", None)  # of a mapping that is not there
+    arch_d = infer_discriminator(discriminator, **known)
+    _check_agreement(DiscriminatorArchitecture, arch_d, said_d)
+    return (arch, generator), (arch_d, discriminator)
+
+
+def convert_dcgan(
+    tensors: Mapping[str, Tensor], said: dict[str, Any]
+) -> tuple[DCGANArchitecture, dict[str, Tensor]]:
+    """A generator of transposed convolutions, each perhaps followed by a batch normalisation.
+
+    `said` may have `strides`, `paddings` and `output_paddings`, one number for each layer. Without
+    them the first layer is taken to have stride 1 and padding 0, the others stride 2 and the
+    padding that doubles the side: those of Radford et al. 2016 with 4x4 kernels.
+
+    Raises:
+        ValueError: if a tensor is neither, or a list is of the wrong length.
+    """
+    convs: list[dict[str, Tensor]] = []
+    norms: dict[int, dict[str, Tensor]] = {}
+    for prefix, group in _group(_under(tensors, _GENERATOR_PREFIXES) or tensors).items():
+        if group["weight"].dim() == 4 and group.keys() <= set(_CONV_NAMES):
+            convs.append(group)
+        elif (
+            "running_mean" in group
+            and group.keys() <= set(_NORM_NAMES)
+            and convs
+            and len(convs) - 1 not in norms
+        ):
+            norms[len(convs) - 1] = group
+        else:
+            raise ValueError(f"{prefix}: neither a transposed convolution nor a norm after one")
+    if not convs:
+        raise ValueError("no transposed convolution [in, out, k, k] among the tensors")
+    settings = {
+        name: _per_layer(said, name, len(convs))
+        for name in ("strides", "paddings", "output_paddings")
+    }
+    unknown = said.keys() - settings.keys() - {"family"}
+    if unknown:
+        raise ValueError(f"unknown {', '.join(sorted(unknown))} in the JSON; known: family, "
+                         "strides, paddings, output_paddings")  # fmt: skip
+    layers: list[TransposedLayer] = []
+    renamed: dict[str, Tensor] = {}
+    for index, conv in enumerate(convs):
+        name = "torgb" if index == len(convs) - 1 else f"block{index}"
+        layers.append(_describe_layer(index, conv, index in norms, settings))
+        renamed |= {f"{name}.conv.{key}": value for key, value in conv.items()}
+        renamed |= {f"{name}.norm.{key}": value for key, value in norms.get(index, {}).items()}
+        if index in norms:
+            renamed.setdefault(f"{name}.norm.num_batches_tracked", torch.tensor(0))
+    return DCGANArchitecture(convs[0]["weight"].shape[0], tuple(layers)), renamed
+
+
+def _describe_layer(
+    index: int, conv: dict[str, Tensor], has_norm: bool, settings: dict[str, list[int] | None]
+) -> TransposedLayer:
+    kernel = conv["weight"].shape[-1]
+    strides, paddings, extra = settings.values()
+    stride = strides[index] if strides else (1 if index == 0 else 2)
+    if paddings:
+        padding = paddings[index]
+    elif index == 0:
+        padding = 0
+    elif (kernel - stride) % 2 == 0 and kernel >= stride:
+        padding = (kernel - stride) // 2
+    else:
+        raise ValueError(f"layer {index}: kernel {kernel}; give strides and paddings in the JSON")
+    return TransposedLayer(
+        num_channels=conv["weight"].shape[1],
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        output_padding=extra[index] if extra else 0,
+        has_bias="bias" in conv,
+        has_norm=has_norm,
+    )
+
+
+def _per_layer(said: dict[str, Any], name: str, num_layers: int) -> list[int] | None:
+    values = said.get(name)
+    if values is None:
+        return None
+    if (
+        not isinstance(values, list)
+        or len(values) != num_layers
+        or not all(type(value) is int for value in values)
+    ):
+        raise ValueError(f"{name}: expected {num_layers} whole numbers, one for each layer")
+    return values
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """Sorts `main.10` after `main.9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+
+
+def _group(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by module: `main.0.weight` is `weight` of `main.0`."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, leaf = name.rpartition(".")
+        groups.setdefault(prefix, {})[leaf] = tensor
+    for prefix, group in groups.items():
+        if "weight" not in group:
+            raise ValueError(f"{prefix}: has {', '.join(group)} but no weight")
+    return groups
+
+
+def _under(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    for prefix in prefixes:
+        found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if found:
+            return found
+    return {}
+
+
+def _check_agreement(kind: Any, arch: Any, said: dict[str, Any]) -> None:
+    """What the JSON says must be what the shapes say."""
+    inferred = asdict(arch)
+    try:
+        merged = asdict(TypeAdapter(kind).validate_python({**inferred, **said}))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(["architecture", *map(str, problem["loc"])])
+        raise ValueError(f"{place}: {problem['msg'].removeprefix('Value error, ')}") from None
+    for name in ("channel_base", "channel_max"):  # several pairs give the same widths
+        if name in said:
+            widths = [type(arch)(**merged).num_channels(r) for r in (4, *arch.block_resolutions)]
+            if widths == [arch.num_channels(r) for r in (4, *arch.block_resolutions)]:
+                merged[name] = inferred[name]
+    for name, value in merged.items():
+        if value != inferred[name]:
+            raise ValueError(f"{name}: the JSON says {value}, the tensors {inferred[name]}")
+
+
+def _check_zip(path: Path) -> None:
+    """torch stores members as they are; a compressed one could be a bomb."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise UserError(f"{path}: has compressed members, which torch never writes")
+
+
+def _flatten(content: Any, prefix: str, found: dict[str, Tensor], depth: int) -> None:
+    if not isinstance(content, Mapping) or depth > 4:
+        return
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            found[f"{prefix}{name}"] = value.detach()
+        else:
+            _flatten(value, f"{prefix}{name}.", found, depth + 1)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

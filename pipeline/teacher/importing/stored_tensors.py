@@ -1,0 +1,212 @@
+"""Tensors and arrays of an official pickle as the file describes them, unread and unchecked until
+`to_tensor` is called: the caller pays only for those it wants, and believes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.teacher.importing.pickle_guard import scan_payload
+from shards.errors import UserError
+
+MAX_DIMS = 8
+MAX_NETWORK_BYTES = 8 * 2**30
+STORAGE_DTYPES = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+}
+NUMPY_DTYPE = re.compile(r"[<>=|]?(?:b1|\?|f[248]|[iu][1248])")
+
+
+class Inert:
+    """A stand-in that refuses BUILD, which would otherwise set attributes of the file's choice."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError(f"state for a {type(self).__name__}")
+
+
+@dataclass(eq=False)
+class StoredTensor(Inert):
+    """A torch tensor of the file, not yet loaded nor checked."""
+
+    path: Path = field(repr=False)
+    storage: StoredPayload = field(repr=False)
+    offset: Any
+    size: Any
+    stride: Any
+
+    def to_tensor(self) -> Tensor:
+        """The tensor: on the CPU, contiguous, in memory of its own, without gradient.
+
+        Raises:
+            UserError: naming the file whose payload or description of the tensor is not sound.
+        """
+        try:
+            storage, dtype = self.storage.load()
+        except Exception as error:
+            raise UserError(
+                f"{self.path}: a weights-only load refuses the payload of a tensor "
+                f"({brief(error)}); use the official file"
+            ) from None
+        try:
+            size, stride = to_extents(self.size), to_extents(self.stride)
+            (offset,) = to_extents([self.offset])
+            num, num_stored = math.prod(size), storage.nbytes() // dtype.itemsize
+            reach = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+            # No more elements than the storage has: strides of 0 would make much out of little.
+            if num > num_stored or (num and reach >= num_stored):
+                raise ValueError(f"{size} at {offset} with strides {stride} of {num_stored}")
+            view = torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
+            return view.clone(memory_format=torch.contiguous_format)
+        except Exception as error:
+            raise _unsound(self.path, "tensor", brief(error)) from None
+
+
+@dataclass(eq=False)
+class StoredArray:
+    """A numpy array of the file, not yet checked."""
+
+    path: Path = field(repr=False)
+    shape: Any = None
+    dtype: Any = None
+    is_fortran: Any = None
+    raw: Any = field(default=None, repr=False)
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.dtype, self.is_fortran, self.raw = state
+
+    def to_tensor(self) -> Tensor:
+        """The array as a tensor: contiguous, native byte order, in memory of its own.
+
+        Raises:
+            UserError: naming the file whose description of the array is not sound.
+        """
+        try:
+            shape, dtype, raw = (
+                to_extents(self.shape),
+                _resolve_dtype(self.dtype),
+                to_bytes(self.raw),
+            )
+            if math.prod(shape) * dtype.itemsize != len(raw):
+                raise ValueError(f"{shape} of {dtype} in {len(raw)} bytes")
+            array = np.ndarray(shape, dtype, raw, order="F" if self.is_fortran else "C")
+            return torch.from_numpy(array.astype(dtype.newbyteorder("="), order="C"))
+        except Exception as error:
+            raise _unsound(self.path, "array", brief(error)) from None
+
+
+class WeightBudget:
+    """Turns what is stored into tensors, of one network at most `MAX_NETWORK_BYTES`: many may share
+    one storage, and each is a copy.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_NETWORK_BYTES
+
+    def load(self, stored: StoredTensor | StoredArray) -> Tensor:
+        """The tensor of `stored`; raises as its `to_tensor`, and ValueError when it is too much."""
+        tensor = stored.to_tensor()
+        self._left -= tensor.nbytes
+        if self._left < 0:
+            raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
+        return tensor
+
+
+class StoredPayload(Inert):
+    """The bytes that `torch.storage._load_from_bytes` would run; loaded once, then dropped."""
+
+    __slots__ = ("_loaded", "_raw")
+
+    def __init__(self, raw: object) -> None:
+        self._raw = raw
+        self._loaded: tuple[torch.UntypedStorage, torch.dtype] | None = None
+
+    def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
+        """The storage and the type of its elements; raises whatever a damaged payload causes."""
+        if self._loaded is None:
+            raw = self._raw
+            if not isinstance(raw, bytes) or raw.startswith(b"PK"):
+                raise ValueError("not in the format of the official files")
+            num_bytes = scan_payload(raw)
+            with warnings.catch_warnings():  # TypedStorage is deprecated, and what such files hold
+                warnings.simplefilter("ignore")
+                typed = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+                if not isinstance(typed, torch.TypedStorage):
+                    raise ValueError("not a typed storage")
+                storage: torch.UntypedStorage = typed.untyped()
+            if storage.nbytes() != num_bytes or typed.dtype not in STORAGE_DTYPES:
+                raise ValueError(f"{storage.nbytes()} bytes of {typed.dtype} out of {num_bytes}")
+            self._loaded = storage, typed.dtype
+            self._raw = b""
+        return self._loaded
+
+
+class StoredDType:
+    """The two parts of a `numpy.dtype` that matter here."""
+
+    __slots__ = ("byte_order", "text")
+
+    def __init__(self, text: object, *flags: object) -> None:
+        self.text = text
+        self.byte_order: object = "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.byte_order = state[1]
+
+
+def read_scalar(dtype: Any, raw: Any = b"") -> int | float | bool:
+    """A numpy scalar as Python's own number."""
+    resolved = _resolve_dtype(dtype)
+    if len(raw) != resolved.itemsize:
+        raise pickle.UnpicklingError("a number of another size than its type")
+    number: int | float | bool = np.frombuffer(to_bytes(raw), resolved)[0].item()
+    return number
+
+
+def _resolve_dtype(dtype: Any) -> np.dtype[Any]:
+    if not isinstance(dtype, StoredDType) or dtype.byte_order not in ("<", ">", "=", "|"):
+        raise ValueError("no type, or no byte order")
+    if not isinstance(dtype.text, str) or not NUMPY_DTYPE.fullmatch(dtype.text):
+        raise ValueError("a type other than a number's")
+    resolved = np.dtype(dtype.text)
+    return resolved if dtype.byte_order in "=|" else resolved.newbyteorder(dtype.byte_order)
+
+
+def to_bytes(content: Any) -> Any:
+    """Bytes, which Python 2 and protocol 2 write as a latin-1 string."""
+    if not isinstance(content, str | bytes | bytearray):
+        raise ValueError("no bytes")
+    return content.encode("latin1") if isinstance(content, str) else content
+
+
+def to_extents(numbers: Any) -> tuple[int, ...]:
+    """Counts, such as a shape; raises ValueError for anything else."""
+    if not isinstance(numbers, list | tuple) or len(numbers) > MAX_DIMS:
+        raise ValueError("no shape")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a shape of other things than counts")
+    return tuple(numbers)
+
+
+def _unsound(path: Path, kind: str, reason: str) -> UserError:
+    return UserError(
+        f"{path}: a {kind} is damaged or not of numbers ({reason}); use the official file"
+    )
+
+
+def brief(error: object) -> str:
+    """One printable line; the text of an error may hold what a file wants printed."""
+    return ascii(str(error) or type(error).__name__)[1:-1][:120]

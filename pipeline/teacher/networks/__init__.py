@@ -1,0 +1,1 @@
+"""The networks of a teacher, a file for each family."""

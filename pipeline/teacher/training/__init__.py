@@ -1,0 +1,1 @@
+"""Training a teacher: StyleGAN2 with adaptive augmentation."""

@@ -1,0 +1,1 @@
+"""How a person follows a command: progress, and interrupting it."""

@@ -1,0 +1,117 @@
+"""The GPU's form of the views against the CPU's, which is tested against torchvision."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config.train import AugmentConfig
+from pipeline.student.masked_views import choose_views, make_masked_views
+from pipeline.student.views import ViewParameters, make_views
+from tests.support.views import STILL, draw, identity
+
+# Grids, blends and means are float32 sums in another order: a pixel is read up to 1e-5 of its width
+# off, and what is compared are images of noise. Seen: 5e-6.
+TOLERANCE = {"rtol": 0.0, "atol": 2e-5}
+EVERYTHING = AugmentConfig(
+    rotation_deg=20, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.5, blur_p=0.5
+)
+CONFIGS = {
+    "everything": EVERYTHING,
+    "the default": AugmentConfig(),
+    "crop and flip": AugmentConfig(jitter_p=0, grayscale_p=0),
+    "no jitter": EVERYTHING.model_copy(update={"jitter_p": 0.0}),
+    "no grey": EVERYTHING.model_copy(update={"grayscale_p": 0.0}),
+    "nothing": STILL,
+}
+
+
+def draw_images(batch: int, side: int = 16, seed: int = 0) -> Tensor:
+    return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("side", [8, 32])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_masked_views_equal_plain_ones(name: str, side: int) -> None:
+    config, images = CONFIGS[name], draw_images(200, side)
+    views = draw(config, 200)
+    before = images.clone()
+    found = make_masked_views(images, views, config)
+    assert torch.equal(images, before)
+    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+
+
+def test_masked_views_of_grey_saturated_and_black_pixels_equal_plain_ones() -> None:
+    corners = torch.tensor(list(itertools.product([0.0, 0.5, 1.0], repeat=3)))  # [27, 3]
+    images = corners[:, :, None, None].expand(27, 3, 8, 8).repeat(20, 1, 1, 1)
+    views = draw(EVERYTHING, len(images))
+    found = make_masked_views(images, views, EVERYTHING)
+    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+
+
+def test_masked_views_keep_every_order_of_the_jitter() -> None:
+    orders = torch.tensor(list(itertools.permutations(range(4))))
+    images = draw_images(1).repeat(len(orders), 1, 1, 1)
+    factors = torch.tensor([1.4, 1.6, 0.5, 0.2]).repeat(len(orders), 1)
+    views = replace(identity(len(orders)), factors=factors, order=orders)
+    found = make_masked_views(images, views, EVERYTHING)
+    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    assert (found[0] - found[-1]).abs().max() > 0.01
+
+
+def test_masked_views_of_neutral_parameters_are_the_images() -> None:
+    images = draw_images(4)
+    found = make_masked_views(images, identity(), EVERYTHING)
+    torch.testing.assert_close(found, images, rtol=0, atol=1e-5)
+
+
+def test_masked_views_ask_for_no_values() -> None:
+    """Tensors without values show that no branch and no size depends on what was drawn."""
+    views = ViewParameters(*(tensor.to("meta") for tensor in draw(EVERYTHING, 5).tensors))
+    found = make_masked_views(torch.empty(5, 3, 16, 16, device="meta"), views, EVERYTHING)
+    assert found.shape == (5, 3, 16, 16)
+
+
+def test_choose_views_takes_the_plain_form_on_a_cpu_and_the_masked_one_elsewhere() -> None:
+    assert choose_views(EVERYTHING, torch.device("cpu")) is make_views
+    chosen = choose_views(STILL, torch.device("cuda"))
+    images, views = draw_images(8), draw(EVERYTHING, 8)
+    assert torch.equal(chosen(images, views), make_masked_views(images, views, STILL))
+
+
+def compiled(config: AugmentConfig, **options: Any) -> Callable[[Tensor, ViewParameters], Tensor]:
+    made: Callable[[Tensor, ViewParameters], Tensor] = torch.compile(
+        partial(make_masked_views, config=config), fullgraph=True, dynamic=False, **options
+    )
+    return made
+
+
+def test_masked_views_are_one_graph_for_every_draw() -> None:
+    make = compiled(EVERYTHING, backend="aot_eager")
+    images = draw_images(16)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for seed in range(3):
+            views = draw(EVERYTHING, 16, seed)
+            torch.testing.assert_close(
+                make(images, views), make_masked_views(images, views, EVERYTHING), **TOLERANCE
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # compilers warn of what they find or miss
+def test_masked_views_compiled_are_few_kernels_that_equal_the_plain_ones() -> None:
+    from torch._inductor import metrics
+
+    images, views = draw_images(64), draw(EVERYTHING, 64)
+    torch._dynamo.reset()
+    metrics.reset()
+    found = compiled(EVERYTHING)(images, views)
+    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    assert metrics.generated_kernel_count <= 24  # of some 350 calls; 21 seen, 9 of them the blur

@@ -1,0 +1,95 @@
+"""Tiny teachers of every kind (classes, grey, DCGANs, one's own code), and pools of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.root import GenerateConfig
+from pipeline.generate.plan import Plan, make_plan, make_recipe
+from pipeline.generate.render import render_shard
+from pipeline.teacher.architecture import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.checkpoint import save_teacher
+from pipeline.teacher.description import TeacherInfo
+from pipeline.teacher.interface import TeacherGenerator
+from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.module import wrap_module
+from pipeline.teacher.networks.stylegan2 import Generator
+from shards.pool import PoolReader
+from shards.storage import Folder
+from tests.support import own_generator
+from tests.support.tiny_shards import ARCHITECTURE, list_rendered, teacher_info
+
+CONFIG = GenerateConfig(num_samples=12, samples_per_shard=6, render_batch=4, seed=5)
+NUM_CLASSES = 5
+
+
+def stylegan2(**changes: Any) -> Generator:
+    """Whose noise inputs act and whose weights depend on nothing but the architecture."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        generator = Generator(replace(ARCHITECTURE, **changes))
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.data.uniform_(0.2, 0.5)
+    return generator.eval().requires_grad_(False)
+
+
+def dcgan(image_channels: int = 3) -> DCGANGenerator:
+    layers = (
+        TransposedLayer(8, 4, 1, 0),
+        TransposedLayer(6, 4, 2, 1),
+        TransposedLayer(image_channels, 4, 2, 1, has_bias=True, has_norm=False),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        generator = DCGANGenerator(DCGANArchitecture(7, layers))
+        for name, buffer in generator.named_buffers():
+            if name.endswith("running_var"):
+                buffer.uniform_(0.01, 0.1)
+    return generator.eval().requires_grad_(False)
+
+
+def own_module() -> TeacherGenerator:
+    module = own_generator.build_random()
+    return wrap_module(module, z_dim=6, blocks=["first", "second"]).requires_grad_(False)
+
+
+TEACHERS = {
+    "conditional": lambda: stylegan2(num_classes=NUM_CLASSES),
+    "one-class": lambda: stylegan2(num_classes=1),
+    "grey": lambda: stylegan2(image_channels=1),
+    "residual": lambda: stylegan2(skips="resnet"),
+    "dcgan": dcgan,
+    "grey-dcgan": lambda: dcgan(1),
+    "own": own_module,
+}
+
+
+def describe(generator: TeacherGenerator, folder: Path) -> TeacherInfo:
+    return save_teacher(folder / "teacher", generator)
+
+
+def render(
+    generator: TeacherGenerator, folder: Path, shards: Sequence[int] = (0, 1), **changes: Any
+) -> tuple[Plan, PoolReader]:
+    """The pool that the config with `changes` asks for, and what was written."""
+    config = CONFIG.model_copy(update=changes)
+    plan = make_plan(config, describe(generator, folder), Folder.at(folder / "store"))
+    schemas = {wanted.name: wanted.schema for wanted in plan.sets}
+    rendered = [render_shard(generator, plan.recipe, plan.folder, schemas, k) for k in shards]
+    list_rendered(plan.folder, schemas, rendered)
+    return plan, PoolReader(plan.folder, plan.feature_sets, remedy="render")
+
+
+def fake_info(generator: TeacherGenerator) -> TeacherInfo:
+    """Enough to make a recipe of."""
+    return replace(teacher_info(), generator=generator.arch)
+
+
+def pool_key(info: TeacherInfo, factory: str | None = None, **changes: Any) -> str:
+    return make_recipe(CONFIG.model_copy(update=changes), info, factory).key

@@ -1,0 +1,75 @@
+"""The command line on a tiny run in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.checkpoint import save_teacher
+from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.stylegan2 import Generator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A config file in a folder of its own, and the command line on it."""
+
+    folder: Path
+    config: Path
+
+    def command(self, stage: str, *overrides: str) -> list[str]:
+        return [sys.executable, "-m", "pipeline", stage, str(self.config), *overrides]
+
+    def run(self, stage: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(stage, *overrides),
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def succeed(self, stage: str, *overrides: str) -> str:
+        done = self.run(stage, *overrides)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stderr
+
+    def files(self, pattern: str) -> dict[str, bytes]:
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in self.folder.glob(pattern)}
+
+
+def tars(store: Path) -> dict[str, bytes]:
+    """Every shard under `store`, by its place there."""
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*.tar")}
+
+
+def environment() -> dict[str, str]:
+    hidden = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    # one thread, as the tests' own process has: sums of floats depend on their number
+    return {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+
+def make_teacher(folder: Path, *, resolution: int = 16, seed: int = 0) -> None:
+    arch = StyleGAN2Architecture(
+        resolution=resolution,
+        z_dim=8,
+        w_dim=8,
+        num_mapping_layers=1,
+        channel_base=64,
+        channel_max=8,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        judge = Discriminator(DiscriminatorArchitecture(resolution, 64, 8))
+        save_teacher(folder, Generator(arch), judge, {"images_seen": 0})

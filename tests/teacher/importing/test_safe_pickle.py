@@ -1,0 +1,142 @@
+"""Reading official pickles: what comes out of sound ones."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.teacher.importing.safe_pickle import (
+    PersistentModule,
+    TensorFlowNetwork,
+    read_pickle,
+)
+from pipeline.teacher.importing.stored_tensors import StoredTensor
+from tests.support.official_files.pickling import (
+    EasyDict,
+    Network,
+    _reconstruct_persistent_obj,
+    official_modules,
+)
+from tests.support.pickles import ARRAYS, GOLDEN, GOLDEN_TF, PROTOCOLS, TENSORS, Read, Reduced
+
+
+def walk_tensors(network: PersistentModule, prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:
+    for kind in ("_parameters", "_buffers"):
+        for name, value in network.state[kind].items():
+            if value is not None:
+                yield prefix + name, value
+    for name, child in network.state["_modules"].items():
+        yield from walk_tensors(child, f"{prefix}{name}.")
+
+
+def stored_w_avg(golden: Path) -> torch.Tensor:
+    """What truncation pulled the stored ws towards: truncated = w_avg + 0.7 (ws - w_avg)."""
+    with np.load(golden.with_suffix(".npz")) as arrays:
+        average = (arrays["ws_truncated_psi_0_7"] - 0.7 * arrays["ws"]) / 0.3
+    return torch.from_numpy(average[0, 0])
+
+
+def test_read_pickle_golden_pytorch_gives_networks_settings_and_tensors() -> None:
+    content = read_pickle(GOLDEN)
+    assert set(content) == {"G", "D", "G_ema", "training_set_kwargs", "augment_pipe"}
+    network = content["G_ema"]
+    assert isinstance(network, PersistentModule)
+    assert network.class_name == "Generator"
+    assert network.state["_init_kwargs"]["z_dim"] == 24
+    assert network.state["_init_kwargs"]["synthesis_kwargs"]["conv_clamp"] == 256
+    tensors = {name: value.to_tensor() for name, value in walk_tensors(network)}
+    assert tensors["synthesis.b4.const"].shape == (20, 4, 4)
+    w_avg = tensors["mapping.w_avg"]
+    torch.testing.assert_close(w_avg, stored_w_avg(GOLDEN), rtol=0, atol=1e-5)
+    assert tensors["synthesis.b32.torgb.weight"].shape == (3, 16, 1, 1)
+    assert tensors["synthesis.b4.const"].numpy().tobytes() in GOLDEN.read_bytes()
+    assert all(value.isfinite().all() and value.is_contiguous() for value in tensors.values())
+
+
+def test_read_pickle_golden_tensorflow_gives_three_networks_and_their_variables() -> None:
+    networks = read_pickle(GOLDEN_TF)
+    assert isinstance(networks, tuple)
+    assert all(isinstance(network, TensorFlowNetwork) for network in networks)
+    assert [network.state["name"] for network in networks] == ["Gs", "D", "Gs"]
+    average = networks[2].state
+    assert average["static_kwargs"]["latent_size"] == 24
+    w_avg = dict(average["variables"])["dlatent_avg"].to_tensor()
+    torch.testing.assert_close(w_avg, stored_w_avg(GOLDEN_TF), rtol=0, atol=1e-5)
+    variables = dict(average["components"]["synthesis"].state["variables"])
+    assert variables["32x32/Conv0_up/weight"].to_tensor().shape == (3, 3, 20, 16)
+    assert variables["noise0"].to_tensor().dtype == torch.float32
+    weight = variables["4x4/Const/const"].to_tensor()
+    assert weight.numpy().tobytes() in GOLDEN_TF.read_bytes()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_read_pickle_modules_of_any_protocol_round_trip(read: Read, protocol: int) -> None:
+    meta = EasyDict(
+        type="class",
+        version=6,
+        module_src="raise SystemExit",
+        class_name="Generator",
+        state={
+            "_parameters": OrderedDict(weight=torch.nn.Parameter(TENSORS["float"])),
+            "_buffers": OrderedDict(filter=TENSORS["transposed"]),
+            "_modules": OrderedDict(),
+            "_names": {"a", "b"},
+            "_init_kwargs": EasyDict(gain=np.float32(0.5), clamp=None),
+        },
+    )
+    with official_modules():
+        content = pickle.dumps({"G_ema": Reduced(_reconstruct_persistent_obj, meta)}, protocol)
+    network = read(content)["G_ema"]
+    assert network.class_name == "Generator"
+    assert not hasattr(network, "module_src")
+    assert network.state["_names"] == {"a", "b"}
+    assert network.state["_init_kwargs"] == {"gain": 0.5, "clamp": None}
+    weight = network.state["_parameters"]["weight"].to_tensor()
+    assert torch.equal(weight, TENSORS["float"])
+    assert not weight.requires_grad
+    assert torch.equal(network.state["_buffers"]["filter"].to_tensor(), TENSORS["transposed"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_read_pickle_tensorflow_tuple_of_any_protocol_round_trips(
+    read: Read, protocol: int
+) -> None:
+    kwargs = EasyDict(resolution=np.int64(32))
+    network = Network(static_kwargs=kwargs, variables=[("w", ARRAYS["float"])])
+    with official_modules():
+        content = pickle.dumps((network, network, network), protocol)
+    first, _, last = read(content)
+    assert first is last
+    assert last.state["static_kwargs"] == {"resolution": 32}
+    ((name, array),) = last.state["variables"]
+    assert name == "w"
+    assert np.array_equal(array.to_tensor(), ARRAYS["float"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_read_pickle_plain_values_of_any_protocol_come_out_as_python(
+    read: Read, protocol: int
+) -> None:
+    numbers = [np.float32(0.5), np.float64(2), np.int64(-4), np.uint8(7), np.bool_(True)]
+    values = [*numbers, {1}, frozenset("a"), b"", b"\xff", OrderedDict(a=1), torch.Size([1, 2])]
+    found = read(pickle.dumps(values, protocol))
+    assert found == [0.5, 2.0, -4, 7, True, {1}, {"a"}, b"", b"\xff", {"a": 1}, (1, 2)]
+    assert [type(value) for value in found[:5]] == [float, float, int, int, bool]
+    assert read(pickle.dumps(bytearray(b"ab"), protocol)) == b"ab"
+
+
+def test_read_pickle_numpy_1_names_are_understood(read: Read) -> None:
+    content = pickle.dumps([np.float32(2), ARRAYS["float"]], 2)
+    number, array = read(content.replace(b"numpy._core.", b"numpy.core."))
+    assert number == 2.0
+    assert np.array_equal(array.to_tensor(), ARRAYS["float"])
+
+
+def test_read_pickle_bytes_after_the_end_are_ignored(read: Read) -> None:
+    assert read(pickle.dumps({"a": 1}) + b"garbage") == {"a": 1}
