@@ -1,5 +1,5 @@
 """Benchmarks: each prints a table of ratios measured side by side. No stage needs them."""
 
-from pipeline.engine.openmp import limit_spinning
+from pipeline.cluster.openmp import limit_spinning
 
 limit_spinning()  # before any of them imports torch

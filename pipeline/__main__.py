@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.engine.openmp import limit_spinning
+from pipeline.cluster.openmp import limit_spinning
 
 os.environ.setdefault("WDS_SECURE", "1")
 limit_spinning()

@@ -14,8 +14,8 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline.cluster import openmp
 from pipeline.config.root import RayConfig
-from pipeline.engine import openmp
 from pipeline.terminal.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from shards.errors import UserError
 

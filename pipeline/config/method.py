@@ -5,14 +5,11 @@ Neighbours: `train.py` has the rest of the section, `train/methods/` the methods
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from pipeline.config.fields import NonNegativeFloat, Section
-
-if TYPE_CHECKING:
-    from pipeline.config.train import TrainConfig
 
 
 class MethodSection(Section):
@@ -24,10 +21,6 @@ class MethodSection(Section):
     """Whether the method needs the teacher itself."""
     trains: ClassVar[bool] = True
     """Whether there is anything to train."""
-
-    def find_misfit(self, train: TrainConfig) -> str | None:
-        """What in the rest of `train` the method cannot work with, as a line for the user."""
-        return None
 
 
 class _Weights(MethodSection):
@@ -56,15 +49,6 @@ class SqueezeAndSpanConfig(_Weights):
     distillation, Eq. 5), and its embedding is as wide as they are.
     """
 
-    def find_misfit(self, train: TrainConfig) -> str | None:
-        """Span alone has no teacher."""
-        if train.images == "real":
-            return (
-                "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
-                "with train.images=real"
-            )
-        return None
-
 
 class VicRegConfig(_Weights):
     """VICReg (Bardes et al. 2022) on pairs of views of every image."""
@@ -77,10 +61,6 @@ class VicRegConfig(_Weights):
     code, which halves the variance terms. `release`: as `paper`, with statistics of each worker.
     Unset: `paper` or `release`, as `train.variant`.
     """
-
-    def resolved_convention(self, train: TrainConfig) -> Literal["paper", "official", "release"]:
-        """The convention in force."""
-        return self.convention or train.variant
 
 
 class SimSiamConfig(MethodSection):
@@ -104,16 +84,6 @@ class EncodingConfig(MethodSection):
     """LPIPS (Zhang et al. 2018), or `none`; `auto` takes LPIPS where its weights are at hand, and
     what became of it is in every result.
     """
-
-    def find_misfit(self, train: TrainConfig) -> str | None:
-        """The encoder sees the images that it is to give back, and needs their latents."""
-        if train.augment.enabled:
-            return "method encoding gives images back as they are: set augment.enabled=false"
-        if train.images == "real":
-            return "method encoding needs synthetic images, whose latents are known"
-        if train.features != ("w",):
-            return "method encoding learns the latents: set features=[w]"
-        return None
 
 
 class DiscriminatorConfig(MethodSection):

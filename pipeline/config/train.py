@@ -19,7 +19,7 @@ from pipeline.config.fields import (
     Rgb,
     Section,
 )
-from pipeline.config.method import MethodConfig, SqueezeAndSpanConfig
+from pipeline.config.method import EncodingConfig, MethodConfig, SqueezeAndSpanConfig
 
 
 class StudentConfig(Section):
@@ -202,7 +202,22 @@ class TrainConfig(Section):
                 "leaves fewer than two"
                 " images of one domain; raise global_batch"
             )
-        problem = self.method.find_misfit(self)
-        if problem is not None:
-            raise ValueError(problem)
+        if isinstance(self.method, SqueezeAndSpanConfig) and self.images == "real":
+            raise ValueError(
+                "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
+                "with train.images=real"
+            )
+        if isinstance(self.method, EncodingConfig):
+            self._check_encoding()
         return self
+
+    def _check_encoding(self) -> None:
+        """The encoder sees the images that it is to give back, and needs their latents."""
+        if self.augment.enabled:
+            raise ValueError(
+                "method encoding gives images back as they are: set augment.enabled=false"
+            )
+        if self.images == "real":
+            raise ValueError("method encoding needs synthetic images, whose latents are known")
+        if self.features != ("w",):
+            raise ValueError("method encoding learns the latents: set features=[w]")

@@ -24,7 +24,7 @@ class VicReg(Method):
             config.student.projector_layers,
         )
         self.weights = LossWeights.of(options)
-        self.convention = options.resolved_convention(config)
+        self.convention = options.convention or config.variant
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective over all images, synthetic and real alike."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.engine.openmp import limit_spinning, spin_settings
+from pipeline.cluster.openmp import limit_spinning, spin_settings
 from tests.support.workspace import ROOT, environment
 
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
