@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pipeline.cluster import connection
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from pipeline.terminal.progress import console
 from shards.errors import UserError
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.cluster import openmp
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from pipeline.terminal.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from shards.errors import UserError
 

@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.method import METHOD_SECTIONS
-from pipeline.config.root import Config, PathsConfig
+from pipeline.config.paths import PathsConfig
+from pipeline.config.root import Config
 from shards.errors import UserError
 
 

@@ -1,7 +1,7 @@
-"""The `train` section of a config: the student, the views, and the method with its settings.
+"""The `train` section of a config: how a student is trained.
 
-Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `root.py` has the
-other sections, `train/methods/` the methods.
+Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `student.py`,
+`augment.py` and `method.py` have the sections inside this one, `root.py` the other sections.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.augment import AugmentConfig
 from pipeline.config.fields import (
     Fraction,
     NonNegative,
@@ -20,90 +21,7 @@ from pipeline.config.fields import (
     Section,
 )
 from pipeline.config.method import EncodingConfig, MethodConfig, SqueezeAndSpanConfig
-
-
-class StudentConfig(Section):
-    """Backbone and projector."""
-
-    architecture: Annotated[str, Field(pattern=r"^(timm:)?\w[\w.]*$")] = "resnet18"
-    """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
-    `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
-    weights are random, and dropout and stochastic depth are off.
-    """
-    width: Positive = 64
-    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
-    torchvision's.
-    """
-    stem: Literal["cifar", "imagenet"] = "cifar"
-    """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
-    2 with.
-    """
-    projector_layers: Positive = 5
-    """Linear layers of the projector."""
-    embedding_dim: Positive = 2048
-    """Width of embedding and squeezed representation."""
-
-    @property
-    def is_resnet(self) -> bool:
-        """Whether the backbone is one of the two ResNets with a stem and a width to choose."""
-        return self.architecture in ("resnet18", "resnet50")
-
-    @property
-    def backbone(self) -> dict[str, str | int]:
-        """What describes the backbone, by field."""
-        fields = ("architecture", "width", "stem") if self.is_resnet else ("architecture",)
-        return {name: getattr(self, name) for name in fields}
-
-    @model_validator(mode="after")
-    def _check(self) -> StudentConfig:
-        for name in ("width", "stem"):
-            if not self.is_resnet and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(
-                    f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
-                    "leave it out, or set width=64 and stem=cifar"
-                )
-        return self
-
-
-class AugmentConfig(Section):
-    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
-    switches a part off.
-    """
-
-    enabled: bool = True
-    """Off: images are seen as they are (Yang et al. 2022, Table 5, row a)."""
-    crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
-    """Area of the random resized crop as a share of the image."""
-    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
-    """Aspect ratio of the crop."""
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotation by up to ± this angle."""
-    flip_p: Fraction = 0.5
-    """Horizontal flip."""
-    brightness: Fraction = 0.4
-    """Colour jitter: factor in 1 ± this."""
-    contrast: Fraction = 0.4
-    """Likewise."""
-    saturation: Fraction = 0.4
-    """Likewise."""
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Hue shift of up to ± this share of the circle."""
-    jitter_p: Fraction = 0.8
-    """Probability of colour jitter."""
-    grayscale_p: Fraction = 0.2
-    """Probability of conversion to grey."""
-    blur_p: Fraction = 0.0
-    """Probability of Gaussian blur."""
-    blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
-    """Standard deviation of the blur in pixels."""
-
-    @model_validator(mode="after")
-    def _check(self) -> AugmentConfig:
-        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high or low <= 0:
-                raise ValueError(f"{name} must be a range 0 < low <= high, got {low}, {high}")
-        return self
+from pipeline.config.student import StudentConfig
 
 
 class TrainConfig(Section):

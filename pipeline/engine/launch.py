@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import capacity, connection, monitoring
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from pipeline.engine.metrics import read_metrics
 from pipeline.terminal.progress import console, progress_bar
 from shards.errors import UserError

@@ -7,7 +7,7 @@ Neighbours: `student/backbone.py` says what the networks are; `card.py` prints t
 from __future__ import annotations
 
 from pipeline.config.root import Config
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 
 WEIGHTS_FILE = "model.safetensors"
 _PLAIN_WIDTH = 64

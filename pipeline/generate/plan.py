@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config.root import GenerateConfig
+from pipeline.config.generate import GenerateConfig
 from pipeline.records.code import code_digest
 from pipeline.records.products import RECIPE_FILE
 from pipeline.teacher.description import GENERATOR_FILE, Sampling, Teacher, TeacherInfo

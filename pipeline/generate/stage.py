@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 
 from pipeline.cluster import capacity, connection, monitoring
 from pipeline.cluster.tasks import InFlight
-from pipeline.config.root import Config, RayConfig
+from pipeline.config.ray import RayConfig
+from pipeline.config.root import Config
 from pipeline.generate.plan import (
     TEACHER_POOLS,
     Origin,

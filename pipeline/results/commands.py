@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.config.file import load_config
-from pipeline.config.root import PathsConfig
+from pipeline.config.paths import PathsConfig
 from pipeline.results.compare import compare_runs, comparison_sheet
 from pipeline.results.formats import comparisons_to_csv, groups_to_csv, to_latex, to_markdown
 from pipeline.results.ledger import LEDGER, Number, list_runs, read_ledger

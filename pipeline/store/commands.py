@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config.file import load_config
-from pipeline.config.root import PathsConfig, RayConfig
+from pipeline.config.paths import PathsConfig
+from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
 from pipeline.real.stage import recipe_of
 from pipeline.records.record import Recipe, list_differences

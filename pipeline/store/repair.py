@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, read_origin
 from pipeline.generate.stage import fill
 from pipeline.records.code import code_digest

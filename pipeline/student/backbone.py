@@ -21,7 +21,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import StochasticDepth
 
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 from pipeline.samples.seeding import torch_generator
 from shards.errors import UserError
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.student.views import LUMA, ViewParameters, blur, make_views
 
 Planes = tuple[Tensor, ...]

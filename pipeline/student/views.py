@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 
 LUMA = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in the luma."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.cluster import capacity, connection
-from pipeline.config.root import Config, RayConfig
+from pipeline.config.ray import RayConfig
+from pipeline.config.root import Config
 from pipeline.stages import load_stage, needed_stages, run_stage
 from pipeline.terminal.progress import console, progress_bar
 from shards.errors import UserError

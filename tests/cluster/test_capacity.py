@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cluster import capacity
 from pipeline.cluster.capacity import Limit, choose_train_workers, count_places, needs, require
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from shards.errors import UserError
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.cluster import connection
 from pipeline.cluster.connection import is_job_server
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 from shards.errors import UserError
 from tests.support.ray_process import ray_process
 from tests.support.workspace import ROOT, environment

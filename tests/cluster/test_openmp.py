@@ -16,7 +16,7 @@ ASK_A_WORKER = """
 import os
 import pipeline.__main__
 from pipeline.cluster import connection
-from pipeline.config.root import RayConfig
+from pipeline.config.ray import RayConfig
 
 connection.connect(RayConfig(render_workers=1, object_store_mb=100))
 import ray

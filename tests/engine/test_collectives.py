@@ -16,7 +16,7 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.engine.collectives import gather_batch, num_workers
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import TrainingShards

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.root import GenerateConfig
+from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import (
     Origin,
     Plan,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.root import GenerateConfig
+from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import make_plan, make_recipe
 from shards.errors import UserError
 from shards.storage import Folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.root import EvalConfig
+from pipeline.config.eval import EvalConfig
 from pipeline.config.train import TrainConfig
 from pipeline.records.record import (
     Recipe,

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 from pipeline.student.backbone import Normalise, build_backbone, load_backbone
 from pipeline.train.projector import build_projector
 from pipeline.train.squeeze import SqueezeModule

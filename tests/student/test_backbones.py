@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 from pipeline.eval.extract import calibrate_batch_norm, extract
 from pipeline.student.backbone import build_backbone, check_backbone, load_backbone
 from pipeline.train.batch_norm import synchronise_batch_norm

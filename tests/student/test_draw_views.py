@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms import ColorJitter, RandomResizedCrop
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.views import draw_views
 from tests.support.views import NUM_DRAWS, STILL, draw, identity

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.student.masked_views import choose_views, make_masked_views
 from pipeline.student.views import ViewParameters, make_views
 from tests.support.views import STILL, draw, identity

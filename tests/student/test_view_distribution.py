@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.student.views import draw_views, make_views
 
 SIDE = 48

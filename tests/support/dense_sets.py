@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.config.root import Config
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 from pipeline.records.record import Recipe, file_digest, write_record
 from pipeline.student.backbone import StudentResNet, build_backbone
 

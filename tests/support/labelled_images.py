@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.eval.probes.labelled_views import LabelledImages
 from shards.reader import ShardReader
 from shards.schema import Schema, image_column

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config.train import StudentConfig, TrainConfig
+from pipeline.config.student import StudentConfig
+from pipeline.config.train import TrainConfig
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import RenderedShard, render_shard
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture

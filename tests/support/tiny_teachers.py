@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config.root import GenerateConfig
+from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
 from pipeline.teacher.architecture import DCGANArchitecture, TransposedLayer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.student.views import ViewParameters, draw_views
 
 STILL = AugmentConfig(

@@ -6,7 +6,7 @@ Neighbours: `detection.py` and `pixelwise.py` do what is said here.
 from __future__ import annotations
 
 from pipeline.config.finetune import FinetuneConfig
-from pipeline.config.train import StudentConfig
+from pipeline.config.student import StudentConfig
 
 _NETWORKS = {
     "detection": (

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.engine.upload import Groups, prepare_upload
 from pipeline.samples.order import Order
 from pipeline.samples.seeding import torch_generator

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config.train import AugmentConfig, TrainConfig
+from pipeline.config.augment import AugmentConfig
+from pipeline.config.train import TrainConfig
 from pipeline.eval.probes.labelled_views import LabelledImages, LabelledViews
 from pipeline.eval.probes.lars import TRUST, adapt_gradients
 from pipeline.samples.seeding import torch_generator

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config.train import AugmentConfig
+from pipeline.config.augment import AugmentConfig
 from pipeline.eval.probes.labelled_views import LabelledImages, LabelledViews
 from tests.support.labelled_images import as_they_are, make_images
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.train import StudentConfig, TrainConfig
+from pipeline.config.student import StudentConfig
+from pipeline.config.train import TrainConfig
 from pipeline.eval.probes.labelled_views import LabelledImages
 from pipeline.eval.probes.linear_sgd import (
     LARGE_BATCH,

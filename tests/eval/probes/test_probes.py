@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.root import EvalConfig
+from pipeline.config.eval import EvalConfig
 from pipeline.eval.extract import Representation
 from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.probes.linear_probe import fit_linear_probe

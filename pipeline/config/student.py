@@ -1,0 +1,55 @@
+"""`train.student` of a config: backbone and projector.
+
+Neighbours: `train.py` has the rest of the section, `student/backbone.py` builds the networks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.fields import Positive, Section
+
+
+class StudentConfig(Section):
+    """Backbone and projector."""
+
+    architecture: Annotated[str, Field(pattern=r"^(timm:)?\w[\w.]*$")] = "resnet18"
+    """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
+    `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
+    weights are random, and dropout and stochastic depth are off.
+    """
+    width: Positive = 64
+    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
+    torchvision's.
+    """
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
+    2 with.
+    """
+    projector_layers: Positive = 5
+    """Linear layers of the projector."""
+    embedding_dim: Positive = 2048
+    """Width of embedding and squeezed representation."""
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the backbone is one of the two ResNets with a stem and a width to choose."""
+        return self.architecture in ("resnet18", "resnet50")
+
+    @property
+    def backbone(self) -> dict[str, str | int]:
+        """What describes the backbone, by field."""
+        fields = ("architecture", "width", "stem") if self.is_resnet else ("architecture",)
+        return {name: getattr(self, name) for name in fields}
+
+    @model_validator(mode="after")
+    def _check(self) -> StudentConfig:
+        for name in ("width", "stem"):
+            if not self.is_resnet and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
+                    "leave it out, or set width=64 and stem=cifar"
+                )
+        return self

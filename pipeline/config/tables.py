@@ -1,0 +1,30 @@
+"""The `tables` section of a config: which rows of the paper's tables, and how often.
+
+Neighbours: `root.py` has the other sections, `studies/tables/` runs them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from pipeline.config.fields import Positive, Section, Seeds
+
+
+class TablesConfig(Section):
+    """The paper's tables, run on this config (Yang et al. 2022, Tables 1, 2 and 5)."""
+
+    seeds: Seeds = (0, 1, 2)
+    """Trainings of every row: values of `train.seed`."""
+    epochs: Positive | None = None
+    """Epochs of every training; unset: `train.epochs`."""
+    rows: Annotated[
+        Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)],
+        BeforeValidator(
+            lambda rows: rows if rows == "all" or not isinstance(rows, str) else [rows]
+        ),
+    ] = "all"
+    """Which ways to train: `all`, or names of files in `configs/methods/`, without `.yaml`."""
+    paper: Literal["cifar10", "cifar100", "stl10", "imagenet100", "imagenet"] | None = None
+    """The data set of the paper that this is, whose numbers are put beside ours."""
