@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
     parser = common_parser("Each part of the pipeline against the device's own ceilings.")
     parser.add_argument("--num-samples", type=int, default=2048, help="random samples per domain")
     modes = get_args(CompileMode)
-    parser.add_argument("--compile", choices=modes, default="auto", help="as ray.compile")
+    parser.add_argument("--compile", choices=modes, default="auto", help="as hardware.compile")
     arguments = parser.parse_args(argv)
     config, device = prepare(arguments)
     if arguments.batch:

@@ -70,7 +70,8 @@ def run_stage(name: str, config: Config) -> Record:
 
 
 def _describe_ray(config: Config) -> dict[str, Any]:
-    return {"address": os.environ.get("RAY_ADDRESS"), **config.ray.model_dump(mode="json")}
+    fields = config.ray.model_dump(mode="json") | config.hardware.model_dump(mode="json")
+    return {"address": os.environ.get("RAY_ADDRESS"), **fields}
 
 
 def is_first_process() -> bool:

@@ -179,7 +179,9 @@ def main(
     changes: Annotated[list[str] | None, typer.Argument(metavar="[section.field=value …]")] = None,
     json: Annotated[Path, typer.Option(help="Gets the figures.")] = Path("figures.json"),
     toy: Annotated[bool, typer.Option(help="Narrow networks: for a CPU.")] = False,
-    mode: Annotated[str | None, typer.Option(help="As ray.compile; each piece has one.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="As hardware.compile; each piece has one.")
+    ] = None,
 ) -> None:
     """Measure PIECE."""
     measure, usual = PIECES[piece]

@@ -219,7 +219,7 @@ class Road:
             f"teacher.checkpoint={self.teacher}",
             f"generate.num_samples={self.pool_size}",
             f"train.epochs={self.epochs.get(method, 1)}",
-            f"ray.compile={self.compile}",
+            f"hardware.compile={self.compile}",
         ]
 
     def _config(self, *changes: str) -> Config:

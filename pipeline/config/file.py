@@ -21,8 +21,8 @@ from shards.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """With the booleans of YAML 1.2: `off`, `on`, `yes` and `no` are words, as `ray.compile=off`
-    has them; a field that is a boolean takes them all the same.
+    """With the booleans of YAML 1.2: `off`, `on`, `yes` and `no` are words, as
+    `hardware.compile=off` has them; a field that is a boolean takes them all the same.
     """
 
 
@@ -59,10 +59,12 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         _take_teacher_of(data, str(name))
         if data.get("name") == name:
             data["name"] = "-".join([str(name), *(file.stem for file in files)])
+    place = " with ".join(map(str, [path, *files]))
+    _refuse_moved(data, place)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(_describe(error, " with ".join(map(str, [path, *files])))) from None
+        raise UserError(_describe(error, place)) from None
 
 
 def _is_file(change: str) -> bool:
@@ -105,6 +107,14 @@ def _take_teacher_of(data: dict[str, Any], name: str) -> None:
         if teacher.get("checkpoint") is None:
             runs = Path(str(sections["paths"].get("runs", PathsConfig().runs)))
             data["teacher"] = {**teacher, "checkpoint": str(runs / name / "teacher")}
+
+
+def _refuse_moved(data: dict[str, Any], place: str) -> None:
+    ray = data.get("ray")
+    for field in ("device", "compile"):
+        if isinstance(ray, dict) and field in ray:
+            new = f"hardware.{field}"
+            raise UserError(f"{place}: ray.{field}: is now {new}; write {new}={ray[field]}")
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -1,6 +1,6 @@
 """The `paths` section of a config: where files go.
 
-Neighbours: `root.py` has the other sections; of no fingerprint, as `ray` is.
+Neighbours: `root.py` has the other sections; of no fingerprint, as `ray` and `hardware` are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The `ray` section of a config: how much work happens at once, and on which nodes.
 
 Neighbours: `root.py` has the other sections, `cluster/` and `engine/launch.py` read this one; of no
-fingerprint, as `paths` is.
+fingerprint, as `hardware` and `paths` are.
 """
 
 from __future__ import annotations
@@ -42,10 +42,3 @@ class RayConfig(Section):
     """
     object_store_mb: Annotated[int, Field(ge=75, le=10**6)] = 256
     """Object store of the embedded Ray, in MiB."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU if the process sees one."""
-    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
-    """How torch.compile prepares the networks of a training, a minute that a long one on a GPU
-    gains back: its mode, `off`, or `auto`, the default mode on a GPU and none on a CPU. The
-    generator is among them with `train.source: online`, never for a pool.
-    """

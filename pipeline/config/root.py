@@ -1,8 +1,8 @@
 """A whole config: one YAML is one run, a frozen model per section, unknown keys are errors.
 
-`file.py` reads it. The `ray` and `paths` sections say where a run happens and stay out of every
-fingerprint (`records/record.py`); every other section says what it produces and is in it. Defaults
-are the paper's CIFAR table where the paper has one (Yang et al. 2022, appendix).
+`file.py` reads it. Sections `paths`, `ray` and `hardware` say where a run happens and stay out of
+every fingerprint (`records/record.py`); every other section says what it produces and is in it.
+Defaults are the paper's CIFAR table where the paper has one (Yang et al. 2022, appendix).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pipeline.config.eval import EvalConfig
 from pipeline.config.fields import Section
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.config.generate import GenerateConfig
+from pipeline.config.hardware import HardwareConfig
 from pipeline.config.method import RELEASE_CIFAR100_WEIGHTS
 from pipeline.config.paths import PathsConfig
 from pipeline.config.ray import RayConfig
@@ -46,6 +47,7 @@ class Config(Section):
     """
     paths: PathsConfig = PathsConfig()
     ray: RayConfig = RayConfig()
+    hardware: HardwareConfig = HardwareConfig()
     real: RealConfig = RealConfig()
     teacher: TeacherConfig = TeacherConfig()
     generate: GenerateConfig = GenerateConfig()

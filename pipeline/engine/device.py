@@ -8,11 +8,13 @@ from shards.errors import UserError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`ray.device` resolved: `auto` is the GPU where the process sees one.
+    """`hardware.device` resolved: `auto` is the GPU where the process sees one.
 
     Raises:
         UserError: if "cuda" is wanted and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("ray.device: cuda asked for, but this process sees no GPU; use auto or cpu")
+        raise UserError(
+            "hardware.device: cuda asked for, but this process sees no GPU; use auto or cpu"
+        )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

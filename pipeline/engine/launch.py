@@ -67,7 +67,7 @@ def is_first_worker() -> bool:
 
 
 @contextmanager
-def workers_ready(config: RayConfig) -> Iterator[None]:
+def workers_ready(device: str) -> Iterator[None]:
     """Within the block, torchrun's processes can wait for one another; nothing elsewhere."""
     if not is_torchrun():
         yield
@@ -77,7 +77,7 @@ def workers_ready(config: RayConfig) -> Iterator[None]:
 
     from pipeline.engine.device import choose_device
 
-    is_cuda = choose_device(config.device).type == "cuda"
+    is_cuda = choose_device(device).type == "cuda"
     if is_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if is_cuda else "gloo")
@@ -86,15 +86,17 @@ def workers_ready(config: RayConfig) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def run_training(training: Training, config: RayConfig) -> None:
-    """Run it to the end on the workers that `config` asks for."""
+def run_training(training: Training, config: RayConfig, device: str) -> None:
+    """Run it to the end on the workers that `config` asks for; `device` as `hardware.device`, of
+    which Ray's workers ask Ray.
+    """
     training.folder.mkdir(parents=True, exist_ok=True)
     if is_torchrun():
-        _run_under_torchrun(training, config)
+        _run_under_torchrun(training, device)
     elif config.train_workers != 1 or connection.is_external():
         _run_on_ray(training, config)
     else:
-        _run_here(training, config)
+        _run_here(training, device)
 
 
 def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
@@ -108,7 +110,7 @@ def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
             )
 
 
-def _run_here(training: Training, config: RayConfig) -> None:
+def _run_here(training: Training, device: str) -> None:
     from pipeline.engine.device import choose_device
 
     with progress_bar(training.unit) as bar:
@@ -119,16 +121,16 @@ def _run_here(training: Training, config: RayConfig) -> None:
             bar.update(task, completed=shown, note=training.note(metrics))
             return False
 
-        training.function(training.settings, choose_device(config.device), report)
+        training.function(training.settings, choose_device(device), report)
 
 
-def _run_under_torchrun(training: Training, config: RayConfig) -> None:
+def _run_under_torchrun(training: Training, wanted: str) -> None:
     import torch
     import torch.distributed as dist
 
     from pipeline.engine.device import choose_device
 
-    device = choose_device(config.device)
+    device = choose_device(wanted)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 

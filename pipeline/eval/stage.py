@@ -61,7 +61,7 @@ def run(config: Config) -> None:
     from pipeline.eval.subjects import labelled_images
 
     recipe = _recipe(config)
-    device = choose_device(config.ray.device)
+    device = choose_device(config.hardware.device)
     train = require_record(config.run_dir / "train", "train")
     lesson = {
         "method": config.train.method.name,

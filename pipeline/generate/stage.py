@@ -68,7 +68,7 @@ def run(config: Config) -> None:
     info, plan = _plan(config)
     teacher = Teacher(config.teacher_folder, config.teacher.factory)
     write_origin(plan.folder, Origin.of(plan.recipe, teacher))
-    waiting_share = fill(plan, teacher, config.ray)
+    waiting_share = fill(plan, teacher, config.ray, device=config.hardware.device)
     remove_leftovers(plan.folder, (shards.name for shards in plan.sets))
     num_samples = config.generate.num_samples
     feature_sets = tuple(plan.feature_sets)
@@ -99,6 +99,7 @@ def fill(
     teacher: Teacher,
     ray_config: RayConfig,
     missing: dict[int, tuple[str, ...]] | None = None,
+    device: str = "auto",
 ) -> float | None:
     """Render what the pool lacks, beside other runs that do the same; returns when all of it is in
     the manifest.
@@ -108,6 +109,7 @@ def fill(
         teacher: of the plan's recipe.
         ray_config: where to render.
         missing: shard index -> sets, a part of the plan's missing ones; all of them by default.
+        device: as `hardware.device`.
 
     Returns:
         Share of the rendering time spent waiting for the writer; None if nothing was rendered.
@@ -133,7 +135,7 @@ def fill(
 
         try:
             render = _render_here if ray_config.render_workers == 0 else _render_on_ray
-            for rendered in render(plan, teacher, ray_config, work, watch):
+            for rendered in render(plan, teacher, ray_config, device, work, watch):
                 work.finish(rendered.index, rendered.shards)
                 rendering_s += rendered.rendering_s
                 waiting_s += rendered.waiting_s
@@ -177,14 +179,14 @@ Watch = Callable[[int], None]
 
 
 def _render_here(
-    plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
+    plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
     from pipeline.engine.device import choose_device
     from pipeline.generate.render import DTYPES, ShardRenderer
     from pipeline.teacher.checkpoint import load_generator
 
     generator = load_generator(teacher.folder, teacher.factory)
-    generator.to(choose_device(ray_config.device))
+    generator.to(choose_device(device))
     generator.set_precision(DTYPES[plan.recipe.precision])
     with ShardRenderer(generator, plan.recipe, plan.folder) as renderer:
         earlier: StartedShard | None = None
@@ -201,7 +203,7 @@ def _render_here(
 
 
 def _render_on_ray(
-    plan: Plan, teacher: Teacher, ray_config: RayConfig, work: Work, watch: Watch
+    plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
     connection.connect(ray_config)
     capacity.require(ray_config, "render")
@@ -218,8 +220,9 @@ def _render_on_ray(
     def submit(item: tuple[int, tuple[str, ...]]) -> Any:
         index, names = item
         schemas = _schemas(plan, names)
-        device, factory = ray_config.device, teacher.factory
-        return task.remote([weights], plan.recipe, plan.folder, schemas, index, device, factory)
+        return task.remote(
+            [weights], plan.recipe, plan.folder, schemas, index, device, teacher.factory
+        )
 
     in_flight = InFlight(submit)
     bound = capacity.Limit(ray_config, "render", ray_config.render_workers)

@@ -69,7 +69,9 @@ def print_results(config: Config) -> None:
 def _recipe(config: Config) -> Recipe:
     inputs = {stage: record.fingerprint for stage, record in _records(config).items()}
     inputs |= {f"section {path.stem}": file_digest(path) for path in list_sections(config.run_dir)}
-    return Recipe("report", config.model_dump(mode="json", exclude={"ray", "paths"}), inputs)
+    return Recipe(
+        "report", config.model_dump(mode="json", exclude={"paths", "ray", "hardware"}), inputs
+    )
 
 
 def _records(config: Config) -> dict[str, Record]:

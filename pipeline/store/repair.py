@@ -167,7 +167,7 @@ def audit(
         teacher: of that recipe.
         num_samples: how many, at most all of them; another draw every time.
         cache: for a remote pool.
-        device: as `ray.device` of a config.
+        device: as `hardware.device` of a config.
     """
     from pipeline.engine.device import choose_device
     from pipeline.generate.batch import render_batch

@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     settings = {
         "config": config.teacher.model_dump_json(),
         "resolution": config.real.resolution,
-        "compile": config.ray.compile,
+        "compile": config.hardware.compile,
         "folder": str(folder.resolve()),
         "real": real_shards(config, "train"),
         "fingerprint": recipe.fingerprint,
@@ -73,8 +73,8 @@ def run(config: Config) -> None:
         run_name=f"{config.name}-teacher-{recipe.fingerprint[:8]}",
         parts=(config.teacher.global_batch,),
     )
-    with workers_ready(config.ray):
-        run_training(training, config.ray)
+    with workers_ready(config.hardware.device):
+        run_training(training, config.ray, config.hardware.device)
         if is_first_worker():
             info = read_teacher_info(folder)
             outputs = {

@@ -72,14 +72,14 @@ def run(config: Config) -> None:
         from pipeline.student.backbone import check_backbone
 
         check_backbone(config.train.student, config.real.resolution)
-    with workers_ready(config.ray):
+    with workers_ready(config.hardware.device):
         if is_first_worker():
             from pipeline.train.loop import CHECKPOINT_FILE
 
             begin(folder, recipe, CHECKPOINT_FILE)
             _check_shards(config)
         training = _training(config, recipe)
-        run_training(training, config.ray)
+        run_training(training, config.ray, config.hardware.device)
         if is_first_worker():
             outputs = {
                 "student.safetensors": file_digest(folder / "student.safetensors"),
@@ -232,7 +232,7 @@ def _training(config: Config, recipe: Recipe) -> Training:
         "folder": str(folder),
         "inputs": _inputs(config),
         "fingerprint": recipe.fingerprint,
-        "compile": config.ray.compile,
+        "compile": config.hardware.compile,
     }
     return Training(
         name="train",

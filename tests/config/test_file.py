@@ -110,7 +110,7 @@ def test_load_config_unknown_key_without_a_near_miss_lists_what_there_is(tmp_pat
         ("tables.rows", "[]"),
         ("train.method", "null"),
         ("train.method.name", "vicre"),
-        ("ray.device", "tpu"),
+        ("hardware.device", "tpu"),
         ("ray.train_workers", "0"),
         ("teacher.conv_clamp", "0"),
         ("real.resolution", "{}"),
@@ -215,12 +215,21 @@ def test_load_config_malformed_override_is_named(tmp_path: Path, override: str) 
 
 def test_load_config_off_is_a_word_where_a_word_is_wanted(tmp_path: Path) -> None:
     path = write(tmp_path, "name: run\ntrain:\n  resident: off\n  augment:\n    enabled: no\n")
-    config = load_config(path, ["ray.compile=off", "eval.baselines=off"])
-    assert (config.train.resident, config.ray.compile) == ("off", "off")
+    config = load_config(path, ["hardware.compile=off", "eval.baselines=off"])
+    assert (config.train.resident, config.hardware.compile) == ("off", "off")
     assert (config.train.augment.enabled, config.eval.baselines) == (False, False)
     config = load_config(path, ["train.augment.enabled=true", "name=truest"])
     assert config.train.augment.enabled
     assert config.name == "truest"
+
+
+@pytest.mark.parametrize(("field", "value"), [("device", "cpu"), ("compile", "off")])
+def test_load_config_field_that_left_section_ray_is_told_its_new_name(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    told = f"ray.{field}: is now hardware.{field}; write hardware.{field}={value}"
+    assert told in load_error(write(tmp_path, {"name": "x", "ray": {field: value}}))
+    assert told in load_error(write(tmp_path, {"name": "x"}), f"ray.{field}={value}")
 
 
 def test_config_is_frozen() -> None:

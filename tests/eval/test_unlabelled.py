@@ -44,7 +44,7 @@ def make_run(
         {
             "name": "mixed",
             "paths": {"store": str(folder / "store"), "runs": folder / "runs"},
-            "ray": {"device": "cpu"},
+            "hardware": {"device": "cpu"},
             "real": {"source": "stl10", "path": folder, "resolution": RESOLUTION},
             "train": {
                 "images": "real",

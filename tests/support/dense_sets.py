@@ -59,7 +59,7 @@ def make_run(folder: Path, task: str, **finetune: Any) -> Config:
                 "method": {"name": "vicreg"},
                 "images": "real",  # no pool, no teacher
             },
-            "ray": {"device": "cpu"},
+            "hardware": {"device": "cpu"},
             "finetune": {"task": task, "root": folder / "data", **finetune},
         }
     )

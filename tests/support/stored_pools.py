@@ -108,7 +108,8 @@ def make_site(folder: Path) -> Site:
     _save_images(source / "images" / "test", 6)
     config = {
         "name": "tiny",
-        "ray": {"render_workers": 0, "device": "cpu"},
+        "ray": {"render_workers": 0},
+        "hardware": {"device": "cpu"},
         "real": {
             "source": "folder",
             "path": str(source / "images"),

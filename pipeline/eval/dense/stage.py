@@ -85,7 +85,7 @@ def _append(config: Config, recipe: Recipe, results: dict[str, Any]) -> None:
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
-    lineage = asdict(read_lineage(config, str(choose_device(config.ray.device))))
+    lineage = asdict(read_lineage(config, str(choose_device(config.hardware.device))))
     digests = [recipe.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
     split_digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     now = datetime.now(UTC)
@@ -145,7 +145,7 @@ def _fine_tune(config: Config, folder: Path, fingerprint: str) -> dict[str, floa
     from pipeline.engine.device import choose_device
     from pipeline.eval.dense.loop import train
 
-    section, device = config.finetune, choose_device(config.ray.device)
+    section, device = config.finetune, choose_device(config.hardware.device)
     task = _build_task(config, device)
     with progress_bar("images") as bar:
         training = bar.add_task("finetune", total=section.steps * section.batch, note="")

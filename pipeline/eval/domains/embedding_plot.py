@@ -55,7 +55,7 @@ def embed_all(
     """
     if not embedding.is_available():
         raise UserError("UMAP is not installed; pip install umap-learn")
-    device = choose_device(config.ray.device)
+    device = choose_device(config.hardware.device)
     pool = pool_shards(config, num_samples).open()
     if len(pool) < embedding.MIN_SAMPLES:
         raise UserError(

@@ -20,7 +20,7 @@ def run_jobs(
 ) -> Iterator[Score]:
     """Fit the probes of `jobs`; scores come in the order of the jobs, on Ray as well."""
     if config.ray.eval_workers == 0 or not jobs:
-        device = choose_device(config.ray.device)
+        device = choose_device(config.hardware.device)
         for job in jobs:
             yield run_job(job, representation, config.eval, device)
         return

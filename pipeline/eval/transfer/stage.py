@@ -180,7 +180,7 @@ def measure(config: Config, name: str) -> dict[str, Any]:
     images = open_transfer_set(name, section.root)
     path = config.run_dir / "train" / "student.safetensors"
     backbone = load_backbone(config.train.student, path)
-    device = choose_device(config.ray.device)
+    device = choose_device(config.hardware.device)
     loading = Loading(device, section.batch, section.loader_workers)
     with progress_bar("images") as bar:
         task = bar.add_task(f"  {name}", total=images.num_images, note="")
@@ -200,7 +200,7 @@ def _append(config: Config, recipe: Recipe, results: dict[str, dict[str, Any]]) 
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
-    lineage = asdict(read_lineage(config, str(choose_device(config.ray.device))))
+    lineage = asdict(read_lineage(config, str(choose_device(config.hardware.device))))
     now = datetime.now(UTC)
     numbers = [
         Number(

@@ -27,7 +27,8 @@ def golden_run(imported: tuple[Path, str], tmp_path: Path) -> Workspace:
     config = {
         "name": "tiny",
         "paths": {"store": str(tmp_path / "store"), "runs": str(tmp_path / "runs")},
-        "ray": {"render_workers": 0, "device": "cpu"},
+        "ray": {"render_workers": 0},
+        "hardware": {"device": "cpu"},
         "real": {"source": "digits", "resolution": 32, "samples_per_shard": 500},
         "teacher": {"checkpoint": str(imported[0])},
         "generate": {

@@ -100,7 +100,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     sections = {
         "name": "tiny",
         "paths": {"store": str(folder / "store"), "runs": str(folder / "runs")},
-        "ray": {"render_workers": 0, "device": "cpu"},
+        "ray": {"render_workers": 0},
+        "hardware": {"device": "cpu"},
         "real": {"source": "digits", "resolution": 16, "samples_per_shard": 500},
         "teacher": {"checkpoint": str(folder / "teacher")},
         "generate": {"num_samples": 100, "samples_per_shard": 50, "render_batch": 25},
