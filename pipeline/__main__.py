@@ -28,7 +28,15 @@ from pipeline.config.file import load_config
 from pipeline.config.root import Config
 from pipeline.export.commands import export_command
 from pipeline.results.commands import results_command
-from pipeline.stages import EXTRAS, STAGES, is_first_process, load_stage, needed_stages, run_stage
+from pipeline.stages import (
+    EXTRAS,
+    STAGES,
+    is_first_process,
+    load_stage,
+    needed_stages,
+    run_stage,
+    uses_teacher,
+)
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
@@ -125,7 +133,7 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
     """Run every stage that is needed and not done; train a teacher if the config names none."""
     resolved = load_config(config, overrides or [])
     names = needed_stages(resolved)
-    if resolved.teacher.checkpoint is not None:
+    if uses_teacher(resolved) and resolved.teacher.checkpoint and "teacher" not in names:
         from pipeline.teacher.description import read_teacher_info
 
         origin = read_teacher_info(resolved.teacher.checkpoint).origin

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.config.root import Config
 from pipeline.records.log import logged
 from pipeline.records.record import Record, current_commit
+from pipeline.teacher.description import is_finished
 from shards.atomic import exclusive
 
 STAGES = {
@@ -45,12 +46,23 @@ def needed_stages(config: Config) -> list[str]:
     """Stages without which `config` has no report, in order; one that it gives a teacher, or that
     uses none, does not train one.
     """
-    train = config.train
-    needs_teacher = train.reads_pool or train.needs_teacher
-    unneeded = set() if train.reads_pool else {"generate"}
-    if config.teacher.checkpoint is not None or not needs_teacher:
+    unneeded = set() if config.train.reads_pool else {"generate"}
+    if is_teacher_given(config) or not uses_teacher(config):
         unneeded.add("teacher")
     return [name for name in STAGES if name not in unneeded]
+
+
+def uses_teacher(config: Config) -> bool:
+    """Whether the run has anything to do with a teacher."""
+    return config.train.reads_pool or config.train.needs_teacher
+
+
+def is_teacher_given(config: Config) -> bool:
+    """Whether the teacher to distil is one that this run does not train."""
+    teacher = config.teacher
+    if teacher.checkpoint is None:
+        return False
+    return not teacher.train_if_missing or is_finished(teacher.checkpoint)
 
 
 def run_stage(name: str, config: Config) -> Record:
@@ -58,10 +70,12 @@ def run_stage(name: str, config: Config) -> Record:
     stage = load_stage(name)
     current_commit()
     alone = name not in _SHARED and is_first_process()
-    folder = stage.folder_name(config) if name in EXTRAS else name
+    folder = config.run_dir / (stage.folder_name(config) if name in EXTRAS else name)
+    if name == "teacher":
+        folder = config.trained_teacher_folder
     is_first = is_first_process()
     with (
-        exclusive(config.run_dir / folder) if alone else nullcontext(),
+        exclusive(folder) if alone else nullcontext(),
         logged(config.run_dir, name, ray=_describe_ray(config)) if is_first else nullcontext(),
     ):
         stage.run(config)

@@ -40,8 +40,9 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     """Read `path` and apply changes, in order: `section.field=value`, whose values are YAML, or
     another file such as `configs/methods/vicreg-real.yaml`, whose fields replace those of `path`.
 
-    A run with such a file has its name appended, and distils the teacher of the run without it
-    unless a config names one.
+    A run with such a file has its name appended, and distils the teacher of the run without it,
+    trained there if need be, unless a config names one or a change says null: then it trains its
+    own.
 
     Raises:
         UserError: naming the field or file, for a missing or malformed file, an unknown field, a
@@ -50,6 +51,8 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     data = _read(path)
     files = [Path(change) for change in changes if _is_file(change)]
     name = data.get("name")
+    if files:
+        _forget_no_teacher(data)
     for change in changes:
         if _is_file(change):
             _merge(data, _read(Path(change)))
@@ -100,13 +103,20 @@ def _merge(data: dict[str, Any], changes: dict[str, Any]) -> None:
             data[field] = value
 
 
+def _forget_no_teacher(data: dict[str, Any]) -> None:
+    """A null of the file itself is not one of its changes."""
+    teacher = data.get("teacher")
+    if isinstance(teacher, dict) and teacher.get("checkpoint", "") is None:
+        del teacher["checkpoint"]
+
+
 def _take_teacher_of(data: dict[str, Any], name: str) -> None:
-    sections = {key: data.get(key) or {} for key in ("teacher", "paths")}
-    if all(isinstance(section, dict) for section in sections.values()):
-        teacher = dict(sections["teacher"])
-        if teacher.get("checkpoint") is None:
-            runs = Path(str(sections["paths"].get("runs", PathsConfig().runs)))
-            data["teacher"] = {**teacher, "checkpoint": str(runs / name / "teacher")}
+    """Distil the teacher of run `name` where nothing is said of one."""
+    teacher, paths = (data.get(key) or {} for key in ("teacher", "paths"))
+    if isinstance(teacher, dict) and isinstance(paths, dict) and "checkpoint" not in teacher:
+        runs = Path(str(paths.get("runs", PathsConfig().runs)))
+        shared = {"checkpoint": str(runs / name / "teacher"), "train_if_missing": True}
+        data["teacher"] = shared | teacher
 
 
 def _refuse_moved(data: dict[str, Any], place: str) -> None:

@@ -105,6 +105,11 @@ class Config(Section):
         return self.paths.runs / self.name
 
     @property
+    def trained_teacher_folder(self) -> Path:
+        """Where stage `teacher` trains."""
+        return self.teacher_folder if self.teacher.train_if_missing else self.run_dir / "teacher"
+
+    @property
     def teacher_folder(self) -> Path:
         """The teacher to distil: the configured checkpoint, else the one trained in this run."""
         return self.teacher.checkpoint or self.run_dir / "teacher"

@@ -27,6 +27,11 @@ class TeacherConfig(Section):
 
     checkpoint: UserPath | None = None
     """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
+    train_if_missing: bool = Field(default=False, exclude=True)
+    """Whether stage `teacher` trains in the folder `checkpoint` where there is no finished teacher
+    yet. A run with a file laid over has it so, for the teacher of the run without. Not in the
+    fingerprint.
+    """
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """Code that builds a teacher of one's own, `package.module:callable`; see docs/teachers.md."""
     recipe: Literal["cifar", "auto"] = "cifar"

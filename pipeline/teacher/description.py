@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.records.record import file_digest
+from pipeline.records.record import file_digest, read_record
 from pipeline.teacher.architecture import (
     AnyGeneratorArchitecture,
     DiscriminatorArchitecture,
@@ -25,6 +25,8 @@ from shards.schema import W
 TEACHER_FILE = "teacher.json"
 GENERATOR_FILE = "generator.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+STATE_FILE = "state.pt"
+"""Where its training has come to."""
 SNAPSHOTS = "snapshots"
 """Folder of teachers as they were in the middle of the training."""
 
@@ -96,6 +98,12 @@ class Sampling:
     """`random`, `const` or `none`."""
     truncation_psi: float
     truncation_cutoff: int | None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether there is a teacher in `folder`, and no training of it that has not ended."""
+    is_in_training = (folder / STATE_FILE).exists() and read_record(folder) is None
+    return (folder / TEACHER_FILE).exists() and not is_in_training
 
 
 def read_teacher_info(folder: Path) -> TeacherInfo:

@@ -33,15 +33,15 @@ from pipeline.terminal.progress import console
 
 def find(config: Config) -> Record | None:
     """Record of the teacher trained in this run, None if it is still to be trained."""
-    record = find_complete(config.run_dir / "teacher", _recipe(config))
+    record = find_complete(config.trained_teacher_folder, _recipe(config))
     if record is not None:
-        read_teacher_info(config.run_dir / "teacher")
+        read_teacher_info(config.trained_teacher_folder)
     return record
 
 
 def run(config: Config) -> None:
     """Train the teacher, or go on where an interrupted training stopped."""
-    folder, recipe = config.run_dir / "teacher", _recipe(config)
+    folder, recipe = config.trained_teacher_folder, _recipe(config)
     parts = {"": config.teacher.global_batch}
     if config.teacher.path_length_weight:
         parts["path-length "] = config.teacher.global_batch // 2
@@ -84,7 +84,7 @@ def run(config: Config) -> None:
             }
             write_record(folder, recipe, outputs)
     console.print(f"teacher   samples of it: {folder / 'samples.png'}", soft_wrap=True)
-    if config.teacher.checkpoint is not None:
+    if config.teacher_folder != folder:
         console.print(
             f"          this config distils {config.teacher.checkpoint}; to use the new one: "
             f"ARGS='teacher.checkpoint={folder} name=…'",
@@ -94,7 +94,7 @@ def run(config: Config) -> None:
 
 def describe(config: Config, record: Record) -> str:
     """One line for the terminal."""
-    text = f"{config.run_dir / 'teacher'}, {record.outputs['images_seen']:,} images seen"
+    text = f"{config.trained_teacher_folder}, {record.outputs['images_seen']:,} images seen"
     quality = record.outputs.get("quality")
     if quality:
         text += f", {_distances(quality)} ({quality['feature_space']})"

@@ -270,6 +270,34 @@ def test_load_config_file_laid_over_another_appends_its_name_and_takes_its_teach
     assert named.teacher.checkpoint == Path("elsewhere/folder/teacher")
 
 
+def test_load_config_null_of_a_change_lets_a_run_with_a_file_train_its_own_teacher(
+    tmp_path: Path,
+) -> None:
+    squeeze = str(METHODS / "squeeze.yaml")
+    (tmp_path / "own.yaml").write_text("teacher: {checkpoint: null}")
+    for changes in (
+        [squeeze, "teacher.checkpoint=null"],
+        ["teacher.checkpoint=null", squeeze],
+        [squeeze, str(tmp_path / "own.yaml")],
+    ):
+        for base in ("folder", "digits"):
+            config = load_config(Path(f"configs/{base}.yaml"), changes)
+            assert config.teacher.checkpoint is None
+            assert config.trained_teacher_folder == config.run_dir / "teacher"
+
+
+def test_load_config_file_laid_over_a_run_trains_the_teacher_of_that_run_in_its_folder() -> None:
+    squeeze = str(METHODS / "squeeze.yaml")
+    base = load_config(Path("configs/cifar10.yaml"))
+    beside = load_config(Path("configs/cifar10.yaml"), [squeeze])
+    assert beside.teacher_folder == beside.trained_teacher_folder == base.trained_teacher_folder
+    given = load_config(Path("configs/cifar10.yaml"), [squeeze, "teacher.checkpoint=t"])
+    assert (given.teacher_folder, given.trained_teacher_folder) == (
+        Path("t"),
+        given.run_dir / "teacher",
+    )
+
+
 def test_load_config_changes_are_applied_in_their_order() -> None:
     squeeze = str(METHODS / "squeeze.yaml")
     for changes, images in (

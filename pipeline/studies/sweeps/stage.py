@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
-from pipeline.stages import load_stage, needed_stages, run_stage
+from pipeline.stages import is_teacher_given, load_stage, needed_stages, run_stage
 from pipeline.studies.cells import Cell, is_done, print_cells, run_cells
 from pipeline.studies.sweeps.points import (
     list_cells,
@@ -35,7 +35,7 @@ def run_quality_sweep(path: Path, changes: Sequence[str], dry_run: bool = False)
         UserError: if the teacher has no snapshots, saying how to get some.
     """
     base = load_config(path, changes)
-    if base.teacher.checkpoint is None and base.teacher.snapshot_images:
+    if base.teacher.snapshot_images and not is_teacher_given(base):
         if dry_run and (why := _why_missing("teacher", base)) is not None:
             console.print(f"teacher   {why}", soft_wrap=True)
             return True

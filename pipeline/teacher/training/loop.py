@@ -28,7 +28,7 @@ from pipeline.samples.order import Order
 from pipeline.samples.seeding import numpy_generator, torch_generator
 from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead, StepRows
 from pipeline.teacher.checkpoint import save_teacher
-from pipeline.teacher.description import SNAPSHOTS
+from pipeline.teacher.description import SNAPSHOTS, STATE_FILE
 from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.teacher.quality import build_feature_space
 from pipeline.teacher.sample_grid import save_samples
@@ -36,7 +36,6 @@ from pipeline.teacher.training.step import TeacherTrainer
 from pipeline.terminal.interrupt import Interrupted, deferred_interrupts
 from pipeline.terminal.progress import console
 
-STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 STATE_INTERVAL_S = 30.0
 GRID_IMAGES = 20_000
