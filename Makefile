@@ -4,7 +4,13 @@ ARGS ?=
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
-RUN := $(PYTHON) -m pipeline
+quote = '$(subst ','\'',$(1))'
+# train.epochs=10 behind a target is a variable to make; names in capitals are the Makefile's or the environment's.
+CAPITALS := $(foreach c,A B C D E F G H I J K L M N O P Q R S T U V W X Y Z _,$(c)%)
+TYPED = $(foreach v,$(filter-out $(CAPITALS),$(sort $(.VARIABLES))),$(if $(findstring command line,$(origin $(v))),$(v)))
+OVERRIDES = $(foreach v,$(TYPED),$(call quote,$(v)=$(value $(v))))
+RUN := STARTED_BY=make $(PYTHON) -m pipeline
+ON_CONFIG = $(call quote,$(CONFIG)) $(ARGS) $(OVERRIDES)
 # Any Python 3.11 or 3.12 on the PATH will do; set BASE_PYTHON to choose.
 BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -14,13 +20,14 @@ TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
 DATA ?=
 
-.PHONY: help setup demo import teacher real generate train eval report tables quality-sweep pool-sweep test lint type check bench \
+.PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep test lint type check bench \
 	accelerator-dry-run clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 24
 	@echo
-	@echo "  CONFIG=configs/x.yaml and ARGS='train.epochs=10' apply to every stage; RAY_ADDRESS=… names a cluster."
+	@echo "  Every stage takes CONFIG=configs/x.yaml, overrides such as train.epochs=10, and ARGS='FILE …', files of overrides;"
+	@echo "  RAY_ADDRESS=… names a cluster."
 
 setup: $(STAMP) ## Create the environment in .venv (uv if there is one or it can be installed, else pip)
 
@@ -33,39 +40,41 @@ $(STAMP): requirements.lock
 	else PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pip install --require-hashes -r requirements.lock; fi
 	@touch $@
 
-demo: $(STAMP) ## Everything from real images to a report, on the embedded digits
-	@$(RUN) run $(CONFIG) $(ARGS)
+run: $(STAMP) ## Everything from real images to a report, for any CONFIG
+	@$(RUN) run $(ON_CONFIG)
+
+demo: run ## The same; without a CONFIG it is the embedded digits
 
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
-	@$(RUN) teacher $(CONFIG) $(ARGS)
+	@$(RUN) teacher $(ON_CONFIG)
 
 import: $(STAMP) ## Make a teacher of a checkpoint: TEACHER=file.pkl OUT=teachers/name
 	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=file.pkl OUT=teachers/name" >&2; exit 2; }
 	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(ARGS)
 
 real: $(STAMP) ## Pack real images into shards
-	@$(RUN) real $(CONFIG) $(ARGS)
+	@$(RUN) real $(ON_CONFIG)
 
 generate: $(STAMP) ## Render the teacher's images and features into shards, on Ray
-	@$(RUN) generate $(CONFIG) $(ARGS)
+	@$(RUN) generate $(ON_CONFIG)
 
 train: $(STAMP) ## Distil the teacher into a student
-	@$(RUN) train $(CONFIG) $(ARGS)
+	@$(RUN) train $(ON_CONFIG)
 
 eval: $(STAMP) ## Probe the student and its baselines on real images
-	@$(RUN) eval $(CONFIG) $(ARGS)
+	@$(RUN) eval $(ON_CONFIG)
 
 report: $(STAMP) ## Write the results as one HTML page
-	@$(RUN) report $(CONFIG) $(ARGS)
+	@$(RUN) report $(ON_CONFIG)
 
 tables: $(STAMP) ## Run every row of the paper's tables 1, 2 and 5
-	@$(RUN) tables $(CONFIG) $(ARGS)
+	@$(RUN) tables $(ON_CONFIG)
 
 quality-sweep: $(STAMP) ## Accuracy against the teacher's quality: wants teacher.snapshot_images
-	@$(RUN) quality-sweep $(CONFIG) $(ARGS)
+	@$(RUN) quality-sweep $(ON_CONFIG)
 
 pool-sweep: $(STAMP) ## Accuracy against the size of the pool, and beside online rendering
-	@$(RUN) pool-sweep $(CONFIG) $(ARGS)
+	@$(RUN) pool-sweep $(ON_CONFIG)
 
 test: $(STAMP) ## Run the test suite
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,7 @@ from pipeline.stages import (
 )
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
+from pipeline.terminal.command import announce, typed_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
 from shards.errors import NotApplicable, UserError
@@ -46,6 +48,7 @@ from shards.storage import StorageError
 
 _ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 ConfigPath = Annotated[
@@ -63,6 +66,13 @@ DryRun = Annotated[
 ]
 
 
+def _load(path: Path, overrides: list[str] | None) -> Config:
+    """The config, of which the first line of every command speaks."""
+    config = load_config(path, overrides or [])
+    announce(path, overrides or [], config.name)
+    return config
+
+
 def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
     if dry_run:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
@@ -73,7 +83,8 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         except UserError as problem:
             if not dry_run:
                 raise
-            console.print(f"{name:<9} waits: {problem}", soft_wrap=True)
+            waits = typed_command().advise(str(problem))
+            console.print(f"{name:<9} waits: {waits}", soft_wrap=True)
             continue
         if record is not None:
             console.print(f"{name:<9} done: {stage.describe(config, record)}", soft_wrap=True)
@@ -87,7 +98,7 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
 def _add_command(name: str, help_text: str) -> None:
     @app.command(name, help=help_text)
     def command(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-        _run_stages([name], load_config(config, overrides or []), dry_run)
+        _run_stages([name], _load(config, overrides), dry_run)
 
 
 for _name, _help in {**STAGES, **EXTRAS}.items():
@@ -99,6 +110,7 @@ def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = Fa
     """Run the rows that are not done; `--dry-run` lists them."""
     from pipeline.studies.tables.stage import run_tables
 
+    _load(config, overrides)
     if not run_tables(config, overrides or [], dry_run):
         raise typer.Exit(1)
 
@@ -108,6 +120,7 @@ def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryR
     """Train students of the teacher's snapshots; `--dry-run` lists the trainings."""
     from pipeline.studies.sweeps.stage import run_quality_sweep
 
+    _load(config, overrides)
     if not run_quality_sweep(config, overrides or [], dry_run):
         raise typer.Exit(1)
 
@@ -117,6 +130,7 @@ def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun 
     """Train students on pools of several sizes; `--dry-run` lists the trainings."""
     from pipeline.studies.sweeps.stage import run_pool_sweep
 
+    _load(config, overrides)
     if not run_pool_sweep(config, overrides or [], dry_run):
         raise typer.Exit(1)
 
@@ -131,7 +145,7 @@ app.command("export")(export_command)
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run every stage that is needed and not done; train a teacher if the config names none."""
-    resolved = load_config(config, overrides or [])
+    resolved = _load(config, overrides)
     names = needed_stages(resolved)
     if uses_teacher(resolved) and resolved.teacher.checkpoint and "teacher" not in names:
         from pipeline.teacher.description import read_teacher_info
@@ -171,10 +185,7 @@ def main() -> int:
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
-        message = (
-            f"{error.filename or 'paths.store or paths.runs'}: {error.strerror}; make it usable, "
-            "or write elsewhere with paths.runs=… and paths.store=…"
-        )
+        message = _describe(error)
     except Interrupted:
         ignore_interrupts()
         console.print("" if console.is_terminal else "\n", end="")
@@ -183,8 +194,35 @@ def main() -> int:
     finally:
         connection.disconnect()
     console.quiet = False
-    console.print(Text("error: ", style="red") + " ".join(message.split()), soft_wrap=True)
+    message = typed_command().advise(" ".join(message.split()))
+    console.print(Text("error: ", style="red") + message, soft_wrap=True)
     return 2
+
+
+def _describe(error: OSError) -> str:
+    """What cannot be read or written, and what to do about it; another place for what lies where
+    the command lets it be written.
+    """
+    if error.errno in _FULL:
+        remedy = "free some space"
+    elif error.errno in _FORBIDDEN:
+        remedy = "check its permissions"
+    else:
+        remedy = "check this path"
+    typed = typed_command()
+    places = {} if typed.out is None else {"--out …": typed.out}
+    with suppress(UserError):
+        paths = load_config(Path(typed.config or ""), typed.changes).paths
+        places |= {"paths.runs=…": paths.runs, "paths.store=…": Path(paths.store)}
+        places["paths.cache=…"] = paths.cache
+    if error.filename is None:
+        return f"{error.strerror}; {remedy}, or write elsewhere with {', '.join(places)}"
+    file = Path(os.fsdecode(error.filename)).absolute()
+    for name, place in places.items():
+        if file.is_relative_to(place.absolute()) or place.absolute().is_relative_to(file):
+            remedy += f", or write elsewhere with {name}"
+            break
+    return f"{error.filename}: {error.strerror}; {remedy}"
 
 
 if __name__ == "__main__":

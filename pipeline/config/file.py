@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,34 @@ def _suggest(location: tuple[int | str, ...]) -> str:
             model = annotation
         elif part != "method":
             return ""
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return (
-        f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(model.model_fields)}"
-    )
+    return _suggest_name(str(location[-1]), model, [str(part) for part in _without_tags(location)])
+
+
+def _suggest_name(name: str, model: type[BaseModel], place: Sequence[str]) -> str:
+    """Fields of this name in other sections, or one here or there with a similar name."""
+    fields = list(_list_fields(Config))
+    found = [field for field in fields if field.rpartition(".")[2] == name]
+    if not found and (near := difflib.get_close_matches(name, model.model_fields, n=1)):
+        return f"; did you mean {near[0]}?"
+    if not found:
+        names = {field.rpartition(".")[2] for field in fields}
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+        found = [field for field in fields if field.rpartition(".")[2] in near]
+    if not found:
+        return f"; known here: {', '.join(model.model_fields)}"
+    section = place[0] if len(place) > 1 else "train"
+    first, *others = sorted(found, key=lambda field: not field.startswith(f"{section}."))
+    return f"; did you mean {first}?" + (f" There is also {', '.join(others)}" if others else "")
+
+
+def _list_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every field of a config, `section.field`; of `train.method` those of all methods."""
+    seen: set[str] = set()
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        sections = METHOD_SECTIONS.values() if name == "method" else [field.annotation]
+        for section in sections:
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                nested = set(_list_fields(section, f"{prefix}{name}."))
+                yield from sorted(nested - seen)
+                seen |= nested

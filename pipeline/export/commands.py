@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config.file import load_config
+from pipeline.terminal.command import announce
 from pipeline.terminal.progress import console
 from shards.errors import UserError
 
@@ -38,6 +39,7 @@ def export_command(
     if public and push_to is None:
         raise UserError("--public: only with --push-to OWNER/NAME")
     resolved = load_config(config, overrides or [])
+    announce(config, overrides or [], resolved.name)
     from pipeline.export.folder import write_export
     from pipeline.export.hub import connect, push
 

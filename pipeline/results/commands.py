@@ -19,6 +19,7 @@ from pipeline.results.formats import comparisons_to_csv, groups_to_csv, to_latex
 from pipeline.results.ledger import LEDGER, Number, list_runs, read_ledger
 from pipeline.results.query import Filters, group, near, parse_filters, select
 from pipeline.results.table import Sheet, Spread, make_sheets
+from pipeline.terminal.command import announce
 from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -108,6 +109,7 @@ def _read_arguments(
     overrides = [text for text in rest if _is_override(text)]
     filters = parse_filters([text for text in rest if text not in overrides])
     config = load_config(Path(first), overrides)
+    announce(Path(first), overrides, config.name)
     if not compares:
         filters.setdefault("run", [config.name])
     return runs or config.paths.runs, filters

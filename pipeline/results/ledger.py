@@ -250,5 +250,6 @@ def _add_batch_norm(table: pa.Table) -> pa.Table:
 def _remedy(path: Path) -> str:
     return (
         f"delete it and, with the config of {path.parent.parent / _run_of(path)}, type what "
-        "measured it again: `make eval`, or `python -m pipeline transfer` or `finetune`"
+        "measured it again: `make eval`, `python -m pipeline transfer` or `python -m pipeline "
+        "finetune`"
     )

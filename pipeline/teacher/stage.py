@@ -87,7 +87,7 @@ def run(config: Config) -> None:
     if config.teacher_folder != folder:
         console.print(
             f"          this config distils {config.teacher.checkpoint}; to use the new one: "
-            f"ARGS='teacher.checkpoint={folder} name=…'",
+            f"teacher.checkpoint={folder} name=…",
             soft_wrap=True,
         )
 

@@ -183,7 +183,7 @@ def test_command_runs_as_a_job_and_its_lines_and_exit_code_come_back(
     assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
     wrong = run("eval", "configs/digits.yaml", "name=job")
     assert wrong.returncode == 2
-    assert "make train" in wrong.stderr
+    assert "python -m pipeline train configs/digits.yaml name=job" in wrong.stderr
     refused = run("real", "configs/digits.yaml", "name=job", RAY_AUTH_TOKEN_PATH=os.devnull)
     assert refused.returncode == 2
     assert "RAY_AUTH_TOKEN_PATH" in refused.stderr

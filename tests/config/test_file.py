@@ -78,6 +78,31 @@ def test_load_config_unknown_key_is_named_with_a_suggestion(
     assert f"did you mean {suggestion}?" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "suggestion"),
+    [
+        ("epochs=3", "train.epochs? There is also tables.epochs, sweep.epochs"),
+        ("epoch=3", "train.epochs?"),
+        ("width=3", "train.student.width?"),
+        ("device=cpu", "hardware.device?"),
+        ("train.variance_weight=3", "train.method.variance_weight?"),
+        ("train.width=3", "train.student.width?"),
+        ("ray.num_samples=3", "generate.num_samples?"),
+        ("train.method.learning_rate=3", "train.learning_rate?"),
+    ],
+)
+def test_load_config_field_of_another_section_is_found(
+    tmp_path: Path, override: str, suggestion: str
+) -> None:
+    message = load_error(write(tmp_path, {"name": "x"}), override)
+    assert f"unknown field {override.partition('=')[0]}; did you mean {suggestion}" in message
+
+
+def test_load_config_section_of_another_section_is_found(tmp_path: Path) -> None:
+    message = load_error(write(tmp_path, {"name": "x"}), "student.width=3")
+    assert "unknown field student; did you mean train.student?" in message
+
+
 def test_load_config_unknown_key_without_a_near_miss_lists_what_there_is(tmp_path: Path) -> None:
     message = load_error(write(tmp_path, {"name": "x", "paths": {"qqqq": 1}}))
     assert "paths.qqqq" in message

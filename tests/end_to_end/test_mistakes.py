@@ -4,8 +4,10 @@ behind.
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -69,13 +71,48 @@ def test_config_that_does_not_exist_is_named(cli: Cli, workspace: Workspace) -> 
     assert_mistake(cli("real"), "tiny.yaml")
 
 
-def test_stage_before_its_turn_says_which_command_comes_first(cli: Cli) -> None:
-    assert_mistake(cli("train"), "make real")
+def test_stage_before_its_turn_says_which_command_comes_first(
+    cli: Cli, workspace: Workspace
+) -> None:
+    def command(stage: str, *overrides: str) -> str:
+        return f"`{' '.join(['python -m pipeline', stage, str(workspace.config), *overrides])}`"
+
+    assert_mistake(cli("train"), command("real"))
     assert cli("real")[0] == 0
-    assert_mistake(cli("train"), "make generate")
+    assert_mistake(cli("train", "train.epochs=1"), command("generate", "train.epochs=1"))
     assert cli("generate")[0] == 0
-    assert_mistake(cli("eval"), "make train")
-    assert_mistake(cli("report"), "make train")
+    assert_mistake(cli("eval"), command("train"))
+    assert_mistake(cli("report"), command("train"))
+
+
+def test_dry_run_names_commands_with_the_config_that_was_typed(
+    cli: Cli, workspace: Workspace
+) -> None:
+    code, errors = cli("run", "name=new", "--dry-run")
+    assert code == 0
+    assert f"train     waits: {workspace.folder / 'runs' / 'new' / 'real'}" in errors
+    assert f"`python -m pipeline real {workspace.config} name=new`" in errors
+
+
+@pytest.mark.parametrize("command", ["real", "run", "tables", "pool-sweep", "transfer", "export"])
+def test_first_line_of_a_command_names_config_and_run(
+    cli: Cli, workspace: Workspace, command: str
+) -> None:
+    options = () if command == "export" else ("--dry-run",)
+    errors = cli(command, "name=new", "teacher.checkpoint=teachers/digits", *options)[1]
+    assert errors.splitlines()[0] == f"config    {workspace.config}, run new"
+    over = "configs/methods/vicreg-real.yaml"
+    errors = cli(command, over, *options)[1]
+    assert (
+        errors.splitlines()[0] == f"config    {workspace.config} with {over}, run tiny-vicreg-real"
+    )
+
+
+def test_processes_beside_the_first_say_nothing_of_the_config(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert cli("real", "--dry-run") == (0, "")
 
 
 def test_teacher_that_is_missing_is_named(cli: Cli) -> None:
@@ -103,6 +140,37 @@ def test_output_that_cannot_be_written_is_named(cli: Cli, workspace: Workspace) 
     assert_mistake(cli("generate", f"paths.store={workspace.folder / 'taken'}"), "taken")
 
 
+def test_output_that_cannot_be_written_gets_the_option_that_chose_its_place(
+    cli: Cli, workspace: Workspace
+) -> None:
+    taken = workspace.folder / "taken"
+    taken.write_text("a file where a folder should be")
+    for field, other in (("paths.store", "paths.runs"), ("paths.runs", "paths.store")):
+        code, errors = cli("real", f"{field}={taken}")
+        assert_mistake((code, errors), "taken", f"{field}=…")
+        assert other not in errors
+    code, errors = cli("results", "--out", f"{taken / 'table.md'}")
+    assert "paths." not in errors
+
+
+def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
+    cli: Cli, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = workspace.folder / "images" / "train"
+    images.mkdir(parents=True)
+    read = Path.iterdir
+
+    def forbidden(path: Path) -> Iterator[Path]:  # root may read what chmod forbids
+        if path == images:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    code, errors = cli("real", "real.source=folder", f"real.path={images.parent}")
+    assert_mistake((code, errors), f"{images}: Permission denied; check its permissions")
+    assert "paths." not in errors
+
+
 @pytest.mark.parametrize("shards", ["images", "features-*"])
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
 def test_train_on_a_damaged_shard_names_it(
@@ -120,7 +188,7 @@ def test_train_on_a_damaged_shard_names_it(
         shard.write_bytes(content)
     else:
         shard.unlink()
-    assert_mistake(cli("train"), str(shard), "make generate")
+    assert_mistake(cli("train"), str(shard), "python -m pipeline generate")
     assert not (workspace.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
 
 
@@ -177,7 +245,7 @@ def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace)
     path = workspace.folder / "runs" / "tiny" / "results.json"
     results = path.read_bytes()
     path.write_bytes(results[:100])
-    assert_mistake(cli("report"), "results.json", "make eval")
+    assert_mistake(cli("report"), "results.json", "python -m pipeline eval")
     assert cli("eval")[0] == 0
     assert path.read_bytes() == results
 

@@ -153,7 +153,7 @@ def test_export_replaces_no_files_but_its_own(site: Site, tmp_path: Path) -> Non
 
 
 def test_export_with_a_mistake_is_one_line(site: Site) -> None:
-    assert_mistake(run_here("export", *arguments(site, "name=new")), "make train")
+    assert_mistake(run_here("export", *arguments(site, "name=new")), "python -m pipeline train")
     assert_mistake(run_here("export", *arguments(site, "train.epochs=7")), "train.epochs=1 (now 7)")
     assert_mistake(export(site, "--license", "My Own"), "--license=My Own", "apache-2.0")
     assert_mistake(export(site, "--public"), "--push-to")
@@ -163,7 +163,7 @@ def test_export_with_a_mistake_is_one_line(site: Site) -> None:
     assert_mistake(export(site), card, "front matter")
     student = site.runs / "tiny" / "train" / "student.safetensors"
     student.write_bytes(student.read_bytes()[:-4])
-    assert_mistake(export(site), student, "make train")
+    assert_mistake(export(site), student, "python -m pipeline train")
 
 
 def test_export_of_the_discriminator_is_refused(site: Site) -> None:

@@ -126,7 +126,7 @@ def test_finetune_names_what_is_missing(tmp_path: Path) -> None:
     assert_mistake(
         run_here("finetune", path, "name=other"),
         config.paths.runs / "other" / "train",
-        "make train",
+        f"python -m pipeline train {path} name=other",
     )
 
 
