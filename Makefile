@@ -99,5 +99,5 @@ accelerator-dry-run: $(STAMP) ## Try both commands for a borrowed GPU on the CPU
 	@$(PYTHON) -m benchmarks.accelerator dry-run $(if $(DATA),--data "$(DATA)")
 
 clean: ## Remove caches of tools; runs/ and store/ stay
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
