@@ -11,9 +11,9 @@ TYPED = $(foreach v,$(filter-out $(CAPITALS),$(sort $(.VARIABLES))),$(if $(finds
 OVERRIDES = $(foreach v,$(TYPED),$(call quote,$(v)=$(value $(v))))
 RUN := STARTED_BY=make $(PYTHON) -m pipeline
 ON_CONFIG = $(call quote,$(CONFIG)) $(ARGS) $(OVERRIDES)
-# Any Python 3.11 or 3.12 on the PATH will do; set BASE_PYTHON to choose.
-BASE_PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# The newest Python of 3.11 to 3.14 that is on the PATH; set BASE_PYTHON to choose.
+BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
 TEACHER ?=
@@ -32,7 +32,7 @@ help: ## Show this list
 setup: $(STAMP) ## Create the environment in .venv (uv if there is one or it can be installed, else pip)
 
 $(STAMP): requirements.lock
-	@test -n "$(BASE_PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed and not on the PATH; set BASE_PYTHON=…" >&2; exit 2; }
+	@test -n "$(BASE_PYTHON)" || { echo "error: a Python from 3.11 to 3.14 is needed and none is on the PATH; set BASE_PYTHON=…" >&2; exit 2; }
 	@echo "Installing into $(VENV): some 7 GB, once"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
 	@uv=$$(command -v uv || { $(PYTHON) -m pip install -q uv >/dev/null 2>&1 && echo $(VENV)/bin/uv; }); \
