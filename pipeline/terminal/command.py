@@ -1,8 +1,9 @@
 """The command as it was typed, from which messages advise the next one.
 
-A message names a command without its config: `make train`. Where it is printed, that becomes the
-command that this person types: with config and changes, by the road by which this one was started.
-Neighbours: `__main__.py` prints errors, the `Makefile` says that it was the one to start.
+A message names a command without its config, `make train`, or with `CONFIG=configs/x.yaml` where
+there may be none. Where it is printed, that becomes the command that this person types: with config
+and changes, by the road by which this one was started. Neighbours: `__main__.py` prints errors, the
+`Makefile` says that it was the one to start.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STARTED_BY = "STARTED_BY"
 _TARGETS = ("real", "teacher", "generate", "train", "eval", "report", "run", "demo", "tables",
             "quality-sweep", "pool-sweep")  # fmt: skip
 _COMMANDS = (*_TARGETS, "transfer", "finetune", "export")
-_ADVICE = re.compile(rf"`(?:make|{MODULE}) ({'|'.join(_COMMANDS)})`")
+_ADVICE = re.compile(rf"`(?:make|{MODULE}) ({'|'.join(_COMMANDS)})(?: CONFIG=configs/x\.yaml)?`")
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,15 @@ def test_advice_of_a_command_without_a_config_stays_as_it_is(words: tuple[str, .
 
 
 def test_advice_leaves_whole_commands_and_other_targets_alone() -> None:
-    said = "`make eval CONFIG=configs/x.yaml`, `make import`, `python -m pipeline shards gc`"
+    said = "`make eval name=b`, `make import`, `python -m pipeline shards gc --delete`"
     assert typed("results", "a.yaml").advise(said) == said
+
+
+def test_advice_takes_the_place_of_a_config_that_stands_for_any() -> None:
+    said = "`make eval CONFIG=configs/x.yaml` measures them"
+    line = "`python -m pipeline eval a.yaml` measures them"
+    assert typed("results", "a.yaml").advise(said) == line
+    assert typed("results").advise(said) == said
 
 
 def test_typed_options_and_filters_are_no_changes() -> None:

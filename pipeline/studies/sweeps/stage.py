@@ -20,6 +20,7 @@ from pipeline.studies.sweeps.points import (
     quality_points,
     read_snapshots,
 )
+from pipeline.terminal.command import typed_command
 from pipeline.terminal.progress import console
 from shards.errors import UserError
 
@@ -90,7 +91,7 @@ def _why_missing(name: str, config: Config) -> str | None:
     try:
         return "to do" if load_stage(name).find(config) is None else None
     except UserError as problem:
-        return f"waits: {problem}"
+        return f"waits: {typed_command().advise(str(problem))}"
 
 
 def _bring_up_to_date(names: Sequence[str], config: Config) -> None:
