@@ -89,11 +89,11 @@ type: $(STAMP) ## Check types
 check: lint type test ## All of lint, type and test
 
 bench: $(STAMP) ## Run the benchmarks that fit a laptop
-	@$(PYTHON) -m benchmarks.render $(ARGS)
-	@$(PYTHON) -m benchmarks.train_step $(ARGS)
-	@$(PYTHON) -m benchmarks.stream $(ARGS)
-	@$(PYTHON) -m benchmarks.probe --classes 10 --max-iter 100 $(ARGS)
-	@$(PYTHON) -m benchmarks.scaling --parts workers costs $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.render $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.train_step $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.stream $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.probe --classes 10 --max-iter 100 $(ARGS)
+	@$(PYTHON) -m benchmarks.scale --parts workers costs $(ARGS)
 
 accelerator-dry-run: $(STAMP) ## Try both commands for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz
 	@$(PYTHON) -m benchmarks.accelerator dry-run $(if $(DATA),--data "$(DATA)")

@@ -14,15 +14,15 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks import roofline
 from benchmarks.accelerator.findings import NEEDS_GPU, Findings
 from benchmarks.accelerator.place import METHODS, Setting, method_file, of_width, open_findings
 from benchmarks.measure import full_float32, interleave, waits_raise
 from benchmarks.random_shards import write_random_shards
-from benchmarks.render import Renderer, Variant, build_random_generator, build_renderers
-from benchmarks.roofline_parts import teacher_step, time_steps
-from benchmarks.step_rows import open_random_shards
-from benchmarks.train_ours import TrainingStep
+from benchmarks.speed import roofline
+from benchmarks.speed.render import Renderer, Variant, build_random_generator, build_renderers
+from benchmarks.speed.roofline_parts import teacher_step, time_steps
+from benchmarks.speed.step_rows import open_random_shards
+from benchmarks.speed.train_ours import TrainingStep
 from pipeline.engine.device import choose_device
 from pipeline.engine.gpu import CompileMode
 from pipeline.teacher.training.step import TeacherTrainer, build_architectures
@@ -35,7 +35,7 @@ _SHOWN = ("student: step", "teacher: step", "teacher: with penalties")
 
 
 def measure_floors(findings: Findings, setting: Setting, mode: CompileMode) -> None:
-    """`benchmarks.roofline`: every part of the pipeline beside its floor."""
+    """`benchmarks.speed.roofline`: every part of the pipeline beside its floor."""
     device = setting.device
     with tempfile.TemporaryDirectory() as folder:
         repeats = _REPEATS[device.type]

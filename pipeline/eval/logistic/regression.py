@@ -6,7 +6,7 @@ penalty; and so is the method, L-BFGS. What makes it quick is that the features 
 their principal axes, where the Hessian is nearly diagonal, and every weight is measured in units
 of its curvature; that the values of C are taken in rising order, each started where the line
 through the two before it points; and one pass over the features per evaluation.
-`python -m benchmarks.probe` has the figures.
+`python -m benchmarks.speed.probe` has the figures.
 """
 
 from __future__ import annotations

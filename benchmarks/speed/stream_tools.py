@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.stream_samples import Kind, open_pool, read_samples
+from benchmarks.speed.stream_samples import Kind, open_pool, read_samples
 from pipeline.config.train import TrainConfig
 from pipeline.samples.order import Order
 from pipeline.samples.stream import LoadedAhead, StepRows

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ceilings import Ceilings, highest, measure_ceilings
-from benchmarks.operations import Work, count_work, counting, memory_bytes
-from benchmarks.profiling import covered, measure_gpu_use, profile_operators
 from benchmarks.random_shards import write_random_shards
-from benchmarks.roofline_parts import count_step, teacher_step
-from benchmarks.step_rows import StepReader, open_random_shards
-from benchmarks.train_ours import PARTS, TrainingStep
+from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
+from benchmarks.speed.operations import Work, count_work, counting, memory_bytes
+from benchmarks.speed.profiling import covered, measure_gpu_use, profile_operators
+from benchmarks.speed.roofline_parts import count_step, teacher_step
+from benchmarks.speed.step_rows import StepReader, open_random_shards
+from benchmarks.speed.train_ours import PARTS, TrainingStep
 from pipeline.config.root import Config
 from pipeline.teacher.training.step import TeacherTrainer
 

@@ -1,5 +1,4 @@
-"""`python -m benchmarks.roofline`: how far each part of the pipeline is from what the device can
-do.
+"""`python -m benchmarks.speed.roofline`: how far each part is from what the device can do.
 
 The ceilings – large matrix products and copies – are measured first and again at the end, in the
 same process. Against them stands each part's work: its operations, and the fewest bytes that it has
@@ -26,7 +25,6 @@ from typing import get_args
 
 import torch
 
-from benchmarks.ceilings import Ceilings, highest, measure_ceilings
 from benchmarks.measure import (
     BenchmarkRun,
     Figure,
@@ -35,10 +33,11 @@ from benchmarks.measure import (
     prepare,
     publish,
 )
-from benchmarks.operations import Work
-from benchmarks.profiling import measure_gpu_use, profile_operators
 from benchmarks.random_shards import write_random_shards
-from benchmarks.roofline_parts import (
+from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
+from benchmarks.speed.operations import Work
+from benchmarks.speed.profiling import measure_gpu_use, profile_operators
+from benchmarks.speed.roofline_parts import (
     Part,
     loader_parts,
     render_parts,
@@ -47,8 +46,8 @@ from benchmarks.roofline_parts import (
     teacher_step,
     view_parts,
 )
-from benchmarks.step_rows import StepReader, open_random_shards
-from benchmarks.train_ours import TrainingStep, changed
+from benchmarks.speed.step_rows import StepReader, open_random_shards
+from benchmarks.speed.train_ours import TrainingStep, changed
 from pipeline.config.root import Config
 from pipeline.engine.gpu import CompileMode, choose_compile_mode
 from pipeline.teacher.training.step import TeacherTrainer, build_architectures

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import probe, render, roofline, stream, train_step, view_rivals
 from benchmarks.measure import publish
-from benchmarks.reference_stylegan2 import relative_difference
-from benchmarks.stream_samples import KINDS, open_pool, read_samples, write_pool
-from benchmarks.train_ours import PARTS, vicreg_config
-from benchmarks.train_rivals import LightlyVicReg
+from benchmarks.speed import probe, render, roofline, stream, train_step, view_rivals
+from benchmarks.speed.reference_stylegan2 import relative_difference
+from benchmarks.speed.stream_samples import KINDS, open_pool, read_samples, write_pool
+from benchmarks.speed.train_ours import PARTS, vicreg_config
+from benchmarks.speed.train_rivals import LightlyVicReg
 from pipeline.config.file import load_config
 from pipeline.config.method import SqueezeAndSpanConfig
 from pipeline.config.root import Config

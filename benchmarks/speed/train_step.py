@@ -1,4 +1,4 @@
-"""`python -m benchmarks.train_step`: training steps and their parts, rivals beside them.
+"""`python -m benchmarks.speed.train_step`: training steps and their parts, rivals beside them.
 
 - VICReg on real images, against lightly's (`train_rivals.py`), as its documentation teaches and in
   our memory format.
@@ -28,10 +28,10 @@ from torch import Tensor
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
 from benchmarks.random_shards import Blocks, write_random_shards
-from benchmarks.step_rows import StepReader, open_random_shards
-from benchmarks.train_ours import PARTS, TrainingStep, changed, render_online, vicreg_config
-from benchmarks.train_rivals import LightlyVicReg, has_lightly
-from benchmarks.view_rivals import RIVALS, compare_augmentation
+from benchmarks.speed.step_rows import StepReader, open_random_shards
+from benchmarks.speed.train_ours import PARTS, TrainingStep, changed, render_online, vicreg_config
+from benchmarks.speed.train_rivals import LightlyVicReg, has_lightly
+from benchmarks.speed.view_rivals import RIVALS, compare_augmentation
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.train.data import TrainingShards

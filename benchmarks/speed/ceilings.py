@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.measure import interleave, time_turns
-from benchmarks.operations import Work
+from benchmarks.speed.operations import Work
 from pipeline.samples.seeding import torch_generator
 
 Route = Literal["device", "host", "upload"]

@@ -1,7 +1,7 @@
 """How much quicker two single-thread workers render than one: the digits' teacher, on Ray, shards
 written to the disk.
 
-Neighbours: `scaling.py` prints it.
+Neighbours: `__main__.py` prints it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.processes import timed
-from benchmarks.scaling_run import digits_config
+from benchmarks.scale.run import digits_config
 from pipeline.cluster import connection
 from pipeline.generate import stage
 from pipeline.generate.plan import make_plan

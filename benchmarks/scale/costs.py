@@ -2,7 +2,7 @@
 sample takes, which is that of shards written by the pipeline's own writer, and for a generator's
 operations, which are counted.
 
-Neighbours: `scaling.py` prints it, docs/scaling.md explains it.
+Neighbours: `__main__.py` prints it, docs/scaling.md explains it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 
 from benchmarks.measure import ResultTable
 from benchmarks.random_shards import random_columns
-from benchmarks.render import build_random_generator, build_renderers, count_gflop
+from benchmarks.speed.render import build_random_generator, build_renderers, count_gflop
 from pipeline.config.teacher import TeacherConfig, auto_recipe
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.training.step import build_architectures

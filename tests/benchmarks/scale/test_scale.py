@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import scaling_costs
 from benchmarks.processes import peak_mb, resident_mb, timed
-from benchmarks.scaling import tabulate_manifests, tabulate_runs
-from benchmarks.scaling_costs import (
+from benchmarks.scale import costs as scaling_costs
+from benchmarks.scale.__main__ import tabulate_manifests, tabulate_runs
+from benchmarks.scale.costs import (
     driver_share,
     gpu_hours,
     measure_row_bytes,
@@ -19,9 +19,9 @@ from benchmarks.scaling_costs import (
     num_objects,
     photographs,
 )
-from benchmarks.scaling_manifest import SAMPLES_PER_SHARD, take_manifest
-from benchmarks.scaling_run import RunTurn, digits_config, leave_empty_files
-from benchmarks.scaling_workers import scaling_efficiency
+from benchmarks.scale.manifest import SAMPLES_PER_SHARD, take_manifest
+from benchmarks.scale.run import RunTurn, digits_config, leave_empty_files
+from benchmarks.scale.workers import scaling_efficiency
 from pipeline.generate.plan import Plan, make_plan
 from pipeline.generate.stage import fill
 from pipeline.teacher.description import Teacher, read_teacher_info

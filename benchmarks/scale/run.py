@@ -2,7 +2,7 @@
 and record are the stage's own, and only the task's body is replaced, by one that leaves empty files
 of the right sizes. What remains is what the driver costs.
 
-Neighbours: `scaling.py` runs it for growing numbers of shards.
+Neighbours: `__main__.py` runs it for growing numbers of shards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shards.manifest import ShardInfo, now, shard_name
 from shards.schema import Schema
 from shards.storage import Folder
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _WARM_UP = 16
 _BARE_TASKS = 2000
 

@@ -1,12 +1,12 @@
-"""`python -m benchmarks.scaling`: what grows with the number of shards, and by how much.
+"""`python -m benchmarks.scale`: what grows with the number of shards, and by how much.
 
 - `run`: whole runs of `generate` over more and more shards, the rendering left out
-  (`scaling_run.py`): time and memory of the driver, per shard.
-- `manifest`: a pool of 100 million samples, files of holes (`scaling_manifest.py`): opening it,
+  (`run.py`): time and memory of the driver, per shard.
+- `manifest`: a pool of 100 million samples, files of holes (`manifest.py`): opening it,
   looking samples up, the order of samples.
 - `workers`: the digits' teacher rendered by one and by two single-thread workers in turns
-  (`scaling_workers.py`).
-- `costs`: what pools of two sizes take, calculated (`scaling_costs.py`); docs/scaling.md.
+  (`workers.py`).
+- `costs`: what pools of two sizes take, calculated (`costs.py`); docs/scaling.md.
 
 Every turn is a process of its own.
 """
@@ -22,11 +22,11 @@ import torch
 
 from benchmarks.measure import BenchmarkRun, Figure, ResultTable, common_parser, publish
 from benchmarks.processes import in_process
-from benchmarks.scaling_costs import tabulate_costs
-from benchmarks.scaling_manifest import ManifestTurn, take_manifest
-from benchmarks.scaling_run import RunTurn, take_run
-from benchmarks.scaling_workers import scaling_efficiency, take_workers
-from benchmarks.stream_samples import KINDS
+from benchmarks.scale.costs import tabulate_costs
+from benchmarks.scale.manifest import ManifestTurn, take_manifest
+from benchmarks.scale.run import RunTurn, take_run
+from benchmarks.scale.workers import scaling_efficiency, take_workers
+from benchmarks.speed.stream_samples import KINDS
 
 PARTS = ("run", "manifest", "workers", "costs")
 _US = 1e6

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stream`: reading shuffled samples for training, with three rivals.
+"""`python -m benchmarks.speed.stream`: reading shuffled samples for training, with three rivals.
 
 Two kinds of samples, each image with its pooled features: `raw` is CIFAR's size (3×32×32 uint8 and
 2048 float16, 20,480 of them), `jpg` a larger one (3×256×256 JPEG of some 23 KB and 2432 float16,
@@ -32,8 +32,8 @@ import torch
 
 from benchmarks.measure import BenchmarkRun, Figure, common_parser, publish
 from benchmarks.processes import in_process
-from benchmarks.stream_samples import KINDS, Kind, write_pool
-from benchmarks.stream_tools import TOOLS, Batch, Tool
+from benchmarks.speed.stream_samples import KINDS, Kind, write_pool
+from benchmarks.speed.stream_tools import TOOLS, Batch, Tool
 
 BATCH = 256  # the synthetic half of the paper's batch
 _MIN_SECONDS = 2.0

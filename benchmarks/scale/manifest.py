@@ -1,7 +1,7 @@
 """Manifests of pools that are too large to be rendered here: rows by the pipeline's own writer,
 files of holes, then all that a training does before and while it reads.
 
-Neighbours: `scaling.py` prints it.
+Neighbours: `__main__.py` prints it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.processes import peak_mb, resident_mb, timed
-from benchmarks.scaling_run import leave_empty_file
-from benchmarks.stream_samples import KINDS, QUALITY, Kind
+from benchmarks.scale.run import leave_empty_file
+from benchmarks.speed.stream_samples import KINDS, QUALITY, Kind
 from pipeline.config.train import TrainConfig
 from pipeline.samples.order import Order
 from pipeline.samples.seeding import numpy_generator

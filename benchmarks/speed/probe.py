@@ -1,4 +1,4 @@
-"""`python -m benchmarks.probe`: the linear transfer protocol beside scikit-learn's solvers.
+"""`python -m benchmarks.speed.probe`: the linear transfer protocol beside scikit-learn's solvers.
 
 50,000 random features of 512 dimensions, made like those of a network (below), in 10 and in 100
 classes; 20 % of them validate. Both sides fit all 45 values of C, score each on the validation

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.render`: rendering a teacher, against StyleGAN2-ADA's own formulation.
+"""`python -m benchmarks.speed.render`: a teacher's rendering, against StyleGAN2-ADA's own form.
 
 A turn is what rendering computes for one batch: latents -> image and block features -> pooled
 features, both forms on the same weights and first shown to give equal results in full float32. The
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ceilings import measure_matrix_product
 from benchmarks.measure import (
     BenchmarkRun,
     Figure,
@@ -31,10 +30,11 @@ from benchmarks.measure import (
     prepare,
     publish,
 )
-from benchmarks.operations import count_work
-from benchmarks.profiling import profile_operators
 from benchmarks.random_shards import feature_set, random_columns
-from benchmarks.reference_stylegan2 import relative_difference, render_reference
+from benchmarks.speed.ceilings import measure_matrix_product
+from benchmarks.speed.operations import count_work
+from benchmarks.speed.profiling import profile_operators
+from benchmarks.speed.reference_stylegan2 import relative_difference, render_reference
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import DTYPES
 from pipeline.samples.seeding import torch_generator

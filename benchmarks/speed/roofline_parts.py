@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmarks.ceilings import Route
 from benchmarks.measure import full_float32, interleave
-from benchmarks.operations import Work, count_work, counting, memory_bytes
-from benchmarks.render import Variant, build_random_generator, build_renderers
-from benchmarks.step_rows import StepArrays, StepReader
-from benchmarks.train_ours import PARTS, TrainingStep
+from benchmarks.speed.ceilings import Route
+from benchmarks.speed.operations import Work, count_work, counting, memory_bytes
+from benchmarks.speed.render import Variant, build_random_generator, build_renderers
+from benchmarks.speed.step_rows import StepArrays, StepReader
+from benchmarks.speed.train_ours import PARTS, TrainingStep
 from pipeline.engine.upload import prepare_upload
 from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture

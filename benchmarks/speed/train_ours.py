@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.measure import synchronise
 from benchmarks.random_shards import Blocks
-from benchmarks.render import build_random_generator
+from benchmarks.speed.render import build_random_generator
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.engine.gpu import CompileMode
