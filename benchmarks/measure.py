@@ -1,23 +1,24 @@
-"""What the benchmarks share: interleaved timing, common options, and the description of a run.
+"""What the benchmarks share: options, interleaved timing, turns in processes of their own, tables.
 
-Rivals are timed turn by turn in one process, so that a noisy neighbour or a clock that drops slows
-all of them; figures are medians over the turns.
+Rivals are timed turn by turn on the same machine, so that a noisy neighbour or a clock that drops
+slows all of them; figures are medians over the turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import multiprocessing
 import platform
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -25,47 +26,63 @@ from rich.table import Table
 
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
-from pipeline.records.record import current_commit, installed_versions
-from shards.atomic import write_atomic
+from pipeline.engine.device import choose_device
 
-_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row of a table: a rate, and its ratio to the rival's where there is one."""
-
-    name: str
-    rate: float
-    unit: str
-    rival: str | None = None
-    rival_rate: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times the rival's rate; above 1 is faster."""
-        return None if self.rival_rate is None else self.rate / self.rival_rate
+ROOT = Path(__file__).resolve().parents[1]
+OURS = "ours"
+Cell = str | float
+T = TypeVar("T")
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Results that are more than a rate and its ratio; numbers are right-aligned."""
+    """What was found; columns of numbers are right-aligned."""
 
     title: str
     headings: tuple[str, ...]
-    rows: list[tuple[str | float, ...]]
+    rows: Sequence[tuple[Cell, ...]]
+
+    def by_heading(self) -> list[dict[str, Cell]]:
+        """Every row's cells by their headings."""
+        return [dict(zip(self.headings, row, strict=True)) for row in self.rows]
+
+    def show(self) -> None:
+        """Print it."""
+        table = Table(title=self.title)
+        for heading, cells in zip(self.headings, zip(*self.rows, strict=True), strict=True):
+            is_text = all(isinstance(cell, str) for cell in cells)
+            table.add_column(heading, justify="left" if is_text else "right")
+        for row in self.rows:
+            table.add_row(*map(shown, row))
+        console.print(table)
 
 
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """Everything a benchmark found."""
+def against_rivals(what: str, unit: str, rates: Mapping[str, float]) -> list[tuple[Cell, ...]]:
+    """A row of `tabulate_ratios` for every rival of `OURS` in `rates`, or one without."""
+    ours = rates[OURS]
+    rivals = {name: rate for name, rate in rates.items() if name != OURS}
+    rows: list[tuple[Cell, ...]] = [
+        (what, f"{shown(ours)} {unit}", name, rate, f"{ours / rate:.2f} x")
+        for name, rate in rivals.items()
+    ]
+    return rows or [(what, f"{shown(ours)} {unit}", "", "", "")]
 
-    benchmark: str
-    device: torch.device
-    figures: list[Figure]
-    details: dict[str, Any] = field(default_factory=dict)
-    """Plain JSON-able facts: sizes, shares, operation counts, largest difference."""
-    tables: list[ResultTable] = field(default_factory=list)
+
+def tabulate_ratios(
+    title: str, device: torch.device, rows: Sequence[tuple[Cell, ...]]
+) -> ResultTable:
+    """Rates beside those of rivals; a ratio above 1 says that ours is faster."""
+    on = describe_device(device)
+    headings = ("", OURS, "rival", "rival's", "ratio")
+    return ResultTable(f"{title} – {on['name']}, {on['precision']}", headings, rows)
+
+
+def shown(value: Cell) -> str:
+    """Text as it is, a number with three digits or more."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def common_parser(description: str) -> argparse.ArgumentParser:
@@ -74,49 +91,36 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--cifar", action="store_true", help="size of configs/cifar10.yaml")
     parser.add_argument("--batch", type=int, help="images per forward pass, or global batch")
     parser.add_argument("--repeats", type=int, default=5, help="turns; figures are medians")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--no-tf32", action="store_true", help="full float32 in convolutions")
-    parser.add_argument(
-        "--json", type=Path, help="file, or folder that gets BENCHMARK.json; also written there"
-    )
     return parser
 
 
 def prepare(arguments: argparse.Namespace) -> tuple[Config, torch.device]:
-    """Set threads and precision; returns the config whose sizes are measured, and the device."""
-    from pipeline.engine.device import choose_device
-
+    """Set threads; returns the config whose sizes are measured, and the device."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
-    if arguments.no_tf32:
-        set_tf32(False)
-    config = load_config(_CONFIGS / ("cifar10.yaml" if arguments.cifar else "digits.yaml"))
-    return config, device
-
-
-def set_tf32(enabled: bool) -> None:
-    """TF32 or full float32 in cuDNN's convolutions; matrix products stay float32."""
-    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    convolutions.fp32_precision = "tf32" if enabled else "ieee"
+    name = "cifar10.yaml" if arguments.cifar else "digits.yaml"
+    return load_config(ROOT / "configs" / name), choose_device("auto")
 
 
 def uses_tf32() -> bool:
     """Whether convolutions on a GPU use TF32; torch's default is that they do."""
-    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    return bool(convolutions.fp32_precision == "tf32")
+    return bool(_convolutions().fp32_precision == "tf32")
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Convolutions without TF32, as `make generate` renders."""
-    tf32 = uses_tf32()
-    set_tf32(False)
+    before = _convolutions().fp32_precision
+    _convolutions().fp32_precision = "ieee"
     try:
         yield
     finally:
-        set_tf32(tf32)
+        _convolutions().fp32_precision = before
+
+
+def _convolutions() -> Any:
+    return torch.backends.cudnn.conv  # type: ignore[attr-defined]
 
 
 def synchronise(device: torch.device) -> None:
@@ -125,34 +129,71 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_call(task: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, the GPU's work included."""
-    synchronise(device)
-    start = time.perf_counter()
-    task()
-    synchronise(device)
-    return time.perf_counter() - start
+def timed(task: Callable[[], T], device: torch.device | None = None) -> tuple[T, float]:
+    """What `task` returns, and the seconds that it took, the work of a GPU `device` included."""
+    if device is not None:
+        synchronise(device)
+    since = time.perf_counter()
+    result = task()
+    if device is not None:
+        synchronise(device)
+    return result, time.perf_counter() - since
 
 
-def time_turns(
-    tasks: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 1
-) -> dict[str, list[float]]:
-    """Seconds of each task in each of `repeats` turns, every turn running each task once.
+def interleave(
+    tasks: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    warm_up: int = 1,
+    choose: Callable[[list[float]], float] = statistics.median,
+) -> dict[str, float]:
+    """Median seconds of each task over `repeats` turns, every turn running each task once.
 
     Args:
         tasks: name -> what to time.
         repeats: turns, at least 1.
         device: waited for before and after each task.
         warm_up: untimed turns before: allocators, algorithm choice, page cache.
+        choose: what becomes of the turns' seconds.
     """
-    for _ in range(warm_up):
-        for task in tasks.values():
-            time_call(task, device)
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats):
+    for turn in range(warm_up + repeats):
         for name, task in tasks.items():
-            seconds[name].append(time_call(task, device))
-    return seconds
+            _, took_s = timed(task, device)
+            if turn >= warm_up:
+                seconds[name].append(took_s)
+    return {name: choose(found) for name, found in seconds.items()}
+
+
+def in_process(task: Callable[..., T], *arguments: Any) -> T:
+    """Result of `task(*arguments)` in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as executor:
+        return executor.submit(task, *arguments).result()
+
+
+def resident_mb() -> float:
+    """Memory of this process now, in MiB, shared pages included."""
+    return _status_mb("VmRSS")
+
+
+def peak_mb() -> float:
+    """The most that this process has held so far."""
+    return _status_mb("VmHWM")
+
+
+def _status_mb(name: str) -> float:
+    (line,) = _lines("/proc/self/status", name)
+    return int(line.split()[0]) / 1024
+
+
+def _lines(path: str, name: str) -> list[str]:
+    """What stands behind `name:` in a file of /proc; nothing where there is no such file."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
 
 
 @contextmanager
@@ -167,91 +208,18 @@ def waits_raise() -> Iterator[None]:
             torch.cuda.set_sync_debug_mode("default")
 
 
-def interleave(
-    tasks: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 1
-) -> dict[str, float]:
-    """Median seconds of each task over the turns of `time_turns`."""
-    seconds = time_turns(tasks, repeats, device, warm_up)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def describe_device(device: torch.device) -> dict[str, Any]:
     """Name of the processor, threads, and the precision of convolutions."""
     if device.type == "cuda":
         precision = "float32, TF32 in convolutions" if uses_tf32() else "float32"
         name = torch.cuda.get_device_name(device)
     else:
-        precision, name = "float32", _cpu_name()
+        precision = "float32"
+        names = _lines("/proc/cpuinfo", "model name")
+        name = names[0] if names else platform.processor() or platform.machine()
     return {
         "type": device.type,
         "name": name,
         "cpu_threads": torch.get_num_threads(),
         "precision": precision,
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def publish(run: BenchmarkRun, json_path: Path | None, started: float) -> None:
-    """Print the tables; with `json_path` leave there too what was found, on what, by which code."""
-    device = describe_device(run.device)
-    table = Table(title=f"{run.benchmark} – {device['name']}, {device['precision']}")
-    for heading in ("", "rate", "rival", "rival's rate", "ratio"):
-        table.add_column(heading, justify="left" if heading in ("", "rival") else "right")
-    for figure in run.figures:
-        rival = ("", "", "")
-        if figure.rival is not None and figure.rival_rate is not None:
-            rival = (figure.rival, f"{figure.rival_rate:,.1f}", f"{figure.ratio:.2f} x")
-        table.add_row(figure.name, f"{figure.rate:,.1f} {figure.unit}", *rival)
-    console = Console(width=120 if not sys.stdout.isatty() else None, highlight=False)
-    console.print(table)
-    for results in run.tables:
-        console.print(_as_rich(results))
-    for name, value in run.details.items():
-        console.print(f"{name}: {_plain(value)}", soft_wrap=True)
-    if json_path is None:
-        return
-    is_folder = json_path.is_dir() or json_path.suffix != ".json"
-    path = json_path / f"{run.benchmark}.json" if is_folder else json_path
-    content = {
-        "figures": [{**asdict(figure), "ratio": figure.ratio} for figure in run.figures],
-        "tables": {
-            results.title: [dict(zip(results.headings, row, strict=True)) for row in results.rows]
-            for results in run.tables
-        },
-        "details": run.details,
-        "command": " ".join(["python", "-m", f"benchmarks.{run.benchmark}", *sys.argv[1:]]),
-        "commit": current_commit(),
-        "versions": installed_versions(),
-        "device": device,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    write_atomic(path, json.dumps(content, indent=2) + "\n")
-    console.print(f"written to {path}", soft_wrap=True)
-
-
-def _as_rich(results: ResultTable) -> Table:
-    table = Table(title=results.title)
-    for index, heading in enumerate(results.headings):
-        is_text = all(isinstance(row[index], str) for row in results.rows)
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=index == 0)
-    for row in results.rows:
-        table.add_row(*(cell if isinstance(cell, str) else _rounded(cell) for cell in row))
-    return table
-
-
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

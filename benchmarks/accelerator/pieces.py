@@ -16,12 +16,11 @@ import typer
 
 from benchmarks.accelerator.findings import NEEDS_GPU, Findings
 from benchmarks.accelerator.place import METHODS, Setting, method_file, of_width, open_findings
-from benchmarks.measure import full_float32, interleave, waits_raise
+from benchmarks.measure import OURS, full_float32, interleave, waits_raise
 from benchmarks.random_shards import write_random_shards
 from benchmarks.speed import roofline
 from benchmarks.speed.render import Renderer, Variant, build_random_generator, build_renderers
-from benchmarks.speed.roofline_parts import teacher_step, time_steps
-from benchmarks.speed.step_rows import open_random_shards
+from benchmarks.speed.roofline_parts import WARM_UP, teacher_step, time_steps
 from benchmarks.speed.train_ours import TrainingStep
 from pipeline.engine.device import choose_device
 from pipeline.engine.gpu import CompileMode
@@ -29,7 +28,6 @@ from pipeline.teacher.training.step import TeacherTrainer, build_architectures
 
 _SAMPLES = 2048
 _REPEATS = {"cpu": 1, "cuda": 5}
-_WARM_UP = {"cpu": 1, "cuda": 3}  # compilers included
 _HALF, _FULL = torch.bfloat16, torch.float32
 _SHOWN = ("student: step", "teacher: step", "teacher: with penalties")
 
@@ -40,18 +38,15 @@ def measure_floors(findings: Findings, setting: Setting, mode: CompileMode) -> N
     with tempfile.TemporaryDirectory() as folder:
         repeats = _REPEATS[device.type]
         run = roofline.benchmark(setting.config(), _SAMPLES, repeats, device, Path(folder), mode)
-    tables = {
-        table.title: [dict(zip(table.headings, row, strict=True)) for row in table.rows]
-        for table in run.tables
-    }
+    tables = {table.title: table.by_heading() for table in run.tables}
     findings.write(details=run.details, tables=tables)
-    for row in tables["parts and their floors"]:
+    for row in tables[roofline.PARTS_TITLE]:
         if row["part"] in _SHOWN:
             floor = max(float(row["arithmetic ms"]), float(row["memory ms"]))
             findings.add(str(row["part"]), float(row["ms"]), "ms", mode)
             findings.add(f"{row['part']}, floor", floor, "ms")
     for figure in run.figures:
-        findings.add(figure.name, figure.rate, figure.unit, mode)
+        findings.add(*figure, mode)
 
 
 def measure_waits(findings: Findings, setting: Setting, mode: CompileMode) -> None:
@@ -74,7 +69,7 @@ def _count_waits(step: Callable[[], object], device: torch.device) -> float | No
     """0 if `step` does not wait for the GPU, an error if it does; None on a CPU, where it just
     runs.
     """
-    for _ in range(_WARM_UP[device.type]):
+    for _ in range(WARM_UP[device.type]):
         step()
     if device.type != "cuda":
         return None
@@ -98,8 +93,8 @@ def measure_methods(findings: Findings, setting: Setting, mode: CompileMode) -> 
 def _open_step(setting: Setting, method: str, folder: Path, mode: CompileMode) -> TrainingStep:
     """Steps of `method` on random samples, which go to `folder`."""
     config = setting.config([method_file(method)])
-    blocks = write_random_shards(config, _SAMPLES, folder)
-    return TrainingStep(config.train, open_random_shards(folder, blocks), setting.device, mode)
+    shards = write_random_shards(config, _SAMPLES, folder)
+    return TrainingStep(config.train, shards, setting.device, mode)
 
 
 def measure_widths(findings: Findings, setting: Setting, mode: CompileMode) -> None:
@@ -134,10 +129,10 @@ def _add_rendering(
     findings: Findings, setting: Setting, channels: int, built: dict[str, Renderer], how: Variant
 ) -> None:
     batch, device = setting.config().generate.render_batch, setting.device
-    render = built["ours" if how == Variant(_FULL, False) else how.name]
+    render = built[OURS if how == Variant(_FULL, False) else how.name]
 
     def measure() -> float:
-        warm_up, repeats = _WARM_UP[device.type], _REPEATS[device.type]
+        warm_up, repeats = WARM_UP[device.type], _REPEATS[device.type]
         with full_float32():
             return batch / interleave({"": render}, repeats, device, warm_up)[""]
 

@@ -1,65 +1,58 @@
 """`python -m benchmarks.scale`: what grows with the number of shards, and by how much.
 
-- `run`: whole runs of `generate` over more and more shards, the rendering left out
-  (`run.py`): time and memory of the driver, per shard.
-- `manifest`: a pool of 100 million samples, files of holes (`manifest.py`): opening it,
-  looking samples up, the order of samples.
-- `workers`: the digits' teacher rendered by one and by two single-thread workers in turns
-  (`workers.py`).
-- `costs`: what pools of two sizes take, calculated (`costs.py`); docs/scaling.md.
+- `run`: whole runs of `generate` over more and more shards, the rendering left out: time and memory
+  of the driver, per shard.
+- `manifest`: a pool of 100 million samples, files of holes: opening it, looking samples up, the
+  order of samples.
+- `workers`: the digits' teacher rendered by one and by two single-thread workers in turns.
+- `costs`: what pools of two sizes take, calculated.
 
-Every turn is a process of its own.
+Every turn is a process of its own. docs/scaling.md has the results.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
 
-from benchmarks.measure import BenchmarkRun, Figure, ResultTable, common_parser, publish
-from benchmarks.processes import in_process
+from benchmarks.measure import (
+    OURS,
+    ResultTable,
+    against_rivals,
+    common_parser,
+    in_process,
+    tabulate_ratios,
+)
 from benchmarks.scale.costs import tabulate_costs
 from benchmarks.scale.manifest import ManifestTurn, take_manifest
-from benchmarks.scale.run import RunTurn, take_run
-from benchmarks.scale.workers import scaling_efficiency, take_workers
+from benchmarks.scale.run import RunTurn, take_run, take_workers
 from benchmarks.speed.stream_samples import KINDS
 
 PARTS = ("run", "manifest", "workers", "costs")
-_US = 1e6
 
 
 def tabulate_runs(turns: Sequence[RunTurn]) -> ResultTable:
     """Time and memory of each number of shards, in all and per shard."""
     headings = (
-        "shards",
-        "plan, s",
-        "run, s",
-        "tasks/s",
-        "bare tasks/s",
-        "nothing to do, s",
-        "peak MB",
-        "plan, us/shard",
-        "run, ms/shard",
-        "nothing to do, us/shard",
-        "grown, kB/shard",
+        *("shards", "plan, s", "run, s", "tasks/s", "bare tasks/s", "nothing to do, s", "peak MB"),
+        *("plan, us/shard", "run, ms/shard", "nothing to do, us/shard", "grown, kB/shard"),
     )
-    rows: list[tuple[str | float, ...]] = [
+    rows = [
         (
-            turn.num_shards,
+            count := turn.num_shards,
             turn.plan_s,
             turn.run_s,
-            turn.num_shards / turn.run_s,
+            count / turn.run_s,
             turn.bare_tasks_per_s,
             turn.hit_s,
             turn.peak_mb,
-            _US * turn.plan_s / turn.num_shards,
-            1e3 * turn.run_s / turn.num_shards,
-            _US * turn.hit_s / turn.num_shards,
-            1024 * turn.grown_mb / turn.num_shards,
+            1e6 * turn.plan_s / count,
+            1e3 * turn.run_s / count,
+            1e6 * turn.hit_s / count,
+            1024 * turn.grown_mb / count,
         )
         for turn in turns
     ]
@@ -68,28 +61,27 @@ def tabulate_runs(turns: Sequence[RunTurn]) -> ResultTable:
 
 def tabulate_manifests(turns: Sequence[ManifestTurn]) -> ResultTable:
     """One row for each fact, one column for each kind."""
-    rows: list[tuple[str | float, ...]] = [
-        (field.name, *(getattr(turn, field.name) for turn in turns))
-        for field in fields(ManifestTurn)
-        if field.name != "kind"
-    ]
+    names = [field.name for field in fields(ManifestTurn) if field.name != "kind"]
+    rows = [(name, *(getattr(turn, name) for turn in turns)) for name in names]
     return ResultTable("large manifests", ("", *(turn.kind for turn in turns)), rows)
 
 
-def measure_workers(num_shards: int, repeats: int) -> tuple[list[Figure], dict[str, float]]:
-    """Rates with one and two workers, in turns, and the efficiency of two."""
+def tabulate_workers(num_shards: int, repeats: int) -> ResultTable:
+    """Rates with one and two workers, in turns."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeats):
         for num_workers, found in rates.items():
             found.append(in_process(take_workers, num_workers, num_shards))
-    medians = {workers: statistics.median(found) for workers, found in rates.items()}
-    figure = Figure("rendering, 2 workers", medians[2], "samples/s", "1 worker", medians[1])
-    return [figure], {"scaling efficiency of 2 workers": scaling_efficiency(medians)[2]}
+    one, two = (statistics.median(found) for found in rates.values())
+    rows = [
+        *against_rivals("rendering, 2 workers", "samples/s", {OURS: two, "1 worker": one}),
+        ("scaling efficiency of 2 workers", f"{two / one / 2:.2f}", "", "", ""),
+    ]
+    return tabulate_ratios("workers", torch.device("cpu"), rows)
 
 
-def main(argv: list[str] | None = None) -> BenchmarkRun:
-    """Run the command line; `argv` defaults to the process's."""
-    started = time.perf_counter()
+def main() -> None:
+    """Run the command line."""
     parser = common_parser("What grows with the number of shards, and by how much.")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
@@ -100,23 +92,17 @@ def main(argv: list[str] | None = None) -> BenchmarkRun:
     )
     parser.add_argument("--shards", type=int, default=40, help="rendered in a turn of the workers")
     parser.set_defaults(repeats=3)
-    arguments = parser.parse_args(argv)
-    figures: list[Figure] = []
-    details: dict[str, object] = {}
-    tables: list[ResultTable] = []
+    arguments = parser.parse_args()
     if "run" in arguments.parts:
-        tables.append(tabulate_runs([in_process(take_run, size) for size in arguments.sizes]))
+        tabulate_runs([in_process(take_run, size) for size in arguments.sizes]).show()
     if "manifest" in arguments.parts:
-        turns = [in_process(take_manifest, kind, arguments.num_samples) for kind in KINDS]
-        tables.append(tabulate_manifests(turns))
+        samples = arguments.num_samples
+        tabulate_manifests([in_process(take_manifest, kind, samples) for kind in KINDS]).show()
     if "workers" in arguments.parts:
-        figures, efficiency = measure_workers(arguments.shards, arguments.repeats)
-        details |= efficiency
+        tabulate_workers(arguments.shards, arguments.repeats).show()
     if "costs" in arguments.parts:
-        tables += tabulate_costs()
-    run = BenchmarkRun("scaling", torch.device("cpu"), figures, details, tables)
-    publish(run, arguments.json, started)
-    return run
+        for table in tabulate_costs():
+            table.show()
 
 
 if __name__ == "__main__":

@@ -1,35 +1,34 @@
 """What pools of two sizes take: bytes, objects, GPU-hours, network. Calculated, but for what a
 sample takes, which is that of shards written by the pipeline's own writer, and for a generator's
 operations, which are counted.
-
-Neighbours: `__main__.py` prints it, docs/scaling.md explains it.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
 
-from benchmarks.measure import ResultTable
-from benchmarks.random_shards import random_columns
+from benchmarks.measure import OURS, Cell, ResultTable
+from benchmarks.random_shards import blocks_of, pool_schemas, random_columns
+from benchmarks.scale.manifest import BLOCKS, SAMPLES_PER_SHARD
 from benchmarks.speed.render import build_random_generator, build_renderers, count_gflop
 from pipeline.config.teacher import TeacherConfig, auto_recipe
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.training.step import build_architectures
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
-from shards.schema import Codec, Schema, feature_schema, synthetic_schema
+from shards.schema import Codec, Schema
 from shards.storage import Folder
 from shards.writer import write_shard
 
-SAMPLES_PER_SHARD = 1000
 TFLOPS = {"float32": 20.0, "bfloat16": 150.0}
 """Assumed of one GPU of the H100's kind: 30 % of its 67 in float32, 15 % of its 989 in bfloat16."""
 _MEASURED_SAMPLES = 64
+_PART_ROWS = 1000
 _CODECS: dict[str, tuple[Codec, int | None]] = {
     "npy": ("npy", None),
     "png": ("png", None),
@@ -47,10 +46,17 @@ class Pool:
     num_samples: int
     arch: StyleGAN2Architecture
     codecs: tuple[str, ...]
-    codec: str
-    """The one that the table of costs takes."""
+    """The last one is that of the table of costs."""
     read_per_s: float
     """Samples that a training on one GPU takes: 256 in 768 views, at 134 TFLOP/s."""
+
+    def schemas(self, codec: str, resolutions: tuple[int, ...] = ()) -> tuple[Schema, Schema]:
+        """Of images, and of the features of some blocks or all."""
+        blocks = blocks_of(self.arch, resolutions)
+        name, quality = _CODECS[codec]
+        schemas = pool_schemas(blocks, self.arch.resolution, self.arch.w_dim, name, quality)
+        images, features = schemas.values()
+        return images, features
 
 
 def make_pools() -> list[Pool]:
@@ -58,8 +64,8 @@ def make_pools() -> list[Pool]:
     small, _ = build_architectures(TeacherConfig(), 32)
     large, _ = build_architectures(TeacherConfig.model_validate(auto_recipe(256)), 256)
     return [
-        Pool("32 px", 20_000_000, small, ("npy",), "npy", 13_300),  # views of 3.3 GFLOP
-        Pool("256 px", 100_000_000, large, tuple(_CODECS), "jpg, quality 90", 1_800),  # 25 GFLOP
+        Pool("32 px", 20_000_000, small, ("npy",), 13_300),  # views of 3.3 GFLOP
+        Pool("256 px", 100_000_000, large, tuple(_CODECS), 1_800),  # 25 GFLOP
     ]
 
 
@@ -68,18 +74,16 @@ def measure_sample_bytes(schema: Schema, images: np.ndarray | None = None) -> fl
     what ends the tar is not counted.
     """
     rows = range(_MEASURED_SAMPLES if images is None else len(images))
-    columns = dict(random_columns(schema, rows))
-    if images is not None:
-        columns["image"] = images
+    columns = {**random_columns(schema, rows), **({} if images is None else {"image": images})}
     with tempfile.TemporaryDirectory() as path:
         shard = write_shard(Folder.at(path), shard_name(0), schema, 0, [columns])
     return float(schema.sample_offsets(len(rows), shard.sample_blocks)[-1]) / len(rows)
 
 
-def measure_row_bytes(schema: Schema, num_rows: int = 1000) -> float:
+def measure_row_bytes(schema: Schema, num_rows: int = _PART_ROWS) -> float:
     """Bytes per row of a full part of a manifest."""
     generator = np.random.default_rng(0)
-    blocks = generator.integers(40, 76, (num_rows, SAMPLES_PER_SHARD)).astype("<u2")
+    blocks = generator.integers(*BLOCKS, (num_rows, SAMPLES_PER_SHARD)).astype("<u2")
     with tempfile.TemporaryDirectory() as path:
         folder = Folder.at(path)
         writer = ManifestWriter(folder, schema)
@@ -114,25 +118,17 @@ def num_objects(num_samples: int, samples_per_shard: int, num_sets: int, part_ro
     return num_sets * (num_shards + -(-num_shards // part_rows)) + 1
 
 
-def driver_share(
-    driver_s: float, samples_per_shard: int, samples_per_s: float, num_gpus: int = 1
-) -> float:
-    """The driver's time for a shard, as a share of the time in which `num_gpus` render one, each
-    `samples_per_s`; at 1 they wait for it.
-    """
-    return driver_s * num_gpus * samples_per_s / samples_per_shard
-
-
 def tabulate_costs() -> list[ResultTable]:
     """Bytes of a sample by codec and by blocks, then all of each pool."""
-    sample_rows: list[tuple[str | float, ...]] = []
-    cost_rows: list[tuple[str | float, ...]] = []
+    sample_rows: list[tuple[Cell, ...]] = []
+    cost_rows: list[tuple[Cell, ...]] = []
     for pool in make_pools():
-        images = _image_bytes(pool)
-        features = _feature_bytes(pool.arch)
-        for part, found in {**images, **features}.items():
-            sample_rows.append((f"{pool.name}: {part}", found, pool.num_samples * found / 1e12))
-        per_sample = images[f"images, {pool.codec}"] + next(iter(features.values()))
+        parts = dict(_sample_bytes(pool))
+        sample_rows += [
+            (f"{pool.name}: {part}", found, pool.num_samples * found / 1e12)
+            for part, found in parts.items()
+        ]
+        per_sample = parts[f"images, {pool.codecs[-1]}"] + parts["features, all blocks"]
         cost_rows += [(f"{pool.name}: {name}", value) for name, value in _costs(pool, per_sample)]
     return [
         ResultTable("bytes", ("", "bytes/sample", "TB"), sample_rows),
@@ -140,49 +136,32 @@ def tabulate_costs() -> list[ResultTable]:
     ]
 
 
-def _image_bytes(pool: Pool) -> Mapping[str, float]:
-    arch, found = pool.arch, {}
-    for name in pool.codecs:
-        schema = synthetic_schema(arch.resolution, arch.w_dim, *_CODECS[name])
-        found[f"images, {name}"] = measure_sample_bytes(schema, photographs(arch.resolution))
-    return found
+def _sample_bytes(pool: Pool) -> Iterator[tuple[str, float]]:
+    for codec in pool.codecs:
+        images, _ = pool.schemas(codec)
+        yield f"images, {codec}", measure_sample_bytes(images, photographs(pool.arch.resolution))
+    blocks: dict[str, tuple[int, ...]] = {"all blocks": (), "b4 to b16": (4, 8, 16), "b16": (16,)}
+    for name, resolutions in blocks.items():
+        _, features = pool.schemas("npy", resolutions)
+        yield f"features, {name}", measure_sample_bytes(features)
 
 
-def _feature_bytes(arch: StyleGAN2Architecture) -> Mapping[str, float]:
-    def measure(resolutions: Iterable[int]) -> float:
-        blocks = [(f"synthesis.b{r}", arch.num_channels(r)) for r in resolutions]
-        return measure_sample_bytes(feature_schema(blocks))
-
-    return {
-        "features, all blocks": measure(arch.block_resolutions),
-        "features, b4 to b16": measure([4, 8, 16]),
-        "features, b16": measure([16]),
-    }
-
-
-def _costs(pool: Pool, sample_bytes: float) -> list[tuple[str, float]]:
-    arch = pool.arch
-    renderers = build_renderers(build_random_generator(arch, torch.device("cpu")), batch=1)
-    gflop = count_gflop(renderers["ours"], batch=1)
-    images = synthetic_schema(arch.resolution, arch.w_dim, *_CODECS[pool.codec])
-    features = feature_schema([("all", sum(map(arch.num_channels, arch.block_resolutions)))])
+def _costs(pool: Pool, sample_bytes: float) -> Iterator[tuple[str, float]]:
+    renderers = build_renderers(build_random_generator(pool.arch, torch.device("cpu")), batch=1)
+    gflop = count_gflop(renderers[OURS], batch=1)
     num_shards = pool.num_samples // SAMPLES_PER_SHARD
-    row_bytes = measure_row_bytes(images) + measure_row_bytes(features)
-    costs = [
-        ("TB, images and all features", pool.num_samples * sample_bytes / 1e12),
-        ("shards per set", num_shards),
-        ("objects", num_objects(pool.num_samples, SAMPLES_PER_SHARD, 2, 1000)),
-        ("MB per shard, images and features", SAMPLES_PER_SHARD * sample_bytes / 1e6),
-        ("manifests, MB", num_shards * row_bytes / 1e6),
-        ("GFLOP per sample", gflop),
-        ("MB/s read by a training", pool.read_per_s * sample_bytes / 1e6),
-    ]
+    row_bytes = sum(map(measure_row_bytes, pool.schemas(pool.codecs[-1])))
+    objects = num_objects(pool.num_samples, SAMPLES_PER_SHARD, 2, _PART_ROWS)
+    yield "TB, images and all features", pool.num_samples * sample_bytes / 1e12
+    yield "shards per set", num_shards
+    yield "objects", objects
+    yield "MB per shard, images and features", SAMPLES_PER_SHARD * sample_bytes / 1e6
+    yield "manifests, MB", num_shards * row_bytes / 1e6
+    yield "GFLOP per sample", gflop
+    yield "MB/s read by a training", pool.read_per_s * sample_bytes / 1e6
     for arithmetic, tflops in TFLOPS.items():
         rate = 1e3 * tflops / gflop
-        costs += [
-            (f"samples/s of a GPU, {arithmetic}", rate),
-            (f"GPU-hours, {arithmetic}", gpu_hours(pool.num_samples, gflop, tflops)),
-            (f"MB/s written by a GPU, {arithmetic}", rate * sample_bytes / 1e6),
-            (f"seconds per shard, {arithmetic}", SAMPLES_PER_SHARD / rate),
-        ]
-    return costs
+        yield f"samples/s of a GPU, {arithmetic}", rate
+        yield f"GPU-hours, {arithmetic}", gpu_hours(pool.num_samples, gflop, tflops)
+        yield f"MB/s written by a GPU, {arithmetic}", rate * sample_bytes / 1e6
+        yield f"seconds per shard, {arithmetic}", SAMPLES_PER_SHARD / rate

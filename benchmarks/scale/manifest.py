@@ -1,7 +1,5 @@
 """Manifests of pools that are too large to be rendered here: rows by the pipeline's own writer,
 files of holes, then all that a training does before and while it reads.
-
-Neighbours: `__main__.py` prints it.
 """
 
 from __future__ import annotations
@@ -9,25 +7,26 @@ from __future__ import annotations
 import statistics
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from benchmarks.processes import peak_mb, resident_mb, timed
+from benchmarks.measure import peak_mb, resident_mb, timed
+from benchmarks.random_shards import open_pool
 from benchmarks.scale.run import leave_empty_file
-from benchmarks.speed.stream_samples import KINDS, QUALITY, Kind
+from benchmarks.speed.stream_samples import KINDS, Kind
 from pipeline.config.train import TrainConfig
 from pipeline.samples.order import Order
 from pipeline.samples.seeding import numpy_generator
 from shards.manifest import MANIFEST_FOLDER, ManifestWriter, read_manifest
 from shards.pool import IMAGES, PoolReader
-from shards.schema import Schema, W, feature_schema, feature_set_name, synthetic_schema
+from shards.schema import Schema, W
 from shards.storage import Folder
 
 SAMPLES_PER_SHARD = 1000
-_W_DIM = 512
 _LOOKUPS = 50
 _BATCH = 256
-_BLOCKS = (40, 76)
+BLOCKS = (40, 76)
 """Tar blocks of a sample with a JPEG of 256 px, least and most: 20 to 39 kB."""
 
 
@@ -66,24 +65,23 @@ class ManifestTurn:
 def take_manifest(kind_name: str, num_samples: int) -> ManifestTurn:
     """Write and read a pool of so many samples of a kind; runs in a process of its own."""
     kind = KINDS[kind_name]
+    schemas = kind.schemas
     with tempfile.TemporaryDirectory() as path:
         folder = Folder.at(path)
-        schemas = pool_schemas(kind)
         before = resident_mb()
-        write_s = timed(lambda: write_pool_of_holes(folder, schemas, num_samples))[1]
+        _, write_s = timed(partial(_write_pool_of_holes, folder, schemas, num_samples))
         parts = [
             size
             for name in schemas
             for size in (folder / name / MANIFEST_FOLDER).list_files().values()
         ]
-        read_s = timed(lambda: read_manifest(folder / IMAGES))[1]
+        _, read_s = timed(partial(read_manifest, folder / IMAGES))
         held = resident_mb()
-        names = [name for name in schemas if name != IMAGES]
-        reader, open_s = timed(lambda: PoolReader(folder, names, remedy="write it again"))
+        reader, open_s = timed(partial(open_pool, folder, schemas))
         open_mb = resident_mb() - held
         lookups = _time_lookups(reader, kind)
         held = resident_mb()
-        order, order_s = timed(lambda: _start_order(reader))
+        order, order_s = timed(partial(_start_order, reader))
         resume_ms, step_ms = _time_order(order)
         return ManifestTurn(
             kind_name, num_samples, write_s, sum(parts) / 2**20, len(parts), read_s, open_s,
@@ -92,16 +90,7 @@ def take_manifest(kind_name: str, num_samples: int) -> ManifestTurn:
         )  # fmt: skip
 
 
-def pool_schemas(kind: Kind) -> dict[str, Schema]:
-    """Images and features of a pool of that kind."""
-    features = feature_set_name((name for name, _ in kind.blocks), "float16")
-    return {
-        IMAGES: synthetic_schema(kind.resolution, _W_DIM, kind.codec, QUALITY),
-        features: feature_schema(kind.blocks),
-    }
-
-
-def write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples: int) -> None:
+def _write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples: int) -> None:
     """Empty files, and the manifest rows of real ones."""
     generator = numpy_generator(0, "benchmark/scaling/blocks", 0)
     for name, schema in schemas.items():
@@ -109,8 +98,7 @@ def write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples:
         for position, start in enumerate(range(0, num_samples, SAMPLES_PER_SHARD), start=1):
             blocks = None
             if not schema.is_fixed:
-                drawn = generator.integers(*_BLOCKS, SAMPLES_PER_SHARD)
-                blocks = drawn.astype("<u2").tobytes()
+                blocks = generator.integers(*BLOCKS, SAMPLES_PER_SHARD).astype("<u2").tobytes()
             writer.add(leave_empty_file(folder / name, schema, start, SAMPLES_PER_SHARD, blocks))
             if position % 100 == 0:  # a run lists several times a part
                 writer.flush()
@@ -120,15 +108,12 @@ def write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples:
 def _time_lookups(reader: PoolReader, kind: Kind) -> tuple[float, float]:
     """Milliseconds of one sample, at first and again."""
     generator = numpy_generator(0, "benchmark/scaling/lookups", 0)
-
-    def look(rows: np.ndarray) -> None:
-        reader.gather_features([*kind.feature_names, W], rows)
-
     num_shards = len(reader.images.shards)
     shards = generator.permutation(num_shards)[: min(_LOOKUPS, num_shards)]
     rows = shards * SAMPLES_PER_SHARD + generator.integers(0, SAMPLES_PER_SHARD, len(shards))
+    look = partial(reader.gather_features, [*kind.feature_names, W])
     first, again = (
-        statistics.median(timed(lambda row=row: look(np.array([row])))[1] for row in rows)  # type: ignore[misc]
+        statistics.median(timed(partial(look, np.array([row])))[1] for row in rows)
         for _ in range(2)
     )
     return 1e3 * first, 1e3 * again
@@ -142,10 +127,9 @@ def _start_order(reader: PoolReader) -> Order:
 
 def _time_order(order: Order) -> tuple[float, float]:
     """Milliseconds to a batch elsewhere, and from there to the next."""
-    elsewhere = order.num_samples // 2 // _BATCH * _BATCH
-    resume_s = timed(lambda: order.indices(elsewhere, _BATCH))[1]
-    steps = [
-        timed(lambda step=step: order.indices(elsewhere + step * _BATCH, _BATCH))[1]  # type: ignore[misc]
-        for step in range(1, 100)
-    ]
+    first = order.num_samples // 2 // _BATCH
+    resume_s, *steps = (
+        timed(partial(order.indices, step * _BATCH, _BATCH))[1]
+        for step in range(first, first + 100)
+    )
     return 1e3 * resume_s, 1e3 * statistics.median(steps)

@@ -1,8 +1,8 @@
-"""A whole run of `generate` over shards that nobody renders: its plan, claims, Ray tasks, manifest
-and record are the stage's own, and only the task's body is replaced, by one that leaves empty files
-of the right sizes. What remains is what the driver costs.
+"""Runs of `generate`, as the stage makes them, on an embedded Ray.
 
-Neighbours: `__main__.py` runs it for growing numbers of shards.
+`take_run` leaves the rendering out: plan, claims, Ray tasks, manifest and record are the stage's
+own, and only the task's body is replaced, by one that leaves empty files of the right sizes. What
+remains is what the driver costs. `take_workers` renders, with one worker or several.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.processes import peak_mb, resident_mb, timed
+from benchmarks.measure import ROOT, peak_mb, resident_mb, timed
 from pipeline.cluster import connection
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
@@ -27,8 +27,7 @@ from shards.manifest import ShardInfo, now, shard_name
 from shards.schema import Schema
 from shards.storage import Folder
 
-_ROOT = Path(__file__).resolve().parents[2]
-_WARM_UP = 16
+_WARM_UP = {"run": 16, "workers": 4}
 _BARE_TASKS = 2000
 
 
@@ -59,26 +58,47 @@ def take_run(num_shards: int) -> RunTurn:
         connection.connect(config.ray)
         with mock.patch.object(stage, "_render_task", leave_empty_files):
             warm_up = make_plan(config.generate, info, config.store / "warm-up")
-            missing = dict(list(warm_up.missing.items())[:_WARM_UP])
+            missing = dict(list(warm_up.missing.items())[: _WARM_UP["run"]])
             stage.fill(warm_up, teacher, config.ray, missing)
             before = resident_mb()
             _, plan_s = timed(lambda: make_plan(config.generate, info, config.store).missing)
             _, run_s = timed(lambda: stage.run(config))
-        _, hit_s = timed(lambda: _check_hit(config))
+        found, hit_s = timed(lambda: stage.find(config))
+        if found is None:
+            raise RuntimeError("the run did not leave what it was asked for")
         peak = peak_mb()
         _, bare_s = timed(lambda: _run_bare_tasks(2 * int(config.ray.render_workers)))
         connection.disconnect()
     return RunTurn(num_shards, plan_s, run_s, hit_s, peak - before, peak, _BARE_TASKS / bare_s)
 
 
+def take_workers(num_workers: int, num_shards: int) -> float:
+    """Samples per second of `num_shards` with so many single-thread workers, each of which has
+    rendered before; runs in a process of its own.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        num_warm_up = _WARM_UP["workers"] * num_workers
+        config = digits_config(Path(folder), num_warm_up + num_shards)
+        ray_config = config.ray.model_copy(update={"render_workers": num_workers})
+        teacher = Teacher(config.teacher_folder, config.teacher.factory)
+        connection.connect(ray_config)
+        plan = make_plan(config.generate, read_teacher_info(config.teacher_folder), config.store)
+        missing = list(plan.missing.items())
+        stage.fill(plan, teacher, ray_config, dict(missing[:num_warm_up]))
+        left = dict(missing[num_warm_up:])
+        _, seconds = timed(lambda: stage.fill(plan, teacher, ray_config, left))
+        connection.disconnect()
+    return num_shards * plan.recipe.samples_per_shard / seconds
+
+
 def digits_config(folder: Path, num_shards: int) -> Config:
     """The shipped digits, with a pool of so many shards, all under `folder`."""
-    path = _ROOT / "configs" / "digits.yaml"
+    path = ROOT / "configs" / "digits.yaml"
     changes = [
         f"generate.num_samples={num_shards * load_config(path).generate.samples_per_shard}",
         f"paths.store={folder / 'store'}",
         f"paths.runs={folder / 'runs'}",
-        f"teacher.checkpoint={_ROOT / 'teachers' / 'digits'}",
+        f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}",
     ]
     return load_config(path, changes)
 
@@ -92,9 +112,9 @@ def leave_empty_files(
     *_: object,
 ) -> RenderedShard:
     """In place of the stage's task: files of holes, in no time."""
-    start, count = index * recipe.samples_per_shard, recipe.samples_per_shard
+    count = recipe.samples_per_shard
     shards = {
-        name: leave_empty_file(folder / name, schema, start, count)
+        name: leave_empty_file(folder / name, schema, index * count, count)
         for name, schema in schemas.items()
     }
     return RenderedShard(index, shards, 0.0, 0.0)
@@ -113,11 +133,6 @@ def leave_empty_file(
         file.truncate(num_bytes)
     digest = hashlib.sha256(f"{folder.name}/{name}".encode()).hexdigest()
     return ShardInfo(name, start, count, num_bytes, digest, blocks, now())
-
-
-def _check_hit(config: Config) -> None:
-    if stage.find(config) is None:
-        raise RuntimeError("the run did not leave what it was asked for")
 
 
 def _run_bare_tasks(in_flight: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.measure import interleave, time_turns
+from benchmarks.measure import interleave
 from benchmarks.speed.operations import Work
 from pipeline.samples.seeding import torch_generator
 
@@ -58,35 +58,28 @@ class Ceilings:
         Raises:
             KeyError: for arithmetic or a route that was not measured.
         """
-        arithmetic_s = sum(
-            count / self.products[arithmetic] for arithmetic, count in work.operations.items()
-        )
-        return Floor(arithmetic_s, work.num_bytes / self.copies[route])
+        times = (count / self.products[name] for name, count in work.operations.items())
+        return Floor(sum(times), work.num_bytes / self.copies[route])
 
 
 def measure_ceilings(repeats: int, device: torch.device) -> Ceilings:
     """Measure all that `device` has: float32 products and copies, on a GPU also TF32 and bfloat16,
     and copies from pinned memory.
     """
-    side, num_bytes = _SIDE[device.type], _COPY_BYTES[device.type]
-    is_cuda = device.type == "cuda"
-    products: dict[str, Callable[[], object]] = {
-        name: _product(side, device, name)
-        for name in (("float32", "TF32", "bfloat16") if is_cuda else ("float32",))
+    side, is_cuda = _SIDE[device.type], device.type == "cuda"
+    arithmetics = ("float32", "TF32", "bfloat16") if is_cuda else ("float32",)
+    routes: tuple[Route, ...] = ("device", "host", "upload") if is_cuda else ("device",)
+    moved = {route: _COPY_BYTES["cpu" if route == "host" else device.type] for route in routes}
+    tasks: dict[str, Callable[[], object]] = {
+        **{name: _product(side, device, name) for name in arithmetics},
+        **{route: _copy(route, moved[route], device) for route in routes},
     }
-    copies: dict[Route, Callable[[], object]] = {"device": _copy(num_bytes, device)}
-    if is_cuda:
-        copies["host"] = _copy(_COPY_BYTES["cpu"], torch.device("cpu"))
-        copies["upload"] = _upload(num_bytes, device)
-    turns = time_turns({**products, **dict(copies.items())}, repeats, device)
-    seconds = {name: min(values) for name, values in turns.items()}
-    rates: dict[Route, float] = {"device": 2 * num_bytes / seconds["device"]}
-    if is_cuda:
-        rates["host"] = 2 * _COPY_BYTES["cpu"] / seconds["host"]
-        rates["upload"] = num_bytes / seconds["upload"]
-    else:
-        rates["host"] = rates["device"]
-    return Ceilings({name: 2 * side**3 / seconds[name] for name in products}, rates)
+    seconds = interleave(tasks, repeats, device, choose=min)
+    copies: dict[Route, float] = {
+        route: (1 if route == "upload" else 2) * moved[route] / seconds[route] for route in routes
+    }
+    copies.setdefault("host", copies["device"])
+    return Ceilings({name: 2 * side**3 / seconds[name] for name in arithmetics}, copies)
 
 
 def highest(first: Ceilings, second: Ceilings) -> Ceilings:
@@ -95,12 +88,6 @@ def highest(first: Ceilings, second: Ceilings) -> Ceilings:
         {name: max(rate, second.products[name]) for name, rate in first.products.items()},
         {route: max(rate, second.copies[route]) for route, rate in first.copies.items()},
     )
-
-
-def measure_matrix_product(repeats: int, device: torch.device) -> float:
-    """Operations/s of a float32 matrix product of 2048: what the arithmetic could reach."""
-    seconds = interleave({"product": _product(2048, device, "float32")}, repeats, device)
-    return 2 * 2048**3 / seconds["product"]
 
 
 def _product(side: int, device: torch.device, arithmetic: str) -> Callable[[], object]:
@@ -121,13 +108,9 @@ def _product(side: int, device: torch.device, arithmetic: str) -> Callable[[], o
     return multiply
 
 
-def _copy(num_bytes: int, device: torch.device) -> Callable[[], object]:
-    source = torch.ones(num_bytes // 4, device=device)  # the system maps zeros to one page
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source)
-
-
-def _upload(num_bytes: int, device: torch.device) -> Callable[[], object]:
-    source = torch.ones(num_bytes // 4, pin_memory=True)
-    target = torch.empty(source.shape, device=device)
-    return lambda: target.copy_(source, non_blocking=True)
+def _copy(route: Route, num_bytes: int, device: torch.device) -> Callable[[], object]:
+    where = device if route == "device" else torch.device("cpu")
+    # the system maps zeros to one page
+    source = torch.ones(num_bytes // 4, device=where, pin_memory=route == "upload")
+    target = torch.empty(source.shape, device=device if route == "upload" else where)
+    return lambda: target.copy_(source, non_blocking=route == "upload")

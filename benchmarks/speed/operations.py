@@ -16,7 +16,7 @@ Both are least values for the given convolutions and products, so the time that 
 device's rates is a floor: no fusion and no compiler goes below it, only another algorithm (such as
 Winograd's, which needs fewer operations) or data that stay in a cache (which needs fewer bytes).
 
-Neighbours: `ceilings.py` measures the device's rates, `roofline.py` sets both beside the time.
+`ceilings.py` measures the device's rates, `roofline.py` sets both beside the time.
 """
 
 from __future__ import annotations

@@ -1,22 +1,21 @@
-"""`python -m benchmarks.speed.probe`: the linear transfer protocol beside scikit-learn's solvers.
+"""`python -m benchmarks.speed.probe`: the linear transfer protocol beside scikit-learn's L-BFGS.
 
 50,000 random features of 512 dimensions, made like those of a network (below), in 10 and in 100
 classes; 20 % of them validate. Both sides fit all 45 values of C, score each on the validation
 split, choose, and fit the chosen one again on everything. The rival is `LogisticRegression` on
-float32, with its default tolerance, each fit started from the one before, from the strongest
-penalty to the weakest (its quicker direction); up to 1,000 iterations, and, as `lbfgs, 100
-iterations`, with its default limit, which is what Ericsson et al.'s code runs.
+float32, with its default tolerance and limit of iterations, which is what Ericsson et al.'s code
+runs, each fit started from the one before, from the strongest penalty to the weakest (its quicker
+direction).
 
 The two do not stop at the same place: scikit-learn stops at a largest component of the gradient of
-1e-4, in the features' units. So the details say how far above our objective its is, and what either
-chose.
+1e-4, in the features' units. So a second table says how far above our objective its is, and what
+either chose.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,35 +27,33 @@ from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from benchmarks.measure import BenchmarkRun, Figure, common_parser, interleave, prepare, publish
+from benchmarks.measure import (
+    OURS,
+    Cell,
+    ResultTable,
+    against_rivals,
+    common_parser,
+    interleave,
+    prepare,
+    tabulate_ratios,
+)
 from pipeline.eval.logistic.choose_penalty import GRID, Labelled, choose_and_fit
 from pipeline.eval.logistic.regression import fit_logistic
 from pipeline.samples.seeding import torch_generator
 
+RIVAL = "lbfgs"
+_NUM_DIMS = 512
 _SPREAD = {10: 1.0, 100: 2.3}  # of the classes' means: neither trivial nor hopeless
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one side made of the data."""
-
-    C: float
-    validation: tuple[float, ...]
-    """Percent, for each C of the grid."""
-    fits: tuple[tuple[Any, Any], ...]
-    """Weights [K, D] and biases [K] on the train split, for each C."""
-
-
-def draw_features(
-    num_samples: int, num_dims: int, num_classes: int, decay: float, seed: int = 0
-) -> Labelled:
-    """Features [N, D] float32 with labels: Gaussian clouds whose variances fall like i^-`decay`
-    (about 1 in trained networks: Agrawal et al. 2022), mixed, shifted and rectified, as pooled
-    features are.
+def draw_features(num_samples: int, num_dims: int, num_classes: int) -> Labelled:
+    """Features [N, D] float32 with labels: Gaussian clouds whose variances fall like 1/i (as in
+    trained networks, about: Agrawal et al. 2022), mixed, shifted and rectified, as pooled features
+    are.
     """
-    generator = torch_generator(seed, "benchmarks/probe")
+    generator = torch_generator(0, "benchmarks/probe")
     labels = torch.randint(num_classes, (num_samples,), generator=generator)
-    deviations = torch.arange(1, num_dims + 1).float() ** (-decay / 2)
+    deviations = torch.arange(1, num_dims + 1).float() ** -0.5
     spread = 2 * _SPREAD.get(num_classes, 1.0) / num_dims**0.5
     means = spread * torch.randn(num_classes, num_dims, generator=generator)
     noise = torch.randn(num_samples, num_dims, generator=generator)
@@ -67,30 +64,36 @@ def draw_features(
 
 
 @dataclass(frozen=True)
-class Rival:
-    """scikit-learn's way through the protocol."""
+class Found:
+    """What one side made of the data."""
 
-    solver: str
-    max_iter: int
+    C: float
+    validation: Sequence[float]
+    """Percent, for each C of the grid."""
+    fits: Sequence[tuple[Any, Any]] = ()
+    """Weights [K, D] and biases [K] on the train split, for each C; of the rival."""
 
-    def choose(self, train: Labelled, validation: Labelled, grid: tuple[float, ...]) -> Found:
-        """Fit every C, choose, fit again."""
-        model = LogisticRegression(solver=self.solver, max_iter=self.max_iter, warm_start=True)
-        features, labels = train.features.numpy(), train.labels.numpy()
-        percents, fits = {}, {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            for C in sorted(grid):
-                model.set_params(C=C).fit(features, labels)
-                score = model.score(validation.features.numpy(), validation.labels.numpy())
-                percents[C], fits[C] = 100 * score, (model.coef_.copy(), model.intercept_.copy())
-            best = max(grid, key=percents.__getitem__)
-            model.coef_, model.intercept_ = fits[best]
-            model.set_params(C=best).fit(
-                torch.cat([train.features, validation.features]).numpy(),
-                torch.cat([train.labels, validation.labels]).numpy(),
-            )
-        return Found(best, tuple(percents[C] for C in grid), tuple(fits[C] for C in grid))
+
+def choose_by_sklearn(
+    train: Labelled, validation: Labelled, grid: Sequence[float], max_iter: int
+) -> Found:
+    """scikit-learn's way through the protocol: fit every C, choose, fit again."""
+    model = LogisticRegression(max_iter=max_iter, warm_start=True)
+    features, labels = train.features.numpy(), train.labels.numpy()
+    percents, fits = {}, {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for C in sorted(grid):
+            model.set_params(C=C).fit(features, labels)
+            score = model.score(validation.features.numpy(), validation.labels.numpy())
+            percents[C], fits[C] = 100 * score, (model.coef_.copy(), model.intercept_.copy())
+        best = max(grid, key=percents.__getitem__)
+        model.coef_, model.intercept_ = fits[best]
+        model.set_params(C=best).fit(
+            torch.cat([train.features, validation.features]).numpy(),
+            torch.cat([train.labels, validation.labels]).numpy(),
+        )
+    return Found(best, [percents[C] for C in grid], [fits[C] for C in grid])
 
 
 def measure_objective(weight: Any, bias: Any, C: float, train: Labelled) -> float:
@@ -104,11 +107,11 @@ def measure_objective(weight: Any, bias: Any, C: float, train: Labelled) -> floa
 def compare(
     data: Labelled,
     num_classes: int,
-    rivals: dict[str, Rival],
+    max_iter: int,
     device: torch.device,
     repeats: int,
-    grid: tuple[float, ...] = GRID,
-) -> tuple[list[Figure], dict[str, Any]]:
+    grid: Sequence[float] = GRID,
+) -> tuple[dict[str, float], ResultTable]:
     """Fits per second on both sides, and what they found."""
     labels = data.labels.numpy()
     splits = train_test_split(
@@ -121,43 +124,28 @@ def compare(
         choice = choose_and_fit(
             train, validation, _top1, num_classes=num_classes, device=device, grid=grid
         )
-        found["ours"] = Found(choice.C, choice.validation, ())
+        found[OURS] = Found(choice.C, choice.validation)
 
-    def run(name: str, rival: Rival) -> Callable[[], None]:
-        def task() -> None:
-            found[name] = rival.choose(train, validation, grid)
+    def theirs() -> None:
+        found[RIVAL] = choose_by_sklearn(train, validation, grid, max_iter)
 
-        return task
-
-    tasks = {"ours": ours, **{name: run(name, rival) for name, rival in rivals.items()}}
-    seconds = interleave(tasks, repeats, device, warm_up=0)
+    seconds = interleave({OURS: ours, RIVAL: theirs}, repeats, device, warm_up=0)
     fits = fit_logistic(train.features, train.labels, grid, num_classes=num_classes, device=device)
-    objectives = [measure_objective(fit.weight, fit.bias, fit.C, train) for fit in fits]
-    title = f"{num_classes} classes"
-    num_fits = len(grid) + 1
-    figures = [
-        Figure(title, num_fits / seconds["ours"], "fits/s", name, num_fits / seconds[name])
-        for name in rivals
+    above = [
+        measure_objective(*fit, C, train) / measure_objective(own.weight, own.bias, C, train) - 1
+        for fit, own, C in zip(found[RIVAL].fits, fits, grid, strict=True)
     ]
-    details: dict[str, Any] = {f"{title}, ours": _describe(found["ours"], grid, seconds["ours"])}
-    for name in rivals:
-        other = found[name]
-        above = [
-            measure_objective(*fit, C, train) / own - 1
-            for fit, C, own in zip(other.fits, grid, objectives, strict=True)
-        ]
-        details[f"{title}, {name}"] = {
-            **_describe(other, grid, seconds[name]),
-            "objective above ours, relative, at most": max(above),
-            "at least": min(above),
-            "validation at our C": other.validation[grid.index(found["ours"].C)],
-        }
-    return figures, details
-
-
-def _describe(found: Found, grid: tuple[float, ...], seconds: float) -> dict[str, Any]:
-    best = found.validation[grid.index(found.C)]
-    return {"seconds": seconds, "C": found.C, "validation %": round(best, 2)}
+    rows: list[tuple[Cell, ...]] = [
+        (name, choice.C, choice.validation[grid.index(choice.C)], *bounds)
+        for name, choice, bounds in (
+            (OURS, found[OURS], (0.0, 0.0)),
+            (RIVAL, found[RIVAL], (min(above), max(above))),
+        )
+    ]
+    headings = ("", "C", "validation %", "objective above ours, at least", "at most")
+    title = f"{num_classes} classes"
+    rates = {name: (len(grid) + 1) / value for name, value in seconds.items()}
+    return rates, ResultTable(title, headings, rows)
 
 
 def _top1(scores: Tensor, labels: Tensor) -> float:
@@ -165,39 +153,26 @@ def _top1(scores: Tensor, labels: Tensor) -> float:
     return 100 * float((scores.argmax(1) == labels).double().mean())
 
 
-def main(argv: list[str] | None = None) -> BenchmarkRun:
-    """Run the command line; `argv` defaults to the process's."""
-    started = time.perf_counter()
+def main() -> None:
+    """Run the command line."""
     parser = common_parser("The linear transfer protocol, scikit-learn beside.")
     parser.add_argument("--num-samples", type=int, default=50_000)
-    parser.add_argument("--num-dims", type=int, default=512)
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
-    parser.add_argument("--decay", type=float, default=1.0, help="exponent of the spectrum")
-    parser.add_argument("--solver", default="lbfgs", help="scikit-learn's")
-    parser.add_argument("--max-iter", type=int, nargs="+", default=[100, 1000], help="its limits")
-    parser.add_argument("--num-penalties", type=int, default=len(GRID), help="values of C")
+    parser.add_argument("--max-iter", type=int, default=100, help="scikit-learn's limit")
     parser.set_defaults(repeats=1)  # a turn is minutes
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     _, device = prepare(arguments)
-    places = np.linspace(0, len(GRID) - 1, arguments.num_penalties).round().astype(int)
-    grid = tuple(GRID[place] for place in places)
-    solver = arguments.solver
-    rivals = {f"{solver}, {limit} iterations": Rival(solver, limit) for limit in arguments.max_iter}
-    figures: list[Figure] = []
-    details: dict[str, Any] = {}
+    rows: list[tuple[Cell, ...]] = []
+    tables = []
     with threadpool_limits(arguments.threads):
         for num_classes in arguments.classes:
-            data = draw_features(
-                arguments.num_samples, arguments.num_dims, num_classes, arguments.decay
-            )
-            rows, found = compare(data, num_classes, rivals, device, arguments.repeats, grid)
-            figures += rows
-            details |= found
-    details["size"] = f"{arguments.num_samples} x {arguments.num_dims}, decay {arguments.decay:g}"
-    details["repeats"] = arguments.repeats
-    run = BenchmarkRun("probe", device, figures, details)
-    publish(run, arguments.json, started)
-    return run
+            data = draw_features(arguments.num_samples, _NUM_DIMS, num_classes)
+            rates, table = compare(data, num_classes, arguments.max_iter, device, arguments.repeats)
+            rows += against_rivals(table.title, "fits/s", rates)
+            tables.append(table)
+    size = f"{arguments.num_samples} x {_NUM_DIMS}, {arguments.max_iter} iterations"
+    for table in (tabulate_ratios(f"probe, {size}", device, rows), *tables):
+        table.show()
 
 
 if __name__ == "__main__":

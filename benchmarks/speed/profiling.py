@@ -1,12 +1,9 @@
 """Where the time of a computation goes, by torch's profiler: operators, and on a GPU how long its
 kernels keep it busy.
-
-Neighbours: `render.py` shares out a batch's time by this, `roofline.py` lists the longest.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measure import synchronise
+from benchmarks.measure import synchronise, timed
 
 _DEVICES: Any = torch.autograd.DeviceType  # type: ignore[attr-defined]
 
@@ -26,8 +23,6 @@ class OperatorTime:
     """
 
     name: str
-    shapes: tuple[tuple[int, ...], ...]
-    """Of its inputs, where calls of other shapes are entries of their own; else none."""
     num_calls: int
     seconds: float
 
@@ -43,9 +38,7 @@ class GpuUse:
     """Calls that start kernels; fewer where a CUDA graph starts many."""
 
 
-def profile_operators(
-    task: Callable[[], object], device: torch.device, *, by_shape: bool = False
-) -> list[OperatorTime]:
+def profile_operators(task: Callable[[], object], device: torch.device) -> list[OperatorTime]:
     """Times of one call of `task`, the longest first.
 
     Kernels are their operators' and not counted again for themselves; those that none started, such
@@ -53,19 +46,18 @@ def profile_operators(
     """
     is_cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * is_cuda
-    with profile(activities=activities, record_shapes=by_shape, acc_events=True) as recorded:
+    with profile(activities=activities, acc_events=True) as recorded:
         task()
         synchronise(device)
     found = []
-    for event in recorded.key_averages(group_by_input_shape=by_shape):
+    for event in recorded.key_averages():
         if event.device_type == _DEVICES.CPU:
             time_us = event.self_device_time_total if is_cuda else event.self_cpu_time_total
-            shapes = tuple(tuple(shape) for shape in event.input_shapes or [])
-            found.append(OperatorTime(event.key, shapes, event.count, time_us / 1e6))
+            found.append(OperatorTime(event.key, event.count, time_us / 1e6))
     if is_cuda:
         kernels_s = sum(stop - start for start, stop in _kernel_intervals(recorded.events())) / 1e6
         rest_s = kernels_s - sum(operator.seconds for operator in found)
-        found.append(OperatorTime("kernels of no operator", (), 0, max(rest_s, 0.0)))
+        found.append(OperatorTime("kernels of no operator", 0, max(rest_s, 0.0)))
     return sorted(found, key=lambda operator: -operator.seconds)
 
 
@@ -79,12 +71,7 @@ def measure_gpu_use(
         task()
         synchronise(device)
     with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as recorded:
-        synchronise(device)
-        start = time.perf_counter()
-        for _ in range(num_steps):
-            task()
-        synchronise(device)
-        seconds = time.perf_counter() - start
+        _, seconds = timed(lambda: [task() for _ in range(num_steps)], device)
     events = recorded.events()
     kernels = _kernel_intervals(events)
     launches = [event for event in events if event.name.startswith("cu") and "Launch" in event.name]

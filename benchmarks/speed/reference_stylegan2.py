@@ -14,12 +14,7 @@ from torch import Tensor
 
 from pipeline.teacher.networks.fir import upsample_image
 from pipeline.teacher.networks.layers import LEAKY_GAIN, LEAKY_SLOPE
-from pipeline.teacher.networks.stylegan2 import (
-    Generator,
-    SynthesisBlock,
-    SynthesisLayer,
-    ToRGB,
-)
+from pipeline.teacher.networks.stylegan2 import Generator, SynthesisBlock, SynthesisLayer, ToRGB
 
 
 def render_reference(
@@ -33,10 +28,8 @@ def render_reference(
         noise: [B, 1, r, r] for each of `generator.synthesis.noise_resolutions`.
     """
     ws = generator.mapping(z)
-    x: Tensor | None = None
-    image: Tensor | None = None
-    features = {}
-    index = 0
+    x = image = None
+    features, index = {}, 0
     for resolution in generator.synthesis.block_resolutions:
         block = generator.synthesis.get_submodule(f"b{resolution}")
         assert isinstance(block, SynthesisBlock)
@@ -55,20 +48,11 @@ def render_reference(
     return image, features
 
 
-def modulated_conv(
+def _modulated_conv(
     x: Tensor, weight: Tensor, style: Tensor, fir: Tensor | None, *, demodulate: bool
 ) -> Tensor:
-    """Convolution with per-sample weights.
-
-    Args:
-        x: [B, I, r, r].
-        weight: [O, I, k, k].
-        style: [B, I].
-        fir: [4, 4] to double the resolution with, None to keep it.
-        demodulate: whether every output channel's weights are scaled to unit norm.
-
-    Returns:
-        [B, O, r, r], or [B, O, 2r, 2r] with `fir`.
+    """x [B, I, r, r] by weights [O, I, k, k] of styles [B, I] -> [B, O, r, r], or with a `fir`
+    [4, 4] [B, O, 2r, 2r]; demodulated, every output channel's weights have unit norm.
     """
     batch, in_channels, side, _ = x.shape
     weights = weight[None] * style[:, None, :, None, None]  # [B, O, I, k, k]
@@ -87,7 +71,7 @@ def modulated_conv(
 
 def _synthesis_layer(layer: SynthesisLayer, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
     fir = layer.resample_filter if layer.up else None
-    x = modulated_conv(x, layer.weight, layer.affine(w), fir, demodulate=True)
+    x = _modulated_conv(x, layer.weight, layer.affine(w), fir, demodulate=True)
     x = x + noise * layer.noise_strength
     x = F.leaky_relu(x + layer.bias[:, None, None], LEAKY_SLOPE) * LEAKY_GAIN
     return x if layer.conv_clamp is None else x.clamp(-layer.conv_clamp, layer.conv_clamp)
@@ -95,7 +79,7 @@ def _synthesis_layer(layer: SynthesisLayer, x: Tensor, w: Tensor, noise: Tensor)
 
 def _to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
     style = layer.affine(w) * layer.style_gain
-    x = modulated_conv(x, layer.weight, style, None, demodulate=False)
+    x = _modulated_conv(x, layer.weight, style, None, demodulate=False)
     x = x + layer.bias[:, None, None]
     return x if layer.conv_clamp is None else x.clamp(-layer.conv_clamp, layer.conv_clamp)
 

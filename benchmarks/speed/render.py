@@ -3,52 +3,49 @@
 A turn is what rendering computes for one batch: latents -> image and block features -> pooled
 features, both forms on the same weights and first shown to give equal results in full float32. The
 other two parts of `make generate` – drawing latents and noise, writing the tars – are timed alone,
-to say which of the three binds, and the turn itself is taken apart: what share of it the
-convolutions take, and how their rate compares with a matrix product's.
+to say which of the three binds.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.measure import (
-    BenchmarkRun,
-    Figure,
+    OURS,
+    ResultTable,
+    against_rivals,
     common_parser,
     full_float32,
     interleave,
     prepare,
-    publish,
+    tabulate_ratios,
 )
-from benchmarks.random_shards import feature_set, random_columns
-from benchmarks.speed.ceilings import measure_matrix_product
+from benchmarks.random_shards import blocks_of, pool_schemas, random_columns
 from benchmarks.speed.operations import count_work
-from benchmarks.speed.profiling import profile_operators
 from benchmarks.speed.reference_stylegan2 import relative_difference, render_reference
-from pipeline.generate.plan import PoolRecipe
-from pipeline.generate.render import DTYPES
 from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.training.step import build_architectures
 from shards.manifest import shard_name
-from shards.pool import IMAGES
-from shards.schema import feature_schema, synthetic_schema
 from shards.storage import Folder
 from shards.writer import write_shard
 
+REFERENCE = "reference form"
 TOLERANCE = 1e-4
+_CIFAR_BATCH = 16
+SAMPLING = Sampling(seed=0, noise="random", truncation_psi=1.0, truncation_cutoff=None)
+"""Random noise; which samples does not matter here."""
 Renderer = Callable[[], tuple[Tensor, Tensor]]
 
 
@@ -85,7 +82,7 @@ def build_renderers(
     """Our form, as loaded teachers have it (channels-last), the reference's, as the original has it
     (contiguous), and variants of ours; each returns image and pooled features of one batch.
     """
-    inputs = draw_inputs(generator, _recipe(batch).sampling, np.arange(batch))
+    inputs = draw_inputs(generator, SAMPLING, np.arange(batch))
     device = generator.mapping.w_avg.device
     z = inputs.z.to(device, dtype)
     maps = [map_.to(device, dtype) for map_ in inputs.noise if isinstance(map_, Tensor)]
@@ -109,22 +106,17 @@ def build_renderers(
         image, features = render_reference(generator, z, maps)
         return image, pool_features(features)
 
-    plain = {"ours": ours(Variant(torch.float32, False)), "reference": reference}
+    plain = {OURS: ours(Variant(torch.float32, False)), REFERENCE: reference}
     return plain | {variant.name: ours(variant) for variant in variants}
 
 
-def check_equal(renderers: dict[str, Renderer]) -> float:
-    """Largest relative difference of the two forms in full float32.
-
-    Raises:
-        ValueError: if it exceeds `TOLERANCE`.
-    """
+def check_equal(renderers: dict[str, Renderer]) -> None:
+    """Raise ValueError if the two forms differ by more than `TOLERANCE` in full float32."""
     with full_float32():
-        pairs = zip(renderers["ours"](), renderers["reference"](), strict=True)
+        pairs = zip(renderers[OURS](), renderers[REFERENCE](), strict=True)
         difference = max(relative_difference(first, second) for first, second in pairs)
     if not difference <= TOLERANCE:
         raise ValueError(f"the two forms differ by {difference:.2g} (relative), above {TOLERANCE}")
-    return difference
 
 
 def count_gflop(render: Renderer, batch: int) -> float:
@@ -132,138 +124,57 @@ def count_gflop(render: Renderer, batch: int) -> float:
     return count_work(render).total / batch / 1e9
 
 
-def share_out_time(render: Renderer, device: torch.device) -> dict[str, float]:
-    """Shares of one batch's time: the convolutions of the network, the FIR, and everything else."""
-    render()
-    shares = {"convolutions": 0.0, "FIR": 0.0, "everything else": 0.0}
-    for operator in profile_operators(render, device, by_shape=True):
-        is_fir = any(shape[1:] == (1, 4, 4) for shape in operator.shapes if len(shape) == 4)
-        kind = "FIR" if is_fir else "convolutions" if "conv" in operator.name else "everything else"
-        shares[kind] += operator.seconds
-    total = sum(shares.values())
-    return {kind: value / total for kind, value in shares.items()}
-
-
 def time_other_parts(generator: Generator, batch: int, repeats: int) -> dict[str, float]:
     """Median seconds of drawing latents and noise, and of writing the tars, for `batch` samples."""
     arch = generator.arch
-    blocks = [(f"synthesis.b{r}", arch.num_channels(r)) for r in arch.block_resolutions]
-    schemas = {
-        IMAGES: synthetic_schema(arch.resolution, arch.w_dim),
-        feature_set(blocks): feature_schema(blocks),
-    }
+    schemas = pool_schemas(blocks_of(arch), arch.resolution, arch.w_dim)
     columns = {name: random_columns(schema, range(batch)) for name, schema in schemas.items()}
+
+    def write() -> None:
+        for name, schema in schemas.items():
+            write_shard(Folder.at(folder) / name, shard_name(0), schema, 0, [columns[name]])
+
     with tempfile.TemporaryDirectory() as folder:
-
-        def write() -> None:
-            for name, schema in schemas.items():
-                write_shard(Folder.at(folder) / name, shard_name(0), schema, 0, [columns[name]])
-
-        return interleave(
-            {
-                "draw": lambda: draw_inputs(generator, _recipe(batch).sampling, np.arange(batch)),
-                "write": write,
-            },
-            repeats,
-            torch.device("cpu"),
-        )
+        tasks = {
+            "draw latents and noise (CPU)": lambda: draw_inputs(
+                generator, SAMPLING, np.arange(batch)
+            ),
+            "write the tars (CPU, disk)": write,
+        }
+        return interleave(tasks, repeats, torch.device("cpu"))
 
 
 def benchmark(
-    arch: StyleGAN2Architecture,
-    batch: int,
-    repeats: int,
-    device: torch.device,
-    variants: Sequence[Variant] = (),
-) -> BenchmarkRun:
-    """Check that both forms agree, then time them turn by turn."""
+    arch: StyleGAN2Architecture, batch: int, repeats: int, device: torch.device
+) -> ResultTable:
+    """Check that both forms agree, then time them turn by turn, and the other parts after them."""
     generator = build_random_generator(arch, device)
-    renderers = build_renderers(generator, batch, variants=variants)
-    difference = check_equal(renderers)
-    gflop = {name: count_gflop(renderers[name], batch) for name in ("ours", "reference")}
-    shares = share_out_time(renderers["ours"], device)
-    product = measure_matrix_product(repeats, device) / 1e9
+    renderers = build_renderers(generator, batch)
+    check_equal(renderers)
     seconds = interleave(renderers, repeats, device)
-    parts = time_other_parts(generator, batch, repeats)
-    rate = {name: batch / value for name, value in {**seconds, **parts}.items()}
-    figures = [
-        Figure("render and pool", rate["ours"], "images/s", "reference form", rate["reference"]),
-        Figure(
-            "arithmetic done",
-            rate["ours"] * gflop["ours"],
-            "GFLOP/s",
-            "reference form",
-            rate["reference"] * gflop["reference"],
-        ),
-        Figure("of it, a matrix product of 2048", product, "GFLOP/s"),
-        *(
-            Figure(f"our form, {v.name}", rate[v.name], "images/s", "float32", rate["ours"])
-            for v in variants
-        ),
-        *(Figure(f"share of time: {kind}", 100 * part, "%") for kind, part in shares.items()),
-        Figure("draw latents and noise (CPU)", rate["draw"], "images/s"),
-        Figure("write the tars (CPU, disk)", rate["write"], "images/s"),
+    others = time_other_parts(generator, batch, repeats)
+    seconds |= others
+    rates = {name: batch / value for name, value in seconds.items()}
+    done = {name: rates[name] * count_gflop(task, batch) for name, task in renderers.items()}
+    rows = [
+        *against_rivals("render and pool", "images/s", {name: rates[name] for name in renderers}),
+        *against_rivals("arithmetic done", "GFLOP/s", done),
+        *(row for name in others for row in against_rivals(name, "images/s", {OURS: rates[name]})),
     ]
-    details = {
-        "size": f"{arch.resolution} px, channel base {arch.channel_base}, max {arch.channel_max}",
-        "batch": batch,
-        "repeats": repeats,
-        "largest relative difference": difference,
-        "GFLOP per image": gflop,
-    }
-    return BenchmarkRun("render", device, figures, details)
+    size = f"{arch.resolution} px, channel base {arch.channel_base}, max {arch.channel_max}"
+    return tabulate_ratios(f"render, {size}, batch {batch}", device, rows)
 
 
-def main(argv: list[str] | None = None) -> BenchmarkRun:
-    """Run the command line; `argv` defaults to the process's."""
-    started = time.perf_counter()
+def main() -> None:
+    """Run the command line."""
     parser = common_parser("Teacher rendering against StyleGAN2-ADA's own formulation.")
-    parser.add_argument("--resolution", type=int, help="pixels (default: the config's)")
-    parser.add_argument("--channel-base", type=int, help="channels(r) = min(base // r, max)")
-    parser.add_argument("--channel-max", type=int, help="widest block")
-    parser.add_argument(
-        "--half", choices=("bfloat16", "float16"), help="also in this precision, in four blocks"
-    )
-    parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.set_defaults(threads=1)  # `make generate` renders every shard on one CPU thread
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     config, device = prepare(arguments)
-    batch = arguments.batch or (16 if arguments.cifar else config.generate.render_batch)
-    arch = _architecture(config.teacher.model_dump(), config.real.resolution, arguments)
-    precisions = [torch.float32] + ([DTYPES[arguments.half]] if arguments.half else [])
-    variants = [Variant(precisions[-1], False)] if arguments.half else []
-    if arguments.compile:
-        variants += [Variant(precision, True) for precision in precisions]
-    run = benchmark(arch, batch, arguments.repeats, device, variants)
-    publish(run, arguments.json, started)
-    return run
-
-
-def _architecture(
-    teacher: dict[str, Any], resolution: int, arguments: argparse.Namespace
-) -> StyleGAN2Architecture:
-    names = ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max")
-    sizes: dict[str, Any] = {"resolution": resolution, **{name: teacher[name] for name in names}}
-    for name in ("resolution", "channel_base", "channel_max"):
-        if getattr(arguments, name) is not None:
-            sizes[name] = getattr(arguments, name)
-    if arguments.half:
-        sizes |= {"num_half_blocks": 4, "conv_clamp": 256.0}
-    return StyleGAN2Architecture(**sizes)
-
-
-def _recipe(batch: int) -> PoolRecipe:
-    """The recipe of `batch` samples with random noise; which teacher does not matter here."""
-    return PoolRecipe(
-        generator_sha256="",
-        architecture={},
-        seed=0,
-        truncation_psi=1.0,
-        truncation_cutoff=None,
-        noise="random",
-        samples_per_shard=batch,
-        render_batch=batch,
-    )
+    arch, _ = build_architectures(config.teacher, config.real.resolution)
+    arch = replace(arch, conv_clamp=None, num_half_blocks=0)
+    usual = _CIFAR_BATCH if arguments.cifar else config.generate.render_batch
+    benchmark(arch, arguments.batch or usual, arguments.repeats, device).show()
 
 
 if __name__ == "__main__":

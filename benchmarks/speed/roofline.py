@@ -7,31 +7,28 @@ to move, both defined in `operations.py`. The longer of the two times is the par
 median time measured: what is missing to 100 % is what a better implementation could gain at most.
 Above 100 % the data stay in a cache, or the algorithm does with fewer operations than are counted.
 
-Parts are those of the config's networks at its batch sizes (`--batch` sets them all): rendering,
-the loader and the views, a step of training the student, and one of training the teacher. The
-student's "batch" is views and, on a CPU, drawing and gathering too; on a GPU a thread gathers.
-
-Of both steps the longest operators are listed, and on a GPU the share of the time that it is busy,
-and how many kernels a step has: many short ones leave it idle between.
+Parts are those of the config's networks at its batch sizes (`--batch` sets them all). The student's
+"batch" is views and, on a CPU, drawing and gathering too; on a GPU a thread gathers. Of both steps
+the longest operators are listed, and on a GPU the share of the time that it is busy, and how many
+kernels a step has: many short ones leave it idle between.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import torch
 
 from benchmarks.measure import (
-    BenchmarkRun,
-    Figure,
+    Cell,
     ResultTable,
     common_parser,
+    describe_device,
     prepare,
-    publish,
 )
 from benchmarks.random_shards import write_random_shards
 from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
@@ -41,39 +38,39 @@ from benchmarks.speed.roofline_parts import (
     Part,
     loader_parts,
     render_parts,
+    rows_reader,
     student_parts,
     teacher_parts,
     teacher_step,
     view_parts,
 )
-from benchmarks.speed.step_rows import StepReader, open_random_shards
 from benchmarks.speed.train_ours import TrainingStep, changed
 from pipeline.config.root import Config
 from pipeline.engine.gpu import CompileMode, choose_compile_mode
 from pipeline.teacher.training.step import TeacherTrainer, build_architectures
-from pipeline.train.data import TrainingShards
 
+PARTS_TITLE = "parts and their floors"
+_SAMPLES = 2048
 _TOP = 10
 _PROFILED_STEPS = 10
 _ROUTES = {"device": "copy", "host": "copy on the host", "upload": "copy to the GPU, pinned"}
 
 
-def measure_student(
-    config: Config, shards: TrainingShards, repeats: int, device: torch.device, mode: CompileMode
-) -> tuple[list[Part], TrainingStep]:
-    """Loader, views and the step itself; and the step, for more questions."""
-    reader = StepReader(shards, config.train)
-    step = TrainingStep(config.train, shards, device, mode)
-    loading = loader_parts(reader, repeats, device)
-    views = view_parts(step, reader.read(), repeats, device)
-    on_device = views[1:] if device.type == "cuda" else [*loading, *views]
-    feeding = sum((part.work for part in on_device), Work())
-    return [*loading, *views, *student_parts(step, feeding, repeats)], step
+@dataclass(frozen=True)
+class Roofline:
+    """Everything found on a device."""
+
+    figures: list[tuple[str, float, str]]
+    """Name, number and unit: the ceilings, and what steps start."""
+    tables: list[ResultTable]
+    """Parts, then the longest operators of both steps."""
+    details: dict[str, Any]
 
 
 def tabulate_parts(parts: list[Part], ceilings: Ceilings) -> ResultTable:
     """Every part beside its floor."""
-    rows: list[tuple[str | float, ...]] = []
+    headings = ("part", "ms", "GFLOP", "in", "MB", "arithmetic ms", "memory ms", "binds", "floor %")
+    rows: list[tuple[Cell, ...]] = []
     for part in parts:
         floor = ceilings.floor(part.work, part.route)
         rows.append(
@@ -89,8 +86,7 @@ def tabulate_parts(parts: list[Part], ceilings: Ceilings) -> ResultTable:
                 100 * floor.seconds / part.seconds,
             )
         )
-    headings = ("part", "ms", "GFLOP", "in", "MB", "arithmetic ms", "memory ms", "binds", "floor %")
-    return ResultTable("parts and their floors", headings, rows)
+    return ResultTable(PARTS_TITLE, headings, rows)
 
 
 def tabulate_operators(title: str, step: Callable[[], object], device: torch.device) -> ResultTable:
@@ -98,7 +94,7 @@ def tabulate_operators(title: str, step: Callable[[], object], device: torch.dev
     step()
     operators = profile_operators(step, device)
     total = sum(operator.seconds for operator in operators)
-    rows: list[tuple[str | float, ...]] = [
+    rows: list[tuple[Cell, ...]] = [
         (operator.name, operator.num_calls, 1e3 * operator.seconds, 100 * operator.seconds / total)
         for operator in operators[:_TOP]
     ]
@@ -107,18 +103,17 @@ def tabulate_operators(title: str, step: Callable[[], object], device: torch.dev
 
 def measure_use(
     name: str, step: Callable[[], object], calls: int, device: torch.device
-) -> list[Figure]:
+) -> list[tuple[str, float, str]]:
     """What a step starts, and on a GPU how busy that keeps it."""
-    figures = [Figure(f"{name}: operator calls", calls, "per step")]
+    figures = [(f"{name}: operator calls", float(calls), "per step")]
     use = measure_gpu_use(step, _PROFILED_STEPS, device)
-    if use is None:
-        return figures
-    return [
-        *figures,
-        Figure(f"{name}: kernels", use.kernels_per_step, "per step"),
-        Figure(f"{name}: launches", use.launches_per_step, "per step"),
-        Figure(f"{name}: GPU busy", 100 * use.busy_share, "%"),
-    ]
+    if use is not None:
+        figures += [
+            (f"{name}: kernels", use.kernels_per_step, "per step"),
+            (f"{name}: launches", use.launches_per_step, "per step"),
+            (f"{name}: GPU busy", 100 * use.busy_share, "%"),
+        ]
+    return figures
 
 
 def benchmark(
@@ -128,86 +123,74 @@ def benchmark(
     device: torch.device,
     folder: Path,
     mode: CompileMode = "auto",
-) -> BenchmarkRun:
+) -> Roofline:
     """Write `num_samples` random samples of each domain under `folder`, then measure everything."""
     resolution = config.real.resolution
-    blocks = write_random_shards(config, num_samples, folder)
+    shards = write_random_shards(config, num_samples, folder)
     ceilings = measure_ceilings(repeats, device)
     arch, _ = build_architectures(config.teacher, resolution)
-    parts = render_parts(arch, config.generate.render_batch, repeats, device)
-    shards = open_random_shards(folder, blocks)
-    measured, step = measure_student(config, shards, repeats, device, mode)
+    rendering = render_parts(arch, config.generate.render_batch, repeats, device)
+    read = rows_reader(shards, config.train)
+    step = TrainingStep(config.train, shards, device, mode)
+    loading = loader_parts(read, repeats, device)
+    views = view_parts(step, read(), repeats)
+    feeding = views[1:] if device.type == "cuda" else [*loading, *views]
+    student = student_parts(step, sum((part.work for part in feeding), Work()), repeats)
     trainer = TeacherTrainer(config.teacher, resolution, device, mode)
-    parts += [*measured, *teacher_parts(trainer, resolution, repeats)]
+    teacher = teacher_parts(trainer, resolution, repeats)
     ceilings = highest(ceilings, measure_ceilings(repeats, device))
+    parts = [*rendering, *loading, *views, *student, *teacher]
     calls = {part.name: part.work.num_calls for part in parts}
     steps = {"student: step": step.run, "teacher: step": teacher_step(trainer, resolution)}
     figures = [
-        *(
-            Figure(f"matrix product, {arithmetic}", rate / 1e9, "GFLOP/s")
-            for arithmetic, rate in ceilings.products.items()
-        ),
-        *(
-            Figure(_ROUTES[route], rate / 1e9, "GB/s")
-            for route, rate in ceilings.copies.items()
-            if device.type == "cuda" or route == "device"
-        ),
+        (f"matrix product, {name}", rate / 1e9, "GFLOP/s")
+        for name, rate in ceilings.products.items()
+    ]
+    figures += [
+        (_ROUTES[route], rate / 1e9, "GB/s")
+        for route, rate in ceilings.copies.items()
+        if device.type == "cuda" or route == "device"
     ]
     for name, task in steps.items():
         figures += measure_use(name, task, calls[name], device)
-    tables = [
-        tabulate_parts(parts, ceilings),
-        *(tabulate_operators(name, task, device) for name, task in steps.items()),
-    ]
+    tables = [tabulate_parts(parts, ceilings)]
+    tables += [tabulate_operators(name, task, device) for name, task in steps.items()]
     step.stream.close()
-    details = {**_describe(config, repeats, device), "compiled": choose_compile_mode(mode, device)}
-    return BenchmarkRun("roofline", device, figures, details, tables)
+    compiled = choose_compile_mode(mode, device)
+    details = {**_sizes(config), "repeats": repeats, "compiled": compiled}
+    return Roofline(figures, tables, details)
 
 
-def _describe(config: Config, repeats: int, device: torch.device) -> dict[str, object]:
-    student = config.train.student
+def _sizes(config: Config) -> dict[str, str]:
+    student, teacher = config.train.student, config.teacher
     return {
         "size": f"{config.real.resolution} px, {student.architecture} width {student.width}, "
-        f"embedding {student.embedding_dim}, generator's channel base "
-        f"{config.teacher.channel_base}",
+        f"embedding {student.embedding_dim}, generator's channel base {teacher.channel_base}",
         "batches": f"rendering {config.generate.render_batch}, student "
-        f"{config.train.global_batch}, teacher {config.teacher.global_batch}",
-        "repeats": repeats,
-        **({"GPU busy, kernels": "not applicable on a CPU"} if device.type == "cpu" else {}),
+        f"{config.train.global_batch}, teacher {teacher.global_batch}",
     }
 
 
-def main(argv: list[str] | None = None) -> BenchmarkRun:
-    """Run the command line; `argv` defaults to the process's."""
-    started = time.perf_counter()
-    parser = common_parser("Each part of the pipeline against the device's own ceilings.")
-    parser.add_argument("--num-samples", type=int, default=2048, help="random samples per domain")
-    modes = get_args(CompileMode)
-    parser.add_argument("--compile", choices=modes, default="auto", help="as hardware.compile")
-    arguments = parser.parse_args(argv)
+def main() -> None:
+    """Run the command line."""
+    arguments = common_parser("Parts of the pipeline against the device's ceilings.").parse_args()
     config, device = prepare(arguments)
     if arguments.batch:
-        config = _with_batch(config, arguments.batch)
+        sections = {
+            "generate": config.generate.model_copy(update={"render_batch": arguments.batch}),
+            "train": changed(config.train, global_batch=arguments.batch),
+            "teacher": config.teacher.model_copy(update={"global_batch": arguments.batch}),
+        }
+        config = config.model_copy(update=sections)
     with tempfile.TemporaryDirectory() as folder:
-        run = benchmark(
-            config,
-            arguments.num_samples,
-            arguments.repeats,
-            device,
-            Path(folder),
-            arguments.compile,
-        )
-    publish(run, arguments.json, started)
-    return run
-
-
-def _with_batch(config: Config, batch: int) -> Config:
-    sections = {
-        "generate": config.generate.model_copy(update={"render_batch": batch}),
-        "train": changed(config.train, global_batch=batch),
-        "teacher": config.teacher.model_copy(update={"global_batch": batch}),
-    }
-    return config.model_copy(update=sections)
+        found = benchmark(config, _SAMPLES, arguments.repeats, device, Path(folder))
+    on = describe_device(device)
+    title = f"roofline – {on['name']}, {on['precision']}"
+    ResultTable(title, ("", "rate", "unit"), found.figures).show()
+    for table in found.tables:
+        table.show()
+    for name, text in found.details.items():
+        print(f"{name}: {text}")
 
 
 if __name__ == "__main__":

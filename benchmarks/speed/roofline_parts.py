@@ -11,27 +11,32 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks.measure import full_float32, interleave
+from benchmarks.measure import OURS, full_float32, interleave
 from benchmarks.speed.ceilings import Route
 from benchmarks.speed.operations import Work, count_work, counting, memory_bytes
 from benchmarks.speed.render import Variant, build_random_generator, build_renderers
-from benchmarks.speed.step_rows import StepArrays, StepReader
 from benchmarks.speed.train_ours import PARTS, TrainingStep
+from pipeline.config.train import TrainConfig
 from pipeline.engine.upload import prepare_upload
-from pipeline.samples.seeding import torch_generator
+from pipeline.samples.seeding import numpy_generator, torch_generator
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.training.step import TeacherTrainer
+from pipeline.train.data import TrainingShards
 from pipeline.train.step_views import StepViews
+from shards.pool import PoolReader
 
+WARM_UP = {"cpu": 1, "cuda": 3}
+"""Turns; compilers and choosers of algorithms included."""
 _SHORT_TURNS = 5  # parts of milliseconds, which a busy machine easily doubles, get more turns
-_WARM_UP = {"cpu": 1, "cuda": 3}  # compilers and choosers of algorithms included
 _STEPS = {"cpu": 1, "cuda": 8}  # a turn: the next step is prepared while the GPU is in the last
 _AUGMENT_P = 0.5  # whatever it is, ADA does the same work, but none at 0
 _HALF_BLOCKS, _HALF_CLAMP = 4, 256.0  # of a teacher that was made for float32 alone
+_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -52,69 +57,71 @@ def render_parts(
     """Latents on the device -> images and pooled features, without TF32 as `make generate`; on a
     GPU also in bfloat16.
     """
-    if device.type == "cuda" and not arch.num_half_blocks:
+    variants = [Variant(torch.bfloat16, False)] if device.type == "cuda" else []
+    if variants and not arch.num_half_blocks:
         clamp = arch.conv_clamp or _HALF_CLAMP
         arch = replace(arch, num_half_blocks=_HALF_BLOCKS, conv_clamp=clamp)
-    variants = [Variant(torch.bfloat16, False)] if device.type == "cuda" else []
     renderers = build_renderers(build_random_generator(arch, device), batch, variants=variants)
-    tasks = {"float32": renderers["ours"]} | {v.name: renderers[v.name] for v in variants}
+    tasks = {"float32": renderers[OURS]} | {v.name: renderers[v.name] for v in variants}
     with full_float32():
-        seconds = interleave(tasks, repeats, device, _WARM_UP[device.type])
+        seconds = interleave(tasks, repeats, device, WARM_UP[device.type])
         works = {name: count_work(task) for name, task in tasks.items()}
     return [Part(f"render, {name}", seconds[name], works[name]) for name in tasks]
 
 
-def loader_parts(reader: StepReader, repeats: int, device: torch.device) -> list[Part]:
+def rows_reader(shards: TrainingShards, config: TrainConfig) -> Callable[[], list[np.ndarray]]:
+    """Gathers as many random rows as a step of `config` takes, as `BatchStream` does: synthetic
+    images uint8 [n, 3, R, R], their pooled features float16 [n, Σ C_l], and real images.
+    """
+    pool = shards.synthetic
+    assert isinstance(pool, PoolReader)
+    generator = numpy_generator(0, "benchmark/rows")
+    synthetic = generator.integers(len(pool), size=config.num_synthetic)
+    real = generator.integers(len(shards.real), size=config.num_real)
+    return lambda: [
+        pool.images.gather("image", synthetic),
+        pool.gather_features(shards.features, synthetic),
+        shards.real.gather("image", real),
+    ]
+
+
+def loader_parts(
+    read: Callable[[], list[np.ndarray]], repeats: int, device: torch.device
+) -> list[Part]:
     """Gathering the rows of a step on the host; on a GPU also their way there, as
     `BatchStream` sends them.
     """
-    rows = reader.read()
-    num_bytes = sum(array.nbytes for array in rows.arrays)
-    host = torch.device("cpu")
-    seconds = interleave({"gather": reader.read}, _SHORT_TURNS * repeats, host)["gather"]
+    rows, turns = read(), _SHORT_TURNS * repeats
+    num_bytes = sum(array.nbytes for array in rows)
+    seconds = interleave({"": read}, turns, _HOST)[""]
     parts = [Part("loader: gather (host)", seconds, Work(num_bytes=2 * num_bytes), "host")]
     if device.type == "cuda":
-        send = prepare_upload([[torch.from_numpy(array) for array in rows.arrays]], device)
-        seconds = interleave({"send": send}, _SHORT_TURNS * repeats, device)["send"]
+        send = prepare_upload([[torch.from_numpy(array) for array in rows]], device)
+        seconds = interleave({"": send}, turns, device)[""]
         parts.append(Part("loader: copy to GPU", seconds, Work(num_bytes=num_bytes), "upload"))
     return parts
 
 
-def view_parts(
-    step: TrainingStep, rows: StepArrays, repeats: int, device: torch.device
-) -> list[Part]:
-    """All views of a step of `step`: drawing their parameters on the CPU, and making them of images
-    that are on the device.
+def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list[Part]:
+    """All views of a step: drawing their parameters on the CPU, and making them of images that are
+    on the device.
     """
+    device, turns = step.device, _SHORT_TURNS * repeats
     views = StepViews(
-        step.config,
-        type(step.method),
-        device,
-        rank=0,
-        num_workers=1,
-        compile_mode=step.compile_networks,
+        step.config, type(step.method), device, rank=0, num_workers=1, compile_mode=step.mode
     )
-    synthetic, real = (torch.from_numpy(x).to(device) for x in (rows.synthetic, rows.real))
+    synthetic, real = (torch.from_numpy(rows[index]).to(device) for index in (0, 2))
     parameters = views.draw(0)
     on_device = [tensor.to(device) for tensor in parameters]
-
-    def draw() -> list[Tensor]:
-        return views.draw(0)
-
-    def make() -> list[Tensor]:
-        first, second = views.make(synthetic, real, on_device)
-        return [*first, *second]
-
-    tensors = [synthetic, real, *parameters, *make()]
-    seconds = {
-        **interleave({"draw": draw}, _SHORT_TURNS * repeats, torch.device("cpu")),
-        **interleave({"make": make}, _SHORT_TURNS * repeats, device, _WARM_UP[device.type]),
-    }
+    make = partial(views.make, synthetic, real, on_device)
+    made = [tensor for domain in make() for tensor in domain]
+    draw_s = interleave({"": partial(views.draw, 0)}, turns, _HOST)[""]
+    make_s = interleave({"": make}, turns, device, WARM_UP[device.type])[""]
     drawing = Work(num_bytes=memory_bytes(parameters))
-    making = replace(count_work(make), num_bytes=memory_bytes(tensors))
+    touched = memory_bytes([synthetic, real, *parameters, *made])
     return [
-        Part("views: draw (host)", seconds["draw"], drawing, "host"),
-        Part("views: make", seconds["make"], making),
+        Part("views: draw (host)", draw_s, drawing, "host"),
+        Part("views: make", make_s, replace(count_work(make), num_bytes=touched)),
     ]
 
 
@@ -123,7 +130,7 @@ def student_parts(step: TrainingStep, feeding: Work, repeats: int) -> list[Part]
 
     `feeding` is the device's work of making a batch, which the products in it do not tell.
     """
-    whole = time_steps({"step": step.run}, repeats, step.device)["step"]
+    whole = time_steps({"": step.run}, repeats, step.device)[""]
     rows = [step.run_parts() for _ in range(repeats)]
     works = count_step(step)
     works["batch"] = replace(feeding, num_calls=works["batch"].num_calls)
@@ -142,19 +149,12 @@ def time_steps(
     """Median seconds of one step of each task, several of them without a wait on a GPU."""
     num_steps = _STEPS[device.type]
 
-    def repeated(task: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(num_steps):
-                task()
+    def repeat(task: Callable[[], object]) -> None:
+        for _ in range(num_steps):
+            task()
 
-        return run
-
-    seconds = interleave(
-        {name: repeated(task) for name, task in tasks.items()},
-        repeats,
-        device,
-        _WARM_UP[device.type],
-    )
+    turns = {name: partial(repeat, task) for name, task in tasks.items()}
+    seconds = interleave(turns, repeats, device, WARM_UP[device.type])
     return {name: value / num_steps for name, value in seconds.items()}
 
 
@@ -162,16 +162,13 @@ def count_step(step: TrainingStep) -> dict[str, Work]:
     """The work of one step, by `PARTS`."""
     with counting() as counter:
 
-        def enter(name: str) -> Callable[..., None]:
-            def hook(*_: object) -> None:
-                counter.part = name
+        def enter(name: str, *_: object) -> None:
+            counter.part = name
 
-            return hook
-
-        counter.part = "batch"
+        enter("batch")
         hooks = [
-            step.method.register_forward_pre_hook(enter("forward")),
-            step.method.register_forward_hook(enter("backward")),
+            step.method.register_forward_pre_hook(partial(enter, "forward")),
+            step.method.register_forward_hook(partial(enter, "backward")),
         ]
         try:
             step.run()

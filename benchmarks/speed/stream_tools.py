@@ -3,8 +3,6 @@
 Every rival stores image and features of a sample together, shuffles, decodes and batches in as many
 loader workers as there are cores (one core: in the process itself), which stay from pass to pass.
 All deliver torch tensors: images uint8 [batch, 3, R, R], features float16 [batch, F].
-
-Neighbours: `stream_samples.py` makes the samples, `stream.py` times the loaders.
 """
 
 from __future__ import annotations
@@ -24,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.speed.stream_samples import Kind, open_pool, read_samples
+from benchmarks.measure import OURS
+from benchmarks.speed.stream_samples import Kind, read_samples
 from pipeline.config.train import TrainConfig
 from pipeline.samples.order import Order
 from pipeline.samples.stream import LoadedAhead, StepRows
@@ -40,7 +39,7 @@ class Tool:
     """A loader."""
 
     name: str
-    packages: tuple[str, ...]
+    package: str
     """Imported before any clock is started."""
     convert: Callable[[Kind, Path, Path], None] | None
     """Store the samples of a pool in another folder; None: the pool itself is read."""
@@ -49,48 +48,37 @@ class Tool:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its packages are there."""
-        return all(find_spec(package) is not None for package in self.packages)
+        """Whether its package is there."""
+        return find_spec(self.package) is not None
 
 
 def _open_ours(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
     """As `pipeline/train/data.py` reads the synthetic half of a batch."""
-    pool = open_pool(kind, folder)
+    pool = kind.open(folder)
     order = Order(pool.images.shard_sizes, 0, "synthetic", TrainConfig().shuffle_samples)
     step_rows = StepRows(order, batch)
 
     def load(step: int) -> Batch:
         rows = step_rows.rows(step)
-        images = pool.images.gather("image", rows)
-        features = pool.gather_features(kind.feature_names, rows)
-        return torch.from_numpy(images), torch.from_numpy(features)
+        return _as_tensors(
+            (pool.images.gather("image", rows), pool.gather_features(kind.feature_names, rows))
+        )
 
-    loaded = LoadedAhead(load)
-    num_steps = len(pool) // batch
-
-    def run(pass_index: int) -> Iterator[Batch]:
-        for step in range(pass_index * num_steps, (pass_index + 1) * num_steps):
-            yield loaded.get(step)
-
-    return run
+    loaded, num_steps = LoadedAhead(load), len(pool) // batch
+    return lambda index: map(loaded.get, range(index * num_steps, (index + 1) * num_steps))
 
 
 def _convert_to_webdataset(kind: Kind, pool: Path, folder: Path) -> None:
     import webdataset
 
-    samples = read_samples(kind, pool)
-    shard_index = 0
+    samples, index = read_samples(kind, pool), 0
     while part := list(islice(samples, kind.samples_per_shard)):
-        path = folder / f"shard-{shard_index:06d}.tar"
+        path = folder / f"shard-{index:06d}.tar"
         with path.open("wb") as file, webdataset.TarWriter(file) as writer:
             for sample in part:
-                members = {_member(kind): sample.image, "features.npy": sample.features}
+                members = {f"image.{kind.codec}": sample.image, "features.npy": sample.features}
                 writer.write({"__key__": f"{sample.index:09d}", **members})
-        shard_index += 1
-
-
-def _member(kind: Kind) -> str:
-    return f"image.{kind.codec}"
+        index += 1
 
 
 def _open_webdataset(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
@@ -103,12 +91,10 @@ def _open_webdataset(kind: Kind, folder: Path, batch: int, cores: int) -> Passes
         webdataset.WebDataset(urls, shardshuffle=len(urls))
         .shuffle(1000)
         .decode("torchrgb8")
-        .to_tuple(_member(kind), "features.npy")
+        .to_tuple(f"image.{kind.codec}", "features.npy")
         .batched(batch, partial=False)
     )
-    loader = webdataset.WebLoader(
-        dataset, batch_size=None, num_workers=_num_workers(cores), persistent_workers=cores > 1
-    )
+    loader = webdataset.WebLoader(dataset, batch_size=None, **_workers(cores))
     return lambda _: map(_as_tensors, loader)
 
 
@@ -117,7 +103,7 @@ def _convert_to_mosaic(kind: Kind, pool: Path, folder: Path) -> None:
 
     size = kind.resolution
     image = f"ndarray:uint8:3,{size},{size}" if kind.codec == "npy" else "bytes"
-    columns = {"image": image, "features": f"ndarray:float16:{kind.num_features}"}
+    columns = {"image": image, "features": f"ndarray:float16:{sum(kind.widths)}"}
     with streaming.MDSWriter(out=str(folder), columns=columns, size_limit=_CHUNK_BYTES) as writer:
         for sample in read_samples(kind, pool):
             writer.write({"image": sample.image, "features": sample.features})
@@ -139,13 +125,9 @@ def _open_mosaic(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
     streaming.base.util.clean_stale_shared_memory()
     dataset = Samples(local=str(folder), shuffle=True, shuffle_algo="py1e", batch_size=batch)
     loader: Iterable[Any] = torch.utils.data.DataLoader(
-        dataset,
-        batch_size=batch,
-        num_workers=_num_workers(cores),
-        drop_last=True,
-        persistent_workers=cores > 1,
+        dataset, batch, drop_last=True, **_workers(cores)
     )
-    return lambda _: (_as_tensors((row["image"], row["features"])) for row in loader)
+    return partial(_unpacked, loader)
 
 
 def _convert_to_litdata(kind: Kind, pool: Path, folder: Path) -> None:
@@ -171,20 +153,20 @@ def _open_litdata(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
     litdata = import_module("litdata")
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True)
     loader = litdata.StreamingDataLoader(
-        dataset,
-        batch_size=batch,
-        num_workers=_num_workers(cores),
-        drop_last=True,
-        persistent_workers=cores > 1,
+        dataset, batch_size=batch, drop_last=True, **_workers(cores)
     )
-    return lambda _: (_as_tensors((row["image"], row["features"])) for row in loader)
+    return partial(_unpacked, loader)
 
 
-def _num_workers(cores: int) -> int:
-    return 0 if cores == 1 else cores
+def _workers(cores: int) -> dict[str, Any]:
+    return {"num_workers": 0 if cores == 1 else cores, "persistent_workers": cores > 1}
 
 
-def _as_tensors(batch: Any) -> Batch:
+def _unpacked(loader: Iterable[dict[str, Any]], _: int) -> Iterator[Batch]:
+    return (_as_tensors((row["image"], row["features"])) for row in loader)
+
+
+def _as_tensors(batch: tuple[Any, Any]) -> Batch:
     images, features = (
         torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in batch
     )
@@ -194,10 +176,10 @@ def _as_tensors(batch: Any) -> Batch:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("ours", ("fsspec.implementations.local",), None, _open_ours),
-        Tool("webdataset", ("webdataset",), _convert_to_webdataset, _open_webdataset),
-        Tool("mosaicml-streaming", ("streaming",), _convert_to_mosaic, _open_mosaic),
-        Tool("litdata", ("litdata",), _convert_to_litdata, _open_litdata),
+        Tool(OURS, "fsspec.implementations.local", None, _open_ours),
+        Tool("webdataset", "webdataset", _convert_to_webdataset, _open_webdataset),
+        Tool("mosaicml-streaming", "streaming", _convert_to_mosaic, _open_mosaic),
+        Tool("litdata", "litdata", _convert_to_litdata, _open_litdata),
     )
 }
 os.environ.setdefault("WDS_SECURE", "1")

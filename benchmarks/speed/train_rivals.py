@@ -4,14 +4,11 @@ a DataLoader, its projection head and loss, two passes through the network.
 The same as ours are backbone, shape of the projector, strengths of the augmentation, optimiser,
 images (held in memory) and batch. solo-learn, whose VICReg would be the second rival, does not
 install: its last release wants torch 1.9.1, which has no wheels for Python 3.11.
-
-Neighbours: `view_rivals.py` has the transforms' settings, `train_step.py` times the step.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -22,11 +19,6 @@ from benchmarks.speed.view_rivals import as_pictures, lightly_settings
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import build_backbone
 from pipeline.train.step import learning_rate
-
-
-def has_lightly() -> bool:
-    """Whether there is a rival."""
-    return find_spec("lightly") is not None
 
 
 class _Pictures(Dataset[list[Tensor]]):
@@ -55,7 +47,7 @@ class LightlyVicReg:
         num_steps: in a turn, which is a pass of the loader: its workers rest between turns, so that
             none has its batches made while another is timed.
         loader_workers: processes that make views; 0 makes them in this one.
-        channels_last: memory format that our training has, which lightly leaves to its user.
+        memory_format: ours is channels-last, which lightly leaves to its user.
     """
 
     def __init__(
@@ -66,14 +58,12 @@ class LightlyVicReg:
         *,
         num_steps: int,
         loader_workers: int,
-        channels_last: bool,
+        memory_format: torch.memory_format,
     ) -> None:
-        self.device = device
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.device, self.format, student = device, memory_format, config.student
         heads: Any = import_module("lightly.models.modules.heads")
         losses: Any = import_module("lightly.loss.vicreg_loss")
-        backbone = build_backbone(config.student, config.seed)
-        student = config.student
+        backbone = build_backbone(student, config.seed)
         width = backbone.representation_dim
         head = heads.VICRegProjectionHead(
             width, width, student.embedding_dim, student.projector_layers
@@ -87,8 +77,7 @@ class LightlyVicReg:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
-        pictures = _Pictures(images, config)
-        batch = config.global_batch
+        pictures, batch = _Pictures(images, config), config.global_batch
         self.loader = DataLoader(
             pictures,
             batch_size=batch,

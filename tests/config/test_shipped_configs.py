@@ -125,3 +125,11 @@ def test_resolved_config_is_a_config_with_the_same_values(name: str) -> None:
         config = load(name, *overrides)
         resolved = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))
         assert Config.model_validate(resolved) == config
+
+
+def test_cifar10_config_has_the_papers_method_and_teacher() -> None:
+    config = load("cifar10")
+
+    assert config.train.method == SqueezeAndSpanConfig()
+    assert (config.teacher.channel_base, config.teacher.num_images) == (32768, 25_000_000)
+    assert config.teacher_folder == Path("runs/cifar10/teacher")

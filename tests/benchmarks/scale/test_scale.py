@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.processes import peak_mb, resident_mb, timed
-from benchmarks.scale import costs as scaling_costs
 from benchmarks.scale.__main__ import tabulate_manifests, tabulate_runs
 from benchmarks.scale.costs import (
-    driver_share,
     gpu_hours,
+    make_pools,
     measure_row_bytes,
     measure_sample_bytes,
     num_objects,
@@ -21,7 +19,6 @@ from benchmarks.scale.costs import (
 )
 from benchmarks.scale.manifest import SAMPLES_PER_SHARD, take_manifest
 from benchmarks.scale.run import RunTurn, digits_config, leave_empty_files
-from benchmarks.scale.workers import scaling_efficiency
 from pipeline.generate.plan import Plan, make_plan
 from pipeline.generate.stage import fill
 from pipeline.teacher.description import Teacher, read_teacher_info
@@ -91,10 +88,6 @@ def test_run_table_gives_time_and_memory_per_shard() -> None:
     assert row["grown, kB/shard"] == pytest.approx(2.048)
 
 
-def test_scaling_efficiency_is_the_rate_per_worker() -> None:
-    assert scaling_efficiency({1: 100.0, 2: 180.0}) == {1: 1.0, 2: 0.9}
-
-
 def test_sample_bytes_of_raw_columns_are_the_stride() -> None:
     for schema in (synthetic_schema(16, 64), feature_schema([("b4", 100), ("b8", 29)])):
         assert measure_sample_bytes(schema) == schema.stride_bytes
@@ -131,24 +124,8 @@ def test_objects_of_a_pool_are_those_that_it_has(tmp_path: Path) -> None:
     assert num_objects(1001, 1000, num_sets=1, part_rows=1000) == 2 + 1 + 1
 
 
-def test_driver_share_is_one_where_the_gpus_finish_shards_as_fast_as_it_hands_them_out() -> None:
-    samples_per_s = 2000.0  # two shards a second on each GPU
-    assert driver_share(0.005, 1000, samples_per_s) == pytest.approx(0.01)
-    assert driver_share(0.005, 1000, samples_per_s, num_gpus=100) == pytest.approx(1)
-    assert driver_share(0.005, 10_000, samples_per_s, num_gpus=100) == pytest.approx(0.1)
-
-
 def test_pools_to_be_reckoned_have_the_features_of_their_generators() -> None:
-    small, large = scaling_costs.make_pools()
+    small, large = make_pools()
     assert [small.arch.num_channels(r) for r in small.arch.block_resolutions] == [512] * 4
     widths = [large.arch.num_channels(r) for r in large.arch.block_resolutions]
     assert widths == [512, 512, 512, 512, 256, 128, 64]
-
-
-def test_memory_of_this_process_grows_with_what_it_holds() -> None:
-    before = resident_mb()
-    held, seconds = timed(lambda: np.ones(8 << 20))
-    assert resident_mb() - before > 60
-    assert peak_mb() >= resident_mb() - 1
-    assert len(held) == 8 << 20
-    assert seconds > 0
