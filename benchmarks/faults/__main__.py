@@ -14,9 +14,6 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.faults.hosts import bring_up, environment, no_hosts_left
 from benchmarks.faults.rows import Row, list_rows
 from benchmarks.faults.runs import (
@@ -26,14 +23,14 @@ from benchmarks.faults.runs import (
     largest_difference,
     make_place,
     prepare_base,
-    said_last,
 )
 from benchmarks.faults.s3_server import BUCKET, S3Server
+from benchmarks.measure import ResultTable, console
 from pipeline.records.record import current_commit, installed_versions
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
-console = Console(width=160 if not sys.stdout.isatty() else None, highlight=False)
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,87 +43,77 @@ class Outcome:
     verdict: str
     is_equal: bool
     """Digests, or losses within `_TOLERANCE`."""
-    exit_codes: tuple[int, ...]
+    exit_codes: tuple[int, ...] = ()
     """Of the disturbed command, and of its repetition where there was one."""
-    undisturbed_s: float
-    disturbed_s: float
+    undisturbed_s: float = 0
+    disturbed_s: float = 0
     """Both commands, where it was typed again."""
-
-
-@dataclass(frozen=True)
-class _Undisturbed:
-    place: Place
-    digests: dict[str, str]
-    seconds: float
-
-
-_TOLERANCE = 0.01
 
 
 class _Bench:
     """Rows measured against undisturbed runs, each of which is made once."""
 
-    def __init__(self, root: Path, server: S3Server) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._server = server
-        self._undisturbed: dict[tuple[object, ...], _Undisturbed] = {}
+        self._undisturbed: dict[tuple[object, ...], tuple[Place, float]] = {}
 
     def measure(self, row: Row) -> Outcome:
         """Run both and compare."""
-        straight = self._straight(row)
+        straight, undisturbed_s = self._run_straight(row)
         place = self._place(row, row.name)
         bring_up(row.num_hosts)
         command = Command(place, row.stage, row.overrides)
         fault = row.disturb(command)
         codes, seconds = [command.result()], command.age_s
         if codes[0]:
-            console.print(f"{row.name}: exit code {codes[0]}, said {said_last(command.log)}")
+            console.print(
+                f"{row.name}: exit code {codes[0]}, said {command.last_line}", soft_wrap=True
+            )
             bring_up(row.num_hosts)
             command = Command(place, row.stage, (*row.overrides, *row.again))
             codes.append(command.result())
             seconds += command.age_s
-        verdict, is_equal = self._compare(row, place, straight)
+        verdict, is_equal = _compare(row, place, straight)
         if codes[0] and not row.ends:
             verdict = f"command ended with code {codes[0]}; typed again: {verdict}"
         shown = " ".join(["python", *place.arguments(row.stage, row.overrides)])
         return Outcome(
-            row=row.name,
-            command=shown.replace(str(self._root), "TMP"),
-            fault=fault,
-            verdict=verdict,
-            is_equal=is_equal,
-            exit_codes=tuple(codes),
-            undisturbed_s=round(straight.seconds, 1),
-            disturbed_s=round(seconds, 1),
+            row.name,
+            shown.replace(str(self._root), "TMP"),
+            fault,
+            verdict,
+            is_equal,
+            tuple(codes),
+            round(undisturbed_s, 1),
+            round(seconds, 1),
         )
 
-    def _straight(self, row: Row) -> _Undisturbed:
-        """Rows of a stage differ in nothing that changes its result."""
+    def _run_straight(self, row: Row) -> tuple[Place, float]:
+        """Once for each stage, whose rows differ in nothing that changes its result."""
         key = (row.stage, row.num_hosts, row.on_s3)
         if key not in self._undisturbed:
             place = self._place(row, f"straight-{len(self._undisturbed)}")
             bring_up(row.num_hosts)
             command = Command(place, row.stage, row.overrides)
             if command.result():
-                raise UserError(f"{row.name}: failed undisturbed: {said_last(command.log)}")
-            found = digests(place, row.stage)
-            self._undisturbed[key] = _Undisturbed(place, found, command.age_s)
+                raise UserError(f"{row.name}: failed undisturbed: {command.last_line}")
+            self._undisturbed[key] = place, command.age_s
         return self._undisturbed[key]
 
     def _place(self, row: Row, name: str) -> Place:
         store = f"s3://{BUCKET}/{name}" if row.on_s3 else None
         return make_place(self._root, name, row.stage, store)
 
-    def _compare(self, row: Row, place: Place, straight: _Undisturbed) -> tuple[str, bool]:
-        if row.compares_losses:
-            difference = largest_difference(place, straight.place)
-            return f"losses within {difference:.1e}", difference < _TOLERANCE
-        found = digests(place, row.stage)
-        if not straight.digests:
-            raise UserError(f"{row.name}: the undisturbed run left nothing")
-        same = sum(found.get(name) == digest for name, digest in straight.digests.items())
-        is_equal = found == straight.digests
-        return f"{same} of {len(straight.digests)} digests equal", is_equal
+
+def _compare(row: Row, place: Place, straight: Place) -> tuple[str, bool]:
+    if row.compares_losses:
+        difference = largest_difference(place, straight)
+        return f"losses within {difference:.1e}", difference < _TOLERANCE
+    found, expected = digests(place, row.stage), digests(straight, row.stage)
+    if not expected:
+        raise UserError(f"{row.name}: the undisturbed run left nothing")
+    same = sum(found.get(name) == digest for name, digest in expected.items())
+    return f"{same} of {len(expected)} digests equal", found == expected
 
 
 def main() -> int:
@@ -136,33 +123,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(rows)}")
     parser.add_argument("--json", type=Path, help="file for what was found")
-    parser.add_argument("--keep", type=Path, help="folder for stores, runs and logs; else removed")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - set(rows):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     chosen = [rows[name] for name in arguments.rows or rows]
-    outcomes = []
+    outcomes: list[Outcome] = []
     os.environ.update(environment())  # the digests of a bucket are taken here
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, no_hosts_left():
-        root = (arguments.keep or Path(scratch)).resolve()
-        root.mkdir(parents=True, exist_ok=True)
+        root = Path(scratch).resolve()
         prepare_base(root, {row.stage for row in chosen})
         bring_up(2)
         server.start()
-        bench = _Bench(root, server)
+        bench = _Bench(root)
         try:
             for row in chosen:
                 try:
                     outcome = bench.measure(row)
                 except RuntimeError as error:
-                    outcome = Outcome(row.name, "", "", f"not measured: {error}", False, (), 0, 0)
-                console.print(f"{row.name}: {outcome.fault}: {outcome.verdict}")
+                    outcome = Outcome(row.name, "", "", f"not measured: {error}", False)
+                console.print(f"{row.name}: {outcome.fault}: {outcome.verdict}", soft_wrap=True)
                 outcomes.append(outcome)
                 if arguments.json:
                     _write(arguments.json, outcomes)
         finally:
             server.stop()
-    console.print(_table(outcomes))
+    headings = ("row", "what was done", "result", "undisturbed, s", "disturbed, s", "lost, s")
+    ResultTable("faults", headings, [_cells(outcome) for outcome in outcomes]).show()
     return 0 if all(outcome.is_equal for outcome in outcomes) else 1
 
 
@@ -176,16 +162,10 @@ def _write(path: Path, outcomes: list[Outcome]) -> None:
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("row", "what was done", "result", title="faults")
-    for heading in ("undisturbed, s", "disturbed, s", "lost, s"):
-        table.add_column(heading, justify="right")
-    for outcome in outcomes:
-        lost = outcome.disturbed_s - outcome.undisturbed_s
-        seconds = (outcome.undisturbed_s, outcome.disturbed_s, lost)
-        figures = [f"{value:.0f}" for value in seconds]
-        table.add_row(outcome.row, outcome.fault, outcome.verdict, *figures)
-    return table
+def _cells(outcome: Outcome) -> tuple[str | float, ...]:
+    lost = outcome.disturbed_s - outcome.undisturbed_s
+    seconds = (outcome.undisturbed_s, outcome.disturbed_s, lost)
+    return (outcome.row, outcome.fault, outcome.verdict, *(round(value) for value in seconds))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.measure import ROOT
 from shards.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = ROOT / "ray_configs" / "local-multinode.sh"
 BRIDGE_IP = "10.77.0.254"
 """This machine, as the hosts see it."""

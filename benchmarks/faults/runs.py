@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.faults.hosts import ROOT, command_on, environment
+from benchmarks.faults.hosts import command_on, environment
+from benchmarks.measure import ROOT
 from pipeline.engine.metrics import read_metrics
 from pipeline.engine.state import load_state
 from pipeline.records.record import file_digest
@@ -37,7 +37,6 @@ SMALL = (
     "eval.embedding_samples=0",
 )
 """configs/digits.yaml made small: 40 shards, 100 steps."""
-_CONFIG = "configs/digits.yaml"
 _STAGES = {"generate": (), "train": ("real", "generate"), "eval": ("real", "generate", "train")}
 """What each stage finds done."""
 _PATIENCE_S = 150.0
@@ -57,19 +56,28 @@ class Place:
         """Folder of the run."""
         return self.root / "runs" / self.name
 
+    @property
+    def checkpoint(self) -> Path:
+        """File that a training goes on from."""
+        return self.run_dir / "train" / CHECKPOINT_FILE
+
     def arguments(self, stage: str, overrides: tuple[str, ...]) -> list[str]:
         """The command without the interpreter."""
         paths = (f"name={self.name}", f"paths.store={self.store}", f"paths.runs={self.root}/runs")
         cache = f"paths.cache={self.root}/cache"
-        return ["-m", "pipeline", stage, _CONFIG, *SMALL, *overrides, *paths, cache]
+        return ["-m", "pipeline", stage, "configs/digits.yaml", *SMALL, *overrides, *paths, cache]
 
     def num_shards(self) -> int:
         """Shards of images that the pool has so far."""
         return len(list(Path(self.store).glob("teacher/*/images/shard-*.tar")))
 
-    def num_lines(self) -> int:
+    def metrics(self) -> list[dict[str, float]]:
         """Lines of metrics that the training has written."""
-        return len(read_metrics(self.run_dir / "train" / "metrics.jsonl"))
+        return read_metrics(self.run_dir / "train" / "metrics.jsonl")
+
+    def num_lines(self) -> int:
+        """How many of them."""
+        return len(self.metrics())
 
 
 def prepare_base(root: Path, stages: set[str]) -> None:
@@ -78,13 +86,9 @@ def prepare_base(root: Path, stages: set[str]) -> None:
     alone = ("ray.render_workers=0", "ray.train_workers=1")
     earlier = {done for stage in stages for done in _STAGES[stage]}
     for stage in (stage for stage in ("real", "generate", "train") if stage in earlier):
+        command = [sys.executable, *base.arguments(stage, alone)]
         done = subprocess.run(
-            [sys.executable, *base.arguments(stage, alone)],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise UserError(f"{stage}: {done.stdout[-500:]}{done.stderr[-500:]}")
@@ -103,14 +107,11 @@ class Command:
     """A stage at work on host 1."""
 
     def __init__(self, place: Place, stage: str, overrides: tuple[str, ...]) -> None:
-        self.place = place
-        self.stage = stage
-        self.overrides = overrides
-        self.log = place.root / f"{place.name}.log"
-        arguments = place.arguments(stage, overrides)
-        with self.log.open("ab") as log:
+        self.place, self.stage, self.overrides = place, stage, overrides
+        self._log = place.root / f"{place.name}.log"
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                command_on(1, sys.executable, *arguments),
+                command_on(1, sys.executable, *place.arguments(stage, overrides)),
                 cwd=ROOT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -124,11 +125,17 @@ class Command:
         """Seconds since it was started."""
         return time.monotonic() - self._started_at
 
+    @property
+    def last_line(self) -> str:
+        """Of what it said, for what failed."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line[:200] for line in reversed(lines) if line.strip()), "nothing")
+
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; raises if the command ends before or takes too long."""
         while not condition():
             if self.process.poll() is not None or self.age_s > _PATIENCE_S:
-                raise RuntimeError(f"{self.place.name}: ended before it was disturbed: {self.log}")
+                raise RuntimeError(f"ended before it was disturbed, said {self.last_line}")
             time.sleep(0.05)
 
     def result(self) -> int:
@@ -144,35 +151,28 @@ def digests(place: Place, stage: str) -> dict[str, str]:
     """SHA-256 of what `stage` left, by name: every shard as its manifest has it and as it is, the
     student, or the results.
     """
-    if stage == "generate":
-        return _shard_digests(Folder.at(place.store) / "teacher")
-    name = "train/student.safetensors" if stage == "train" else "results.json"
-    path = place.run_dir / name
-    return {name: file_digest(path)} if path.exists() else {}
-
-
-def _shard_digests(pools: Folder) -> dict[str, str]:
-    found = {}
-    for key in pools.list_folders():
-        for name in (pools / key).list_folders():
-            manifest = read_manifest(pools / key / name) if _is_set(pools / key / name) else None
-            for shard in manifest.shards if manifest else ():
-                is_right = _sha256(pools / key / name, shard.name) == shard.sha256
-                found[f"{name}/{shard.name}"] = shard.sha256 if is_right else "damaged"
+    if stage != "generate":
+        name = "train/student.safetensors" if stage == "train" else "results.json"
+        path = place.run_dir / name
+        return {name: file_digest(path)} if path.exists() else {}
+    pools, found = Folder.at(place.store) / "teacher", {}
+    for folder in (
+        pools / key / name for key in pools.list_folders() for name in _sets(pools / key)
+    ):
+        manifest = read_manifest(folder)
+        for shard in manifest.shards if manifest else ():
+            is_right = hashlib.sha256(folder.read(shard.name)).hexdigest() == shard.sha256
+            found[f"{folder.name}/{shard.name}"] = shard.sha256 if is_right else "damaged"
     return found
 
 
-def _is_set(folder: Folder) -> bool:
-    return MANIFEST_FOLDER in folder.list_folders()
-
-
-def _sha256(folder: Folder, name: str) -> str:
-    return hashlib.sha256(folder.read(name)).hexdigest()
+def _sets(pool: Folder) -> list[str]:
+    return [name for name in pool.list_folders() if MANIFEST_FOLDER in (pool / name).list_folders()]
 
 
 def saved_steps(place: Place) -> int:
     """Steps that are in the training's checkpoint."""
-    state = load_state(place.run_dir / "train" / CHECKPOINT_FILE, torch.device("cpu"))
+    state = load_state(place.checkpoint, torch.device("cpu"))
     return 0 if state is None else int(state["samples_seen"]) // 256
 
 
@@ -181,15 +181,8 @@ def largest_difference(place: Place, other: Place) -> float:
     they have other lines.
     """
     ours, theirs = (
-        [(row["samples_seen"], row["loss"]) for row in read_metrics(run / "train/metrics.jsonl")]
-        for run in (place.run_dir, other.run_dir)
+        {row["samples_seen"]: row["loss"] for row in run.metrics()} for run in (place, other)
     )
-    if [seen for seen, _ in ours] != [seen for seen, _ in theirs] or not ours:
+    if ours.keys() != theirs.keys() or not ours:
         return float("inf")
-    return max(abs(a - b) / abs(b) for (_, a), (_, b) in zip(ours, theirs, strict=True))
-
-
-def said_last(log: Path) -> str:
-    """The last line of a log, for what failed."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return json.dumps(lines[-1][:200]) if lines else "nothing"
+    return max(abs(ours[seen] - theirs[seen]) / abs(theirs[seen]) for seen in ours)
