@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks.accelerator.findings import NEEDS_GPU, Findings
+from benchmarks.accelerator.findings import Findings
 from benchmarks.accelerator.place import METHODS, Setting, method_file, of_width, open_findings
 from benchmarks.measure import OURS, full_float32, interleave, waits_raise
 from benchmarks.random_shards import write_random_shards
@@ -54,11 +55,9 @@ def measure_waits(findings: Findings, setting: Setting, mode: CompileMode) -> No
     config, device = setting.config(), setting.device
     resolution = config.real.resolution
     for method in METHODS:
-        with tempfile.TemporaryDirectory() as folder:
-            step = _open_step(setting, method, Path(folder), mode)
+        with _opened_step(setting, method, mode) as step:
             count = partial(_count_waits, step.run, device)
             findings.attempt(f"{method} step: waits", "", count, mode)
-            step.stream.close()
     trainer = TeacherTrainer(config.teacher, resolution, device, mode)
     for name, has_penalties in (("teacher step", False), ("teacher step with penalties", True)):
         task = teacher_step(trainer, resolution, has_penalties=has_penalties)
@@ -81,20 +80,21 @@ def _count_waits(step: Callable[[], object], device: torch.device) -> float | No
 def measure_methods(findings: Findings, setting: Setting, mode: CompileMode) -> None:
     """Milliseconds of a step of each method, and its views."""
     for method in METHODS:
-        with tempfile.TemporaryDirectory() as folder:
-            step = _open_step(setting, method, Path(folder), mode)
+        with _opened_step(setting, method, mode) as step:
             findings.add(f"{method}: views", step.num_views, "per step")
-            findings.attempt(
-                f"{method}: step", "ms", partial(_time, step.run, setting.device), mode
-            )
-            step.stream.close()
+            measure = partial(_time, step.run, setting.device)
+            findings.attempt(f"{method}: step", "ms", measure, mode)
 
 
-def _open_step(setting: Setting, method: str, folder: Path, mode: CompileMode) -> TrainingStep:
-    """Steps of `method` on random samples, which go to `folder`."""
+@contextmanager
+def _opened_step(setting: Setting, method: str, mode: CompileMode) -> Iterator[TrainingStep]:
+    """Steps of `method` on random samples."""
     config = setting.config([method_file(method)])
-    shards = write_random_shards(config, _SAMPLES, folder)
-    return TrainingStep(config.train, shards, setting.device, mode)
+    with tempfile.TemporaryDirectory() as folder:
+        shards = write_random_shards(config, _SAMPLES, Path(folder))
+        step = TrainingStep(config.train, shards, setting.device, mode)
+        yield step
+        step.stream.close()
 
 
 def measure_widths(findings: Findings, setting: Setting, mode: CompileMode) -> None:
@@ -103,18 +103,20 @@ def measure_widths(findings: Findings, setting: Setting, mode: CompileMode) -> N
     compiles for minutes, that is one rendering.
     """
     renderers = {channels: _build_renderers(setting, channels) for channels in setting.widths}
-    is_gpu = setting.device.type == "cuda"
-    for precision in (_HALF, _FULL):
-        for channels, built in renderers.items():
-            _add_rendering(findings, setting, channels, built, Variant(precision, False))
+    compiled = setting.widths if setting.device.type == "cuda" else ()
+
+    def render(how: Variant, widths: Sequence[int]) -> None:
+        for channels in widths:
+            _add_rendering(findings, setting, channels, renderers[channels], how)
+
+    render(Variant(_HALF, False), setting.widths)
+    render(Variant(_FULL, False), setting.widths)
     for channels in setting.widths:
         _add_teacher_step(findings, setting, channels, "off")
-    for channels, built in renderers.items() if is_gpu else ():
-        _add_rendering(findings, setting, channels, built, Variant(_HALF, True))
+    render(Variant(_HALF, True), compiled)
     for channels in setting.widths:
         _add_teacher_step(findings, setting, channels, mode)
-    for channels, built in renderers.items() if is_gpu else list(renderers.items())[:1]:
-        _add_rendering(findings, setting, channels, built, Variant(_FULL, True))
+    render(Variant(_FULL, True), compiled or setting.widths[:1])
 
 
 def _build_renderers(setting: Setting, channels: int) -> dict[str, Renderer]:
@@ -130,9 +132,9 @@ def _add_rendering(
 ) -> None:
     batch, device = setting.config().generate.render_batch, setting.device
     render = built[OURS if how == Variant(_FULL, False) else how.name]
+    repeats, warm_up = _REPEATS[device.type], WARM_UP[device.type]
 
     def measure() -> float:
-        warm_up, repeats = WARM_UP[device.type], _REPEATS[device.type]
         with full_float32():
             return batch / interleave({"": render}, repeats, device, warm_up)[""]
 
@@ -146,11 +148,10 @@ def _add_teacher_step(
 ) -> None:
     config, device = setting.config(of_width(channels)), setting.device
     resolution, name = config.real.resolution, f"teacher step, {channels} channels"
-    if mode != "off" and device.type != "cuda":
-        findings.add(name, None, "ms", mode, NEEDS_GPU)
-        return
 
-    def measure() -> float:
+    def measure() -> float | None:
+        if mode != "off" and device.type != "cuda":
+            return None
         trainer = TeacherTrainer(config.teacher, resolution, device, mode)
         return _time(teacher_step(trainer, resolution), device)
 

@@ -36,15 +36,12 @@ class ManifestTurn:
 
     kind: str
     num_samples: int
-    write_s: float
     file_mb: float
     num_parts: int
     read_s: float
     """Of the images' manifest."""
     open_s: float
     """A `PoolReader`: both manifests, and the sizes of all files."""
-    open_mb: float
-    """Memory that it holds."""
     peak_mb: float
     """The most that the process held beyond what it had before."""
     lookup_ms: float
@@ -59,7 +56,6 @@ class ManifestTurn:
     """Its batch at a random step, elsewhere in the pass."""
     step_ms: float
     """Its next batch."""
-    order_mb: float
 
 
 def take_manifest(kind_name: str, num_samples: int) -> ManifestTurn:
@@ -69,25 +65,29 @@ def take_manifest(kind_name: str, num_samples: int) -> ManifestTurn:
     with tempfile.TemporaryDirectory() as path:
         folder = Folder.at(path)
         before = resident_mb()
-        _, write_s = timed(partial(_write_pool_of_holes, folder, schemas, num_samples))
+        _write_pool_of_holes(folder, schemas, num_samples)
         parts = [
             size
             for name in schemas
             for size in (folder / name / MANIFEST_FOLDER).list_files().values()
         ]
         _, read_s = timed(partial(read_manifest, folder / IMAGES))
-        held = resident_mb()
         reader, open_s = timed(partial(open_pool, folder, schemas))
-        open_mb = resident_mb() - held
         lookups = _time_lookups(reader, kind)
-        held = resident_mb()
         order, order_s = timed(partial(_start_order, reader))
-        resume_ms, step_ms = _time_order(order)
+        orders = _time_order(order)
         return ManifestTurn(
-            kind_name, num_samples, write_s, sum(parts) / 2**20, len(parts), read_s, open_s,
-            open_mb, peak_mb() - before, *lookups, order_s, resume_ms, step_ms,
-            resident_mb() - held,
-        )  # fmt: skip
+            kind_name,
+            num_samples,
+            sum(parts) / 2**20,
+            len(parts),
+            read_s,
+            open_s,
+            peak_mb() - before,
+            *lookups,
+            order_s,
+            *orders,
+        )
 
 
 def _write_pool_of_holes(folder: Folder, schemas: dict[str, Schema], num_samples: int) -> None:

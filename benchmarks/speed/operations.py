@@ -21,37 +21,28 @@ Winograd's, which needs fewer operations) or data that stay in a cache (which ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import (
-    Optimizer,
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.measure import uses_tf32
 
-OPTIMISER = "optimiser"
-
 
 @dataclass(frozen=True)
 class Work:
-    """Operations and bytes of a computation, and how many operators torch called for it."""
+    """Operations and bytes of a computation."""
 
     operations: Mapping[str, float] = field(default_factory=dict)
     """By arithmetic: "float32", "TF32", "bfloat16", … two per multiply-add."""
     num_bytes: float = 0
     """See the module."""
-    num_calls: int = 0
-    """Operators that torch called, views and other free ones included."""
 
     @property
     def total(self) -> float:
@@ -62,25 +53,39 @@ class Work:
         operations = dict(self.operations)
         for arithmetic, count in other.operations.items():
             operations[arithmetic] = operations.get(arithmetic, 0.0) + count
-        num_bytes = self.num_bytes + other.num_bytes
-        return Work(operations, num_bytes, self.num_calls + other.num_calls)
+        return Work(operations, self.num_bytes + other.num_bytes)
 
 
-class WorkCounter(TorchDispatchMode):
-    """Counts what runs inside, under the name in `part`; an optimiser's step is `OPTIMISER`'s.
+def count_work(task: Callable[[], object]) -> Work:
+    """The work of one call, optimisers' steps included.
 
     Functions that torch compiled run as they were written here, since torch leaves its compiler out
-    where operators are watched. Use `counting`, which watches optimisers too.
+    where operators are watched.
     """
+    counter = _WorkCounter()
+    hook = register_optimizer_step_post_hook(counter.add_update)
+    try:
+        with counter:
+            task()
+    finally:
+        hook.remove()
+    return counter.work
 
+
+class _WorkCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.part = ""
-        self.works: dict[str, Work] = {}
+        self.work = Work()
 
-    def add(self, work: Work) -> None:
-        """Account for `work`."""
-        self.works[self.part] = self.works.get(self.part, Work()) + work
+    def add_update(self, optimizer: Optimizer, *_: Any) -> None:
+        """Parameters and their state are read and written, gradients read."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    state = optimizer.state[parameter].values()
+                    moved = [parameter, *(part for part in state if isinstance(part, Tensor))]
+                    num_bytes = 2 * memory_bytes(moved) + memory_bytes([parameter.grad])
+                    self.work += Work(num_bytes=num_bytes)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -90,50 +95,13 @@ class WorkCounter(TorchDispatchMode):
         if formula is None:
             with self:  # in inference mode linear layers and the like come whole
                 result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+            return func(*args, **kwargs) if result is NotImplemented else result
         result = func(*args, **kwargs)
-        if formula is None:
-            self.add(Work(num_calls=1))
-            return result
         operations = formula(*args, **kwargs, out_val=result)
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
         name = _arithmetic(tensors, "conv" in func.__name__)
-        self.add(Work({name: operations}, memory_bytes(tensors), 1))
+        self.work += Work({name: operations}, memory_bytes(tensors))
         return result
-
-
-@contextmanager
-def counting() -> Iterator[WorkCounter]:
-    """Count the work of what runs inside, optimisers' steps included."""
-    counter = WorkCounter()
-    part = ""
-
-    def begin_update(*_: Any) -> None:
-        nonlocal part
-        part, counter.part = counter.part, OPTIMISER
-
-    def end_update(optimizer: Optimizer, *_: Any) -> None:
-        counter.add(Work(num_bytes=update_bytes(optimizer)))
-        counter.part = part
-
-    hooks = [
-        register_optimizer_step_pre_hook(begin_update),
-        register_optimizer_step_post_hook(end_update),
-    ]
-    try:
-        with counter:
-            yield counter
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def count_work(task: Callable[[], object]) -> Work:
-    """The work of one call."""
-    with counting() as counter:
-        task()
-    return sum(counter.works.values(), Work())
 
 
 def memory_bytes(tensors: list[Tensor]) -> int:
@@ -146,17 +114,6 @@ def memory_bytes(tensors: list[Tensor]) -> int:
         address = tensor.data_ptr()
         sizes[address] = max(sizes.get(address, 0), elements * tensor.element_size())
     return sum(sizes.values())
-
-
-def update_bytes(optimizer: Optimizer) -> int:
-    """Bytes of an update: parameters and their state read and written, gradients read."""
-    total = 0
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                state = [v for v in optimizer.state[parameter].values() if isinstance(v, Tensor)]
-                total += 2 * memory_bytes([parameter, *state]) + memory_bytes([parameter.grad])
-    return total
 
 
 def _arithmetic(tensors: list[Tensor], is_convolution: bool) -> str:

@@ -7,10 +7,10 @@ to move, both defined in `operations.py`. The longer of the two times is the par
 median time measured: what is missing to 100 % is what a better implementation could gain at most.
 Above 100 % the data stay in a cache, or the algorithm does with fewer operations than are counted.
 
-Parts are those of the config's networks at its batch sizes (`--batch` sets them all). The student's
-"batch" is views and, on a CPU, drawing and gathering too; on a GPU a thread gathers. Of both steps
-the longest operators are listed, and on a GPU the share of the time that it is busy, and how many
-kernels a step has: many short ones leave it idle between.
+Parts are those of the config's networks at its batch sizes (`--batch` sets them all). A student's
+step has views in it and, on a CPU, drawing and gathering too; on a GPU a thread gathers. Of both
+steps the longest operators are listed, and on a GPU the share of the time that it is busy, and how
+many kernels a step has: many short ones leave it idle between.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from benchmarks.speed.roofline_parts import (
     loader_parts,
     render_parts,
     rows_reader,
-    student_parts,
+    student_part,
     teacher_parts,
     teacher_step,
     view_parts,
@@ -102,18 +102,17 @@ def tabulate_operators(title: str, step: Callable[[], object], device: torch.dev
 
 
 def measure_use(
-    name: str, step: Callable[[], object], calls: int, device: torch.device
+    name: str, step: Callable[[], object], device: torch.device
 ) -> list[tuple[str, float, str]]:
-    """What a step starts, and on a GPU how busy that keeps it."""
-    figures = [(f"{name}: operator calls", float(calls), "per step")]
+    """What a step starts on a GPU, and how busy that keeps it; nothing on a CPU."""
     use = measure_gpu_use(step, _PROFILED_STEPS, device)
-    if use is not None:
-        figures += [
-            (f"{name}: kernels", use.kernels_per_step, "per step"),
-            (f"{name}: launches", use.launches_per_step, "per step"),
-            (f"{name}: GPU busy", 100 * use.busy_share, "%"),
-        ]
-    return figures
+    if use is None:
+        return []
+    return [
+        (f"{name}: kernels", use.kernels_per_step, "per step"),
+        (f"{name}: launches", use.launches_per_step, "per step"),
+        (f"{name}: GPU busy", 100 * use.busy_share, "%"),
+    ]
 
 
 def benchmark(
@@ -135,12 +134,11 @@ def benchmark(
     loading = loader_parts(read, repeats, device)
     views = view_parts(step, read(), repeats)
     feeding = views[1:] if device.type == "cuda" else [*loading, *views]
-    student = student_parts(step, sum((part.work for part in feeding), Work()), repeats)
+    student = student_part(step, sum((part.work for part in feeding), Work()), repeats)
     trainer = TeacherTrainer(config.teacher, resolution, device, mode)
     teacher = teacher_parts(trainer, resolution, repeats)
     ceilings = highest(ceilings, measure_ceilings(repeats, device))
-    parts = [*rendering, *loading, *views, *student, *teacher]
-    calls = {part.name: part.work.num_calls for part in parts}
+    parts = [*rendering, *loading, *views, student, *teacher]
     steps = {"student: step": step.run, "teacher: step": teacher_step(trainer, resolution)}
     figures = [
         (f"matrix product, {name}", rate / 1e9, "GFLOP/s")
@@ -152,7 +150,7 @@ def benchmark(
         if device.type == "cuda" or route == "device"
     ]
     for name, task in steps.items():
-        figures += measure_use(name, task, calls[name], device)
+        figures += measure_use(name, task, device)
     tables = [tabulate_parts(parts, ceilings)]
     tables += [tabulate_operators(name, task, device) for name, task in steps.items()]
     step.stream.close()

@@ -8,7 +8,6 @@ all that they make once.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +17,9 @@ import torch
 
 from benchmarks.measure import OURS, full_float32, interleave
 from benchmarks.speed.ceilings import Route
-from benchmarks.speed.operations import Work, count_work, counting, memory_bytes
+from benchmarks.speed.operations import Work, count_work, memory_bytes
 from benchmarks.speed.render import Variant, build_random_generator, build_renderers
-from benchmarks.speed.train_ours import PARTS, TrainingStep
+from benchmarks.speed.train_ours import TrainingStep
 from pipeline.config.train import TrainConfig
 from pipeline.engine.upload import prepare_upload
 from pipeline.samples.seeding import numpy_generator, torch_generator
@@ -125,22 +124,14 @@ def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list
     ]
 
 
-def student_parts(step: TrainingStep, feeding: Work, repeats: int) -> list[Part]:
-    """The whole step as it runs in training, and its parts, waited for one by one.
-
-    `feeding` is the device's work of making a batch, which the products in it do not tell.
+def student_part(step: TrainingStep, feeding: Work, repeats: int) -> Part:
+    """The whole step as it runs in training. `feeding` is the device's work of making a batch, of
+    which the products in it do not tell the bytes.
     """
-    whole = time_steps({"": step.run}, repeats, step.device)[""]
-    rows = [step.run_parts() for _ in range(repeats)]
-    works = count_step(step)
-    works["batch"] = replace(feeding, num_calls=works["batch"].num_calls)
-    return [
-        Part("student: step", whole, sum(works.values(), Work())),
-        *(
-            Part(f"student: {name}", statistics.median(row[name] for row in rows), works[name])
-            for name in PARTS
-        ),
-    ]
+    seconds = time_steps({"": step.run}, repeats, step.device)[""]
+    whole, batch = count_work(step.run), count_work(lambda: step.stream.batch(step.index))
+    num_bytes = whole.num_bytes - batch.num_bytes + feeding.num_bytes
+    return Part("student: step", seconds, replace(whole, num_bytes=num_bytes))
 
 
 def time_steps(
@@ -156,26 +147,6 @@ def time_steps(
     turns = {name: partial(repeat, task) for name, task in tasks.items()}
     seconds = interleave(turns, repeats, device, WARM_UP[device.type])
     return {name: value / num_steps for name, value in seconds.items()}
-
-
-def count_step(step: TrainingStep) -> dict[str, Work]:
-    """The work of one step, by `PARTS`."""
-    with counting() as counter:
-
-        def enter(name: str, *_: object) -> None:
-            counter.part = name
-
-        enter("batch")
-        hooks = [
-            step.method.register_forward_pre_hook(partial(enter, "forward")),
-            step.method.register_forward_hook(partial(enter, "backward")),
-        ]
-        try:
-            step.run()
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return {name: counter.works[name] for name in PARTS}
 
 
 def teacher_parts(trainer: TeacherTrainer, resolution: int, repeats: int) -> list[Part]:

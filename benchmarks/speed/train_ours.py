@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
-from benchmarks.measure import synchronise
 from pipeline.config.train import TrainConfig
 from pipeline.engine.gpu import CompileMode
 from pipeline.train.build import build_method
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import MethodContext
 from pipeline.train.step import StudentTrainer
-
-PARTS = ("batch", "forward", "backward", "optimiser")
 
 
 class TrainingStep:
@@ -49,24 +44,6 @@ class TrainingStep:
         output = self.trainer.losses(self.stream.batch(self.index))
         self.trainer.update(output, self.index, epoch=0)
         self.index += 1
-
-    def run_parts(self) -> dict[str, float]:
-        """One step, waiting for the GPU after every part; returns the seconds of `PARTS`."""
-        marks = [self._now()]
-        batch = self.stream.batch(self.index)
-        marks.append(self._now())
-        output = self.trainer.losses(batch)
-        marks.append(self._now())
-        self.trainer.backward(output)
-        marks.append(self._now())
-        self.trainer.optimise(epoch=0)
-        marks.append(self._now())
-        self.index += 1
-        return dict(zip(PARTS, np.diff(marks).tolist(), strict=True))
-
-    def _now(self) -> float:
-        synchronise(self.device)
-        return time.perf_counter()
 
 
 def _no_generator() -> NoReturn:

@@ -69,7 +69,7 @@ def test_large_manifest_at_toy_size_is_read_looked_up_and_ordered(kind: str) -> 
     sizes = 2 * 1000 * 3 if kind == "jpg" else 0
     digests = 2 * 3 * 32
     assert (sizes + digests) / 2**20 < turn.file_mb < (sizes + digests + 40_000) / 2**20
-    for seconds in (turn.write_s, turn.read_s, turn.open_s, turn.again_ms, turn.order_s):
+    for seconds in (turn.read_s, turn.open_s, turn.again_ms, turn.order_s):
         assert seconds > 0
     table = tabulate_manifests([turn, turn])
     assert table.headings == ("", kind, kind)

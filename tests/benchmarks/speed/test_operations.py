@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.speed.operations import count_work, counting, memory_bytes
+from benchmarks.speed.operations import count_work, memory_bytes
 
 BATCH, SIDE, IN, OUT, CLASSES = 2, 4, 3, 5, 7
 WEIGHT = OUT * IN * 9
@@ -40,7 +40,6 @@ def test_work_of_a_forward_pass_is_that_counted_by_hand(dtype: torch.dtype) -> N
     linear = MAP + FLAT * CLASSES + CLASSES + BATCH * CLASSES  # map, weight, bias, result
     assert work.operations == {str(dtype).removeprefix("torch."): CONV + LINEAR}
     assert work.num_bytes == dtype.itemsize * (convolution + linear)
-    assert work.num_calls >= 5
 
 
 def test_work_of_a_backward_pass_is_that_counted_by_hand() -> None:
@@ -98,20 +97,20 @@ def test_memory_of_expanded_and_repeated_tensors_counts_once() -> None:
         (lambda weights: torch.optim.SGD(weights, 0.1, momentum=0.9), 5),  # and the momentum
     ],
 )
-def test_optimiser_moves_its_weights_and_state_under_its_own_part(
+def test_optimiser_moves_its_weights_and_state_beside_the_products(
     build: Callable[..., torch.optim.Optimizer], traffic: int
 ) -> None:
     weight = nn.Parameter(torch.ones(6, 4))
     without_gradient = nn.Parameter(torch.ones(100))
     optimizer = build([weight, without_gradient])
 
-    with counting() as counter:
-        counter.part = "before"
+    def multiply() -> None:
         (weight @ torch.ones(4, 2)).sum().backward()
-        optimizer.step()
-        torch.ones(2, 2) @ torch.ones(2, 2)
 
-    assert counter.works["optimiser"].num_bytes == traffic * 4 * 24
-    assert counter.works["optimiser"].total == 0
-    forward_and_backward = 2 * (2 * 6 * 4 * 2)
-    assert counter.works["before"].total == forward_and_backward + 2 * 2 * 2 * 2
+    def train() -> None:
+        multiply()
+        optimizer.step()
+
+    products, step = count_work(multiply), count_work(train)
+    assert step.num_bytes == products.num_bytes + traffic * 4 * 24
+    assert step.total == products.total == 2 * (2 * 6 * 4 * 2)

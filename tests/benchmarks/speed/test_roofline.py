@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.random_shards import write_random_shards
 from benchmarks.speed import roofline
 from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
-from benchmarks.speed.operations import Work, count_work, counting
-from benchmarks.speed.roofline_parts import count_step, rows_reader, teacher_step
-from benchmarks.speed.train_ours import PARTS, TrainingStep
+from benchmarks.speed.operations import Work, count_work
+from benchmarks.speed.roofline_parts import rows_reader, teacher_step
+from benchmarks.speed.train_ours import TrainingStep
 from pipeline.teacher.training.step import TeacherTrainer
 from tests.support.tiny_benchmark import tiny_config
 
@@ -32,7 +32,6 @@ def test_roofline_at_toy_size_sets_every_part_beside_its_floor(tmp_path: Path) -
         "views: draw (host)",
         "views: make",
         "student: step",
-        *(f"student: {name}" for name in PARTS),
         "teacher: step",
         "teacher: with penalties",
     ]
@@ -40,10 +39,6 @@ def test_roofline_at_toy_size_sets_every_part_beside_its_floor(tmp_path: Path) -
         floor = max(row["arithmetic ms"], row["memory ms"])
         assert row["ms"] > 0
         assert row["floor %"] == pytest.approx(100 * floor / row["ms"])
-    for column in ("GFLOP", "MB"):
-        whole = parts["student: step"][column]
-        assert whole == pytest.approx(sum(parts[f"student: {name}"][column] for name in PARTS))
-    assert parts["student: backward"]["GFLOP"] > parts["student: forward"]["GFLOP"]
     assert parts["teacher: with penalties"]["GFLOP"] > parts["teacher: step"]["GFLOP"]
     for step in ("student: step", "teacher: step"):
         operators = found[step]
@@ -59,14 +54,13 @@ def test_operations_of_a_student_step_are_those_that_torch_counts(tmp_path: Path
     shards = write_random_shards(config, 20, tmp_path)
     step = TrainingStep(config.train, shards, CPU)
 
-    works = count_step(step)
+    work = count_work(step.run)
     with FlopCounterMode(display=False) as reference:
         step.run()
 
-    assert set(works) == set(PARTS)
-    assert sum(work.total for work in works.values()) == reference.get_total_flops()
+    assert work.total == reference.get_total_flops()
     parameters = sum(parameter.numel() for parameter in step.method.parameters())
-    assert works["optimiser"].num_bytes == 5 * 4 * parameters
+    assert work.num_bytes > 5 * 4 * parameters  # SGD's alone
 
 
 def test_teacher_step_has_penalties_when_asked_and_updates_both_networks() -> None:
@@ -74,18 +68,19 @@ def test_teacher_step_has_penalties_when_asked_and_updates_both_networks() -> No
     trainer = TeacherTrainer(config.teacher, config.real.resolution, CPU)
     ordinary = teacher_step(trainer, config.real.resolution)
     with_penalties = teacher_step(trainer, config.real.resolution, has_penalties=True)
+    networks = (trainer.generator, trainer.discriminator)
+    before = [[p.clone() for p in network.parameters()] for network in networks]
 
-    with counting() as counter:
-        ordinary()
+    work = count_work(ordinary)
     again, penalised = count_work(ordinary), count_work(with_penalties)
 
-    assert again.total == sum(work.total for work in counter.works.values())
+    assert again.total == work.total
     assert penalised.total > again.total
-    networks = (trainer.generator, trainer.discriminator)
     parameters = sum(p.numel() for network in networks for p in network.parameters())
     # weights and Adam's two moments in and out, gradients in; and a counter for each parameter
-    adam = 7 * 4 * parameters
-    assert adam <= counter.works["optimiser"].num_bytes < 1.1 * adam
+    assert work.num_bytes > 7 * 4 * parameters
+    for network, old in zip(networks, before, strict=True):
+        assert any(not torch.equal(p, q) for p, q in zip(network.parameters(), old, strict=True))
 
 
 def test_reader_takes_as_many_rows_as_a_step(tmp_path: Path) -> None:
