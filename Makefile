@@ -92,7 +92,7 @@ bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.speed.render $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.train_step $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.stream $(ARGS)
-	@$(PYTHON) -m benchmarks.speed.probe --classes 10 --max-iter 100 $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.probe --classes 10 $(ARGS)
 	@$(PYTHON) -m benchmarks.scale --parts workers costs $(ARGS)
 
 accelerator-dry-run: $(STAMP) ## Try both commands for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz

@@ -1,4 +1,4 @@
-"""Benchmarks: each prints a table of ratios measured side by side. No stage needs them."""
+"""Ratios against a named rival, measured side by side. No stage needs them."""
 
 from pipeline.cluster.openmp import limit_spinning
 
