@@ -70,7 +70,7 @@ def test_vicreg_config_has_the_objective_of_lightlys_loss() -> None:
     loss = method(Batch((), views, None)).loss
 
     assert isinstance(method, VicReg)
-    one, other = method.projector(method.backbone(torch.cat(views))).chunk(2)
+    one, other = (method.projector(method.backbone(view)) for view in views)
     # the same sums in another order
     torch.testing.assert_close(loss, losses.VICRegLoss()(one, other), rtol=1e-4, atol=1e-5)
 
