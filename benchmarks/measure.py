@@ -129,6 +129,12 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def repeat(task: Callable[[], object], times: int) -> None:
+    """Call `task` so often, keeping nothing of it."""
+    for _ in range(times):
+        task()
+
+
 def timed(task: Callable[[], T], device: torch.device | None = None) -> tuple[T, float]:
     """What `task` returns, and the seconds that it took, the work of a GPU `device` included."""
     if device is not None:
@@ -159,7 +165,7 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(warm_up + repeats):
         for name, task in tasks.items():
-            _, took_s = timed(task, device)
+            took_s = timed(task, device)[1]  # and let go of what it returned
             if turn >= warm_up:
                 seconds[name].append(took_s)
     return {name: choose(found) for name, found in seconds.items()}

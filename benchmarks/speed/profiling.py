@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measure import synchronise, timed
+from benchmarks.measure import repeat, synchronise, timed
 
 _DEVICES: Any = torch.autograd.DeviceType  # type: ignore[attr-defined]
 
@@ -71,7 +72,7 @@ def measure_gpu_use(
         task()
         synchronise(device)
     with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as recorded:
-        _, seconds = timed(lambda: [task() for _ in range(num_steps)], device)
+        _, seconds = timed(partial(repeat, task, num_steps), device)
     events = recorded.events()
     kernels = _kernel_intervals(events)
     launches = [event for event in events if event.name.startswith("cu") and "Launch" in event.name]

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.measure import OURS, full_float32, interleave
+from benchmarks.measure import OURS, full_float32, interleave, repeat
 from benchmarks.speed.ceilings import Route
 from benchmarks.speed.operations import Work, count_work, memory_bytes
 from benchmarks.speed.render import Variant, build_random_generator, build_renderers
@@ -139,12 +139,7 @@ def time_steps(
 ) -> dict[str, float]:
     """Median seconds of one step of each task, several of them without a wait on a GPU."""
     num_steps = _STEPS[device.type]
-
-    def repeat(task: Callable[[], object]) -> None:
-        for _ in range(num_steps):
-            task()
-
-    turns = {name: partial(repeat, task) for name, task in tasks.items()}
+    turns = {name: partial(repeat, task, num_steps) for name, task in tasks.items()}
     seconds = interleave(turns, repeats, device, WARM_UP[device.type])
     return {name: value / num_steps for name, value in seconds.items()}
 

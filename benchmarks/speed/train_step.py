@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from benchmarks.measure import (
     common_parser,
     interleave,
     prepare,
+    repeat,
     tabulate_ratios,
 )
 from benchmarks.random_shards import write_random_shards
@@ -58,12 +61,7 @@ def compare_vicreg(
     workers = 0 if device.type == "cpu" else len(os.sched_getaffinity(0))
     num_steps = max(1, _PASS_PER_WORKER * workers)
     ours = TrainingStep(vicreg_config(config), shards, device)
-
-    def run() -> None:
-        for _ in range(num_steps):
-            ours.run()
-
-    tasks = {OURS: run}
+    tasks: dict[str, Callable[[], object]] = {OURS: partial(repeat, ours.run, num_steps)}
     if find_spec("lightly"):
         formats = {
             "lightly": torch.contiguous_format,
