@@ -26,6 +26,10 @@ from tests.support.tiny_shards import (
     write_pool,
     write_real_shards,
 )
+from tests.support.workspace import HIDDEN
+
+for _name in HIDDEN:
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,9 @@ from pipeline.cluster import connection
 from pipeline.cluster.connection import is_job_server
 from pipeline.config.ray import RayConfig
 from shards.errors import UserError
+from tests.support.command_line import Result, command, run_process
 from tests.support.ray_process import ray_process
-from tests.support.workspace import ROOT, environment
+from tests.support.workspace import environment
 
 if TYPE_CHECKING:
     from ray.job_submission import JobStatus
@@ -164,27 +164,20 @@ def job_server(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_command_runs_as_a_job_and_its_lines_and_exit_code_come_back(
     job_server: dict[str, str], tmp_path: Path
 ) -> None:
-    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **changes: str) -> Result:
         places = [f"paths.runs={tmp_path / 'runs'}", f"paths.store={tmp_path / 'store'}"]
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments, *places],
-            cwd=ROOT,
-            env={**job_server, **changes},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_process(command(*arguments, *places), **{**job_server, **changes})
 
     done = run("real", "configs/digits.yaml", "name=job")
-    assert done.returncode == 0, done.stderr
-    assert "real      finished" in done.stderr
-    assert done.stderr.count("Running entrypoint") == 1
+    assert done.code == 0, done.errors
+    assert "real      finished" in done.errors
+    assert done.errors.count("Running entrypoint") == 1
     lines = (tmp_path / "runs" / "job" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
     wrong = run("eval", "configs/digits.yaml", "name=job")
-    assert wrong.returncode == 2
-    assert "python -m pipeline train configs/digits.yaml name=job" in wrong.stderr
+    assert wrong.code == 2
+    assert "python -m pipeline train configs/digits.yaml name=job" in wrong.errors
     refused = run("real", "configs/digits.yaml", "name=job", RAY_AUTH_TOKEN_PATH=os.devnull)
-    assert refused.returncode == 2
-    assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert refused.code == 2
+    assert "RAY_AUTH_TOKEN_PATH" in refused.errors
+    assert "Traceback" not in refused.errors

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
 
+from tests.support.command_line import run_process
 from tests.support.ray_process import ray_process
-from tests.support.workspace import ROOT, environment
+from tests.support.workspace import environment
 
 COUNTED = """
 from pipeline.cluster import monitoring
@@ -29,9 +29,7 @@ print("ray" in sys.modules)
 
 
 def test_meters_without_ray_do_nothing_and_import_nothing() -> None:
-    command = [sys.executable, "-c", WITHOUT]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout == "False\n"
+    assert run_process([sys.executable, "-c", WITHOUT]) == (0, "False\n", "")
 
 
 @pytest.mark.ray

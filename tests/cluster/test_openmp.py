@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
 from pipeline.cluster.openmp import limit_spinning, spin_settings
-from tests.support.workspace import ROOT, environment
+from tests.support.command_line import run_process
 
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 SAY = "import os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
@@ -29,17 +28,9 @@ connection.disconnect()
 
 def ask(code: str, **variables: str) -> list[str]:
     """The turns, "None" without any, and whether torch was imported, in a process of its own."""
-    kept = {name: value for name, value in environment().items() if name not in NAMES}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**kept, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    done = run_process([sys.executable, "-c", code], **variables)
+    assert done.code == 0, done.errors
+    return done.out.split()
 
 
 @pytest.fixture(autouse=True)

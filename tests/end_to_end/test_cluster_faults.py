@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.workspace import ROOT, Workspace, environment, tars
+from tests.support.command_line import start, succeed
+from tests.support.workspace import Workspace, tars
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 MANY = ("generate.num_samples=2000", "generate.samples_per_shard=50")
@@ -34,22 +33,17 @@ def cluster() -> Iterator[Any]:
 def test_generate_on_a_cluster_that_loses_a_rendering_node_gives_the_same_bytes(
     workspace: Workspace, cluster: Any
 ) -> None:
-    workspace.succeed("generate", *MANY, f"paths.store={workspace.folder / 'straight'}")
+    succeed("generate", workspace.config, *MANY, f"paths.store={workspace.folder / 'straight'}")
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     raylet = nodes[1].all_processes["raylet"][0].process.pid
-    process = subprocess.Popen(
-        workspace.command("generate", *MANY, "ray.render_workers=2"),
-        cwd=ROOT,
-        env={**environment(), "RAY_ADDRESS": cluster.address},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     store = workspace.folder / "store"
-    wait_until(lambda: len(tars(store)) >= 4 and is_rendering(raylet), process)
-    cluster.remove_node(nodes[1], allow_graceful=False)
-    num_then = len(tars(store))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    on_ray = ("generate", workspace.config, *MANY, "ray.render_workers=2")
+    with start(*on_ray, RAY_ADDRESS=cluster.address) as run:
+        run.wait_until(lambda: len(tars(store)) >= 4 and is_rendering(raylet))
+        cluster.remove_node(nodes[1], allow_graceful=False)
+        num_then = len(tars(store))
+        code, _, errors = run.result()
+        assert code == 0, errors
     assert num_then < 2 * NUM_MANY, "nothing was left to render"
     assert tars(store) == tars(workspace.folder / "straight")
 
@@ -66,11 +60,3 @@ def is_rendering(raylet: int) -> bool:
         if int(parent) == raylet:
             return True
     return False
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.workspace import ROOT, Workspace, environment, tars
+from tests.support.command_line import start, succeed
+from tests.support.workspace import Workspace, tars
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 MANY = ("generate.num_samples=3000", "generate.samples_per_shard=50")
@@ -20,25 +20,20 @@ def test_generate_with_one_two_or_no_ray_workers_gives_the_same_bytes(workspace:
     pools = []
     for workers in (0, 1, 2):
         store = workspace.folder / f"store{workers}"
-        workspace.succeed("generate", f"ray.render_workers={workers}", f"paths.store={store}")
+        places = f"paths.store={store}"
+        succeed("generate", workspace.config, f"ray.render_workers={workers}", places)
         pools.append(tars(store))
     assert len(pools[0]) == 2 * 3, "images and features"
     assert pools[0] == pools[1] == pools[2]
 
 
 def test_generate_killed_and_typed_again_finishes_the_rest(workspace: Workspace) -> None:
-    workspace.succeed("generate", *MANY, f"paths.store={workspace.folder / 'straight'}")
-    process = subprocess.Popen(
-        workspace.command("generate", *MANY, "ray.render_workers=2"),
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    succeed("generate", workspace.config, *MANY, f"paths.store={workspace.folder / 'straight'}")
+    on_ray = ("generate", workspace.config, *MANY, "ray.render_workers=2")
     pool = workspace.folder / "store" / "teacher"
-    wait_until(lambda: len(list(pool.rglob("*.tar"))) >= 10, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with start(*on_ray) as run:
+        run.wait_until(lambda: len(list(pool.rglob("*.tar"))) >= 10)
+        run.kill()
     assert len(list(pool.rglob("shard-*.tar"))) < 120
     rubbish = [*pool.rglob("*.tmp"), pool_folder(pool) / "images" / ".shard-000003.tar.0.tmp"]
     rubbish[-1].touch()
@@ -47,27 +42,21 @@ def test_generate_killed_and_typed_again_finishes_the_rest(workspace: Workspace)
     at_work = pool_folder(pool) / "images" / ".shard-000004.tar.1.tmp"
     at_work.touch()
     os.utime(at_work, (time.time() + 3600,) * 2)  # new still, however long this takes
-    workspace.succeed("generate", *MANY, "ray.render_workers=2")
+    succeed(*on_ray)
     assert tars(workspace.folder / "store") == tars(workspace.folder / "straight")
     assert list(pool.rglob("*.tmp")) == [at_work], "old rubbish goes, another run's files stay"
-    assert "done" in workspace.succeed("generate", *MANY, "ray.render_workers=2")
+    assert "done" in succeed(*on_ray).errors
 
 
 def test_generate_with_a_killed_renderer_loses_nothing(workspace: Workspace) -> None:
-    workspace.succeed("generate", *MANY, f"paths.store={workspace.folder / 'straight'}")
-    process = subprocess.Popen(
-        workspace.command("generate", *MANY, "ray.render_workers=2"),
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_until(lambda: len(list((workspace.folder / "store").rglob("*.tar"))) >= 2, process)
-    victims = renderers(process.pid)
-    assert victims, "no renderer found"
-    os.kill(victims[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
+    succeed("generate", workspace.config, *MANY, f"paths.store={workspace.folder / 'straight'}")
+    with start("generate", workspace.config, *MANY, "ray.render_workers=2") as run:
+        run.wait_until(lambda: len(list((workspace.folder / "store").rglob("*.tar"))) >= 2)
+        victims = renderers(run.pid)
+        assert victims, "no renderer found"
+        os.kill(victims[0], signal.SIGKILL)
+        code, _, errors = run.result()
+        assert code == 0, errors
     assert tars(workspace.folder / "store") == tars(workspace.folder / "straight")
 
 
@@ -96,11 +85,3 @@ def ancestors(pid: int) -> list[int]:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
         chain.append(pid)
     return chain
-
-
-def wait_until(condition, process: subprocess.Popen) -> None:  # type: ignore[no-untyped-def, type-arg]
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -5,44 +5,26 @@ behind.
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from pipeline.__main__ import main
+from tests.support.command_line import Result, assert_mistake, run
 from tests.support.workspace import Workspace, make_teacher
 
-Cli = Callable[..., tuple[int, str]]
+Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
-    """Run the command line in this process; returns (exit code, standard error)."""
-    monkeypatch.setenv("COLUMNS", "1000")
-    for name in ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
+def cli(workspace: Workspace) -> Cli:
+    """A command on the config of `workspace`."""
 
-    def call(stage: str, *overrides: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["pipeline", stage, str(workspace.config), *overrides])
-        capsys.readouterr()
-        return main(), capsys.readouterr().err
+    def call(command: str, *words: object) -> Result:
+        return run(command, workspace.config, *words)
 
     return call
-
-
-def assert_mistake(result: tuple[int, str], *mentions: str) -> None:
-    code, errors = result
-    lines = [line for line in errors.splitlines() if line.startswith("error:")]
-    assert code == 2, errors
-    assert len(lines) == 1, errors
-    assert "Traceback" not in errors
-    for mention in mentions:
-        assert mention in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +60,9 @@ def test_stage_before_its_turn_says_which_command_comes_first(
         return f"`{' '.join(['python -m pipeline', stage, str(workspace.config), *overrides])}`"
 
     assert_mistake(cli("train"), command("real"))
-    assert cli("real")[0] == 0
+    assert cli("real").code == 0
     assert_mistake(cli("train", "train.epochs=1"), command("generate", "train.epochs=1"))
-    assert cli("generate")[0] == 0
+    assert cli("generate").code == 0
     assert_mistake(cli("eval"), command("train"))
     assert_mistake(cli("report"), command("train"))
 
@@ -88,7 +70,7 @@ def test_stage_before_its_turn_says_which_command_comes_first(
 def test_dry_run_names_commands_with_the_config_that_was_typed(
     cli: Cli, workspace: Workspace
 ) -> None:
-    code, errors = cli("run", "name=new", "--dry-run")
+    code, _, errors = cli("run", "name=new", "--dry-run")
     assert code == 0
     assert f"train     waits: {workspace.folder / 'runs' / 'new' / 'real'}" in errors
     assert f"`python -m pipeline real {workspace.config} name=new`" in errors
@@ -99,10 +81,10 @@ def test_first_line_of_a_command_names_config_and_run(
     cli: Cli, workspace: Workspace, command: str
 ) -> None:
     options = () if command == "export" else ("--dry-run",)
-    errors = cli(command, "name=new", "teacher.checkpoint=teachers/digits", *options)[1]
+    errors = cli(command, "name=new", "teacher.checkpoint=teachers/digits", *options).errors
     assert errors.splitlines()[0] == f"config    {workspace.config}, run new"
     over = "configs/methods/vicreg-real.yaml"
-    errors = cli(command, over, *options)[1]
+    errors = cli(command, over, *options).errors
     assert (
         errors.splitlines()[0] == f"config    {workspace.config} with {over}, run tiny-vicreg-real"
     )
@@ -112,7 +94,8 @@ def test_processes_beside_the_first_say_nothing_of_the_config(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    assert cli("real", "--dry-run") == (0, "")
+    code, _, errors = cli("real", "--dry-run")
+    assert (code, errors) == (0, "")
 
 
 def test_teacher_that_is_missing_is_named(cli: Cli) -> None:
@@ -146,11 +129,10 @@ def test_output_that_cannot_be_written_gets_the_option_that_chose_its_place(
     taken = workspace.folder / "taken"
     taken.write_text("a file where a folder should be")
     for field, other in (("paths.store", "paths.runs"), ("paths.runs", "paths.store")):
-        code, errors = cli("real", f"{field}={taken}")
-        assert_mistake((code, errors), "taken", f"{field}=…")
-        assert other not in errors
-    code, errors = cli("results", "--out", f"{taken / 'table.md'}")
-    assert "paths." not in errors
+        result = cli("real", f"{field}={taken}")
+        assert_mistake(result, "taken", f"{field}=…")
+        assert other not in result.errors
+    assert "paths." not in cli("results", "--out", taken / "table.md").errors
 
 
 def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
@@ -166,9 +148,9 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
         return read(path)
 
     monkeypatch.setattr(Path, "iterdir", forbidden)
-    code, errors = cli("real", "real.source=folder", f"real.path={images.parent}")
-    assert_mistake((code, errors), f"{images}: Permission denied; check its permissions")
-    assert "paths." not in errors
+    result = cli("real", "real.source=folder", f"real.path={images.parent}")
+    assert_mistake(result, f"{images}: Permission denied; check its permissions")
+    assert "paths." not in result.errors
 
 
 @pytest.mark.parametrize("shards", ["images", "features-*"])
@@ -176,8 +158,8 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
 def test_train_on_a_damaged_shard_names_it(
     cli: Cli, workspace: Workspace, damage: str, shards: str
 ) -> None:
-    assert cli("real")[0] == 0
-    assert cli("generate")[0] == 0
+    assert cli("real").code == 0
+    assert cli("generate").code == 0
     pools = workspace.folder / "store" / "teacher"
     (shard,) = pools.glob(f"*/{shards}/shard-000001.tar")
     content = bytearray(shard.read_bytes())
@@ -193,9 +175,9 @@ def test_train_on_a_damaged_shard_names_it(
 
 
 def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli) -> None:
-    assert cli("real")[0] == 0
-    assert cli("generate")[0] == 0
-    assert cli("train", "train.epochs=1")[0] == 0
+    assert cli("real").code == 0
+    assert cli("generate").code == 0
+    assert cli("train", "train.epochs=1").code == 0
     assert_mistake(cli("train", "train.epochs=2"), "train.epochs=1 (now 2)", "name=")
 
 
@@ -204,24 +186,24 @@ def test_train_on_other_features_of_the_pool_in_the_same_run_names_the_differenc
     cli: Cli, features: str
 ) -> None:
     """They may be rendered already, in the very shards that were distilled."""
-    assert cli("real")[0] == 0
-    assert cli("generate")[0] == 0
-    assert cli("train", "train.epochs=1")[0] == 0
+    assert cli("real").code == 0
+    assert cli("generate").code == 0
+    assert cli("train", "train.epochs=1").code == 0
     others = f"generate.features={features}"
-    assert cli("generate", others)[0] == 0
+    assert cli("generate", others).code == 0
     assert_mistake(cli("train", "train.epochs=1", others), "features", "synthesis.b4", "name=")
 
 
 def test_workers_that_do_not_divide_the_batch_are_refused(cli: Cli) -> None:
-    assert cli("real")[0] == 0
-    assert cli("generate")[0] == 0
+    assert cli("real").code == 0
+    assert cli("generate").code == 0
     assert_mistake(cli("train", "ray.train_workers=3"), "ray.train_workers", "global_batch")
 
 
 def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
     for stage in ("real", "generate"):
-        assert cli(stage)[0] == 0
-    assert cli("train", "train.epochs=1")[0] == 0
+        assert cli(stage).code == 0
+    assert cli("train", "train.epochs=1").code == 0
     assert_mistake(cli("report"), "train.epochs=1 (now 3)")
 
 
@@ -232,21 +214,21 @@ def test_eval_on_images_without_labels_says_what_is_missing(cli: Cli, workspace:
         Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / f"{index}.png")
     flat = ("real.source=folder", f"real.path={workspace.folder / 'images'}", "train.epochs=1")
     for stage in ("real", "generate", "train"):
-        assert cli(stage, *flat)[0] == 0
+        assert cli(stage, *flat).code == 0
     assert_mistake(cli("eval", *flat), "real.path", "class")
-    code, errors = cli("run", *flat)
+    code, _, errors = cli("run", *flat)
     assert code == 0, "training without labels is a whole run"
     assert "class" in errors
 
 
 def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace) -> None:
     for stage in ("real", "generate", "train", "eval"):
-        assert cli(stage)[0] == 0
+        assert cli(stage).code == 0
     path = workspace.folder / "runs" / "tiny" / "results.json"
     results = path.read_bytes()
     path.write_bytes(results[:100])
     assert_mistake(cli("report"), "results.json", "python -m pipeline eval")
-    assert cli("eval")[0] == 0
+    assert cli("eval").code == 0
     assert path.read_bytes() == results
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support.workspace import ROOT, Workspace, environment
+from tests.support.command_line import command, run_process, start, succeed
+from tests.support.workspace import Workspace
 
 ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2")
+IMPORTED = """
+import sys
+from pipeline.__main__ import main
+code = main()
+print("imported", [name for name in ("torch", "ray") if name in sys.modules])
+sys.exit(code)
+"""
 ROWS = {
     (representation, probe, labels)
     for representation in ("student", "raw_pixels", "untrained_student")
@@ -25,7 +33,7 @@ ROWS = {
 def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     workspace: Workspace,
 ) -> None:
-    workspace.succeed("run", *ON_RAY)
+    succeed("run", workspace.config, *ON_RAY)
     run = workspace.folder / "runs" / "tiny"
     rows = json.loads((run / "results.json").read_text())
     assert {(row["representation"], row["probe"], row["labels"]) for row in rows} == ROWS
@@ -38,99 +46,66 @@ def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     before = {
         path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
     }
-    second = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nfrom pipeline.__main__ import main\ncode = main()\n"
-            "print('imported', [name for name in ('torch', 'ray') if name in sys.modules])\n"
-            "sys.exit(code)",
-            *workspace.command("run", *ON_RAY, "hardware.compile=off")[3:],
-        ],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    again = ("run", str(workspace.config), *ON_RAY, "hardware.compile=off")
+    second = run_process([sys.executable, "-c", IMPORTED, *again])
     after = {
         path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
     }
-    assert second.returncode == 0, second.stderr
+    assert second.code == 0, second.errors
     assert after == before
-    assert "imported []" in second.stdout
+    assert "imported []" in second.out
 
 
 @pytest.mark.slow
 def test_train_killed_at_any_moment_ends_as_an_undisturbed_run(workspace: Workspace) -> None:
     for name in ("straight", "killed"):
-        workspace.succeed("real", f"name={name}")
-        workspace.succeed("generate", f"name={name}")
-    workspace.succeed("train", "name=straight", "train.epochs=8")
+        succeed("real", workspace.config, f"name={name}")
+        succeed("generate", workspace.config, f"name={name}")
+    succeed("train", workspace.config, "name=straight", "train.epochs=8")
+    killed = ("train", workspace.config, "name=killed", "train.epochs=8")
     folder = workspace.folder / "runs" / "killed" / "train"
+    metrics = folder / "metrics.jsonl"
     for kill_after in (1, 2):
-        process = subprocess.Popen(
-            workspace.command("train", "name=killed", "train.epochs=8"),
-            cwd=ROOT,
-            env=environment(),
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for_lines(process, folder / "metrics.jsonl", kill_after)
-        process.kill()
-        process.wait()
+        with start(*killed) as run:
+            run.wait_until(lambda count=kill_after: num_lines(metrics) >= count)
+            run.kill()
     assert not (folder / "record.json").exists()
-    workspace.succeed("train", "name=killed", "train.epochs=8")
+    succeed(*killed)
     straight = workspace.folder / "runs" / "straight" / "train"
     for name in ("student.safetensors", "metrics.jsonl"):
         assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
-def wait_for_lines(process: subprocess.Popen[bytes], path, count: int) -> None:  # type: ignore[no-untyped-def]
-    import time
-
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.01)
-    assert process.poll() is None, "the training ended before it could be killed"
+def num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def torchrun(workspace: Workspace, *overrides: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    return [*launcher, "-m", "pipeline", "train", str(workspace.config), *overrides]
+def torchrun(workspace: Workspace, *overrides: str) -> None:
+    """Train in two processes that torchrun starts."""
+    python, *words = command("train", workspace.config, *overrides)
+    done = run_process([python, "-m", "torch.distributed.run", "--nproc_per_node=2", *words])
+    assert done.code == 0, done.errors
 
 
 @pytest.mark.slow
 def test_torchrun_two_workers_gives_a_finished_student(workspace: Workspace) -> None:
-    workspace.succeed("real")
-    workspace.succeed("generate")
-    done = subprocess.run(
-        torchrun(workspace),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "done" in workspace.succeed("train")
+    succeed("real", workspace.config)
+    succeed("generate", workspace.config)
+    torchrun(workspace)
+    assert "done" in succeed("train", workspace.config).errors
 
 
 @pytest.mark.slow
 @pytest.mark.ray
 def test_ray_train_two_workers_equals_torchrun_two_workers(workspace: Workspace) -> None:
     for name in ("ray", "torchrun"):
-        workspace.succeed("real", f"name={name}")
-        workspace.succeed("generate", f"name={name}")
-    workspace.succeed("train", "name=ray", "ray.train_workers=2", "train.epochs=1")
-    subprocess.run(
-        torchrun(workspace, "name=torchrun", "train.epochs=1"),
-        cwd=ROOT,
-        env={**environment(), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=True,
-    )
+        succeed("real", workspace.config, f"name={name}")
+        succeed("generate", workspace.config, f"name={name}")
+    on_ray = ("name=ray", "ray.train_workers=2", "train.epochs=1")
+    with start("train", workspace.config, *on_ray) as run:  # its library warns of its own ways
+        code, _, errors = run.result()
+        assert code == 0, errors
+    torchrun(workspace, "name=torchrun", "train.epochs=1")
     ours, theirs = (
         workspace.folder / "runs" / name / "train" / "student.safetensors"
         for name in ("ray", "torchrun")

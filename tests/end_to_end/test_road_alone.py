@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
-from tests.support.in_process import run_here, succeed_here
+from tests.support.command_line import Result, command, run_process, succeed
 from tests.support.workspace import ROOT, Workspace, environment
 
 ONE_IMAGE = 100 / 360 + 1e-3
 """Percent of the digits' test images."""
 SETTINGS = (f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}", "eval.baselines=false")
+
+
+def run_without(packages: Sequence[str], *arguments: object) -> Result:
+    """The command line on a machine that lacks these packages."""
+    hidden = environment_without(*packages, environment=environment())
+    return run_process(command(*arguments), **hidden)
 
 
 def results(workspace: Workspace, name: str) -> list[dict[str, Any]]:
@@ -28,19 +34,13 @@ def results(workspace: Workspace, name: str) -> list[dict[str, Any]]:
 def test_run_without_ray_webdataset_faiss_and_umap_has_the_same_results(
     workspace: Workspace,
 ) -> None:
-    done = subprocess.run(
-        workspace.command("run", "name=without", *SETTINGS, "eval.embedding_samples=100"),
-        cwd=ROOT,
-        env=environment_without(*NOT_ON_A_BORROWED_GPU, environment=environment()),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("FAISS is not installed") == 1
-    assert done.stderr.count("no embedding plot: UMAP is not installed") == 1
+    given = (workspace.config, "name=without", *SETTINGS, "eval.embedding_samples=100")
+    code, _, errors = run_without(NOT_ON_A_BORROWED_GPU, "run", *given)
+    assert code == 0, errors
+    assert errors.count("FAISS is not installed") == 1
+    assert errors.count("no embedding plot: UMAP is not installed") == 1
 
-    succeed_here("run", workspace.config, "name=with", *SETTINGS)
+    succeed("run", workspace.config, "name=with", *SETTINGS)
     for row, expected in zip(
         results(workspace, "without"), results(workspace, "with"), strict=True
     ):
@@ -54,20 +54,12 @@ def test_run_without_ray_webdataset_faiss_and_umap_has_the_same_results(
         assert row == expected
 
     runs = workspace.folder / "runs"
-    table = succeed_here("results", "--runs", runs, "--compare", "with", "without")
-    assert "kNN" in table
+    table = succeed("results", "--runs", runs, "--compare", "with", "without")
+    assert "kNN" in table.out
 
 
 def test_generate_on_ray_where_it_is_absent_says_how_to_do_without(workspace: Workspace) -> None:
-    code, _, errors = run_here("real", workspace.config)
-    assert code == 0, errors
-    done = subprocess.run(
-        workspace.command("generate", "ray.render_workers=2"),
-        cwd=ROOT,
-        env=environment_without("ray", environment=environment()),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "ray.render_workers=0" in done.stderr
+    succeed("real", workspace.config)
+    code, _, errors = run_without(("ray",), "generate", workspace.config, "ray.render_workers=2")
+    assert code == 2, errors
+    assert "ray.render_workers=0" in errors

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.command_line import assert_mistake, pipeline
+from tests.support.command_line import assert_mistake, succeed
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 
 TINY = (*TINY_TRAINING, "train.epochs=1", "sweep.seeds=[3]")
@@ -123,7 +123,6 @@ def test_pool_sweep_on_ray_equals_that_of_one_process(site: Site, tmp_path: Path
     arguments = (*TINY, "sweep.pool_sizes=[8, 24]")
     site.stage("pool-sweep", *arguments)
     places = (f"paths.store={tmp_path / 'ray' / 'store'}", f"paths.runs={tmp_path / 'ray'}")
-    done = pipeline("pool-sweep", site.config, *arguments, *places, "ray.render_workers=2")
-    assert done.returncode == 0, done.stderr
+    succeed("pool-sweep", site.config, *arguments, *places, "ray.render_workers=2")
     found = pq.read_table(tmp_path / "ray" / "tiny" / "pool-sweep.parquet")
     assert found.equals(pq.read_table(site.runs / "tiny" / "pool-sweep.parquet"))

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.studies.tables.rows import choose_configs
-from tests.support.background import running
-from tests.support.command_line import assert_mistake
+from tests.support.command_line import assert_mistake, start, succeed
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.workspace import ROOT
 
@@ -103,15 +102,12 @@ def test_tables_on_ray_interrupted_and_typed_again_equal_those_of_one_process(
     places = (f"paths.store={site.store}", f"paths.runs={tmp_path / 'ray'}")
     on_ray = (*rows, *places, "ray.render_workers=2")
     folder = tmp_path / "ray" / "tiny" / "tables"
-    with running(tmp_path / "log", "tables", site.config, *on_ray) as run:
+    with start("tables", site.config, *on_ray) as run:
         run.wait_until(lambda: len(list(folder.glob("*/results.json"))) > 0)
-        assert run.process.pid is not None
-        os.kill(run.process.pid, signal.SIGINT)
+        os.kill(run.pid, signal.SIGINT)
         code, _, errors = run.result()
         assert code == 130, errors
-    with running(tmp_path / "log2", "tables", site.config, *on_ray) as run:
-        code, _, errors = run.result()
-        assert code == 0, errors
+    succeed("tables", site.config, *on_ray)
     found = pq.read_table(tmp_path / "ray" / "tiny" / "tables.parquet")
     assert found.equals(pq.read_table(site.runs / "tiny" / "tables.parquet"))
     assert expected

@@ -17,7 +17,7 @@ from PIL import Image
 from shards.atomic import write_atomic
 from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest, write_manifest
 from shards.storage import Folder
-from tests.support.in_process import run_here, succeed_here
+from tests.support.command_line import Result, run, succeed
 from tests.support.workspace import make_teacher
 
 PER_SHARD = 8
@@ -80,23 +80,23 @@ class Site:
             record.write_text(record.read_text().replace(str(self.folder), str(folder)))
         return Site(folder, self.source)
 
-    def stage(self, name: str, *overrides: object) -> None:
-        succeed_here(name, self.config, *self._paths(), *overrides)
+    def stage(self, name: str, *overrides: object) -> Result:
+        return succeed(name, self.config, *self._paths(), *overrides)
 
-    def try_stage(self, name: str, *overrides: object) -> tuple[int, str, str]:
-        return run_here(name, self.config, *self._paths(), *overrides)
+    def try_stage(self, name: str, *overrides: object) -> Result:
+        return run(name, self.config, *self._paths(), *overrides)
 
     def _paths(self) -> list[str]:
         return [f"paths.store={self.store}", f"paths.runs={self.runs}"]
 
-    def shards(self, command: str, *arguments: object, answer: str = "") -> tuple[int, str, str]:
+    def shards(self, command: str, *arguments: object, answer: str = "") -> Result:
         """`shards COMMAND` on this store."""
         places: list[object] = ["--store", self.store]
         if command in ("list", "gc"):
             places += ["--runs", self.runs]
-        return run_here("shards", command, *arguments, *places, answer=answer)
+        return run("shards", command, *arguments, *places, answer=answer)
 
-    def verify(self, *options: object, entry: Path | None = None) -> tuple[int, str, str]:
+    def verify(self, *options: object, entry: Path | None = None) -> Result:
         return self.shards("verify", (entry or self.pool).name, *options)
 
 

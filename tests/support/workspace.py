@@ -1,10 +1,8 @@
-"""The command line on a tiny run in a folder of its own."""
+"""A tiny run in a folder of its own, and the environment that processes get."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,36 +14,16 @@ from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.stylegan2 import Generator
 
 ROOT = Path(__file__).resolve().parents[2]
+HIDDEN = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
+"""Variables of clusters and of those who start processes, which would change what commands do."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A config file in a folder of its own, and the command line on it."""
+    """A config file in a folder of its own."""
 
     folder: Path
     config: Path
-
-    def command(self, stage: str, *overrides: str) -> list[str]:
-        return [sys.executable, "-m", "pipeline", stage, str(self.config), *overrides]
-
-    def run(self, stage: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(stage, *overrides),
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-
-    def succeed(self, stage: str, *overrides: str) -> str:
-        done = self.run(stage, *overrides)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stderr
-
-    def files(self, pattern: str) -> dict[str, bytes]:
-        return {str(p.relative_to(self.folder)): p.read_bytes() for p in self.folder.glob(pattern)}
 
 
 def tars(store: Path) -> dict[str, bytes]:
@@ -54,8 +32,8 @@ def tars(store: Path) -> dict[str, bytes]:
 
 
 def environment() -> dict[str, str]:
-    hidden = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    """This process's, without `HIDDEN`."""
+    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     # one thread, as the tests' own process has: sums of floats depend on their number
     return {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 

@@ -16,16 +16,13 @@ from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.student.backbone import Normalise
 from tests.support.card_code import python_blocks, run_code
-from tests.support.command_line import assert_mistake
-from tests.support.in_process import run_here
+from tests.support.command_line import Result, assert_mistake, run
 from tests.support.measured_runs import TINY, arguments, config_of
 from tests.support.stored_pools import Site, snapshot
 
-Result = tuple[int, str, str]
-
 
 def export(site: Site, *more: object) -> Result:
-    return run_here("export", *arguments(site, *TINY), *more)
+    return run("export", *arguments(site, *TINY), *more)
 
 
 def test_card_code_gives_the_runs_own_representations(
@@ -153,8 +150,8 @@ def test_export_replaces_no_files_but_its_own(site: Site, tmp_path: Path) -> Non
 
 
 def test_export_with_a_mistake_is_one_line(site: Site) -> None:
-    assert_mistake(run_here("export", *arguments(site, "name=new")), "python -m pipeline train")
-    assert_mistake(run_here("export", *arguments(site, "train.epochs=7")), "train.epochs=1 (now 7)")
+    assert_mistake(run("export", *arguments(site, "name=new")), "python -m pipeline train")
+    assert_mistake(run("export", *arguments(site, "train.epochs=7")), "train.epochs=1 (now 7)")
     assert_mistake(export(site, "--license", "My Own"), "--license=My Own", "apache-2.0")
     assert_mistake(export(site, "--public"), "--push-to")
     card = site.runs / "tiny" / "export" / "README.md"
@@ -167,7 +164,7 @@ def test_export_with_a_mistake_is_one_line(site: Site) -> None:
 
 
 def test_export_of_the_discriminator_is_refused(site: Site) -> None:
-    result = run_here("export", *arguments(site, "name=d", "train.method.name=discriminator"))
+    result = run("export", *arguments(site, "name=d", "train.method.name=discriminator"))
     assert_mistake(result, "train.method.name=discriminator")
 
 

@@ -14,21 +14,18 @@ from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.results.lineage import lineage_of, read_lineage
 from pipeline.stages import load_stage
-from tests.support.command_line import assert_mistake
-from tests.support.in_process import run_here, succeed_here
+from tests.support.command_line import Result, assert_mistake, run, succeed
 from tests.support.measured_runs import TINY, arguments, config_of, make_run
 from tests.support.stored_pools import Site
 
-Result = tuple[int, str, str]
-
 
 def results(site: Site, *arguments: object) -> Result:
-    return run_here("results", "--runs", site.runs, *arguments)
+    return run("results", "--runs", site.runs, *arguments)
 
 
 def test_results_have_what_the_evaluation_measured(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "numbers.csv"
-    succeed_here("results", "--runs", site.runs, "--out", out, "run=tiny")
+    succeed("results", "--runs", site.runs, "--out", out, "run=tiny")
     rows = list(csv.DictReader(out.read_text().splitlines()))
     measured = json.loads((site.runs / "tiny" / "results.json").read_text())
     expected = {
@@ -48,24 +45,24 @@ def test_results_have_what_the_evaluation_measured(site: Site, tmp_path: Path) -
 
 
 def test_results_of_a_config_are_its_runs_alone(site: Site) -> None:
-    out = succeed_here("results", *arguments(site, *TINY))
+    out = succeed("results", *arguments(site, *TINY)).out
     assert "tiny" in out
     assert "longer" not in out
-    everything = succeed_here("results", "--runs", site.runs)
+    everything = succeed("results", "--runs", site.runs).out
     assert "longer" in everything
     assert " ± " in everything
     assert "k = 3" in everything
 
 
 def test_results_compared_say_how_and_what_differs(site: Site) -> None:
-    out = succeed_here("results", "--runs", site.runs, "--compare", "tiny", "longer")
+    out = succeed("results", "--runs", site.runs, "--compare", "tiny", "longer").out
     assert "paired by seed, n = 3" in out
     assert "epochs (1; 3)" in out
 
 
 def test_trainings_of_other_seeds_are_one_row_over_trainings(site: Site) -> None:
     make_run(site, *TINY, "train.seed=1", "name=tiny-seed1")
-    out = succeed_here("results", "--runs", site.runs, "--over-trainings", "probe=knn")
+    out = succeed("results", "--runs", site.runs, "--over-trainings", "probe=knn").out
     assert "tiny*" in out
     assert "over trainings, n = 2" in out
     rows = [line.split()[0] for line in out.splitlines() if " student " in line]
@@ -102,7 +99,7 @@ def test_lineage_of_a_baseline_is_of_what_it_depends_on(site: Site) -> None:
     ("form", "words"), [("markdown", "| --- |"), ("latex", "\\toprule"), ("csv", "protocol,mean")]
 )
 def test_results_in_other_formats(site: Site, form: str, words: str) -> None:
-    assert words in succeed_here("results", "--runs", site.runs, "--format", form)
+    assert words in succeed("results", "--runs", site.runs, "--format", form).out
 
 
 def test_results_of_other_protocols_are_refused_but_listed(site: Site) -> None:
@@ -149,9 +146,9 @@ def test_results_with_a_mistake_say_what_was_meant(
 
 
 def test_results_without_numbers_say_what_to_run(site: Site, tmp_path: Path) -> None:
-    assert_mistake(run_here("results", "--runs", tmp_path / "no"), "--runs=")
-    assert_mistake(run_here("results", "--runs", site.source), "make eval")
-    assert_mistake(run_here("results", *arguments(site, "name=new")), "no numbers of run new")
+    assert_mistake(run("results", "--runs", tmp_path / "no"), "--runs=")
+    assert_mistake(run("results", "--runs", site.source), "make eval")
+    assert_mistake(run("results", *arguments(site, "name=new")), "no numbers of run new")
 
 
 def test_results_with_a_damaged_part_name_it(site: Site) -> None:

@@ -11,8 +11,7 @@ import pytest
 from shards.claims import Claims
 from shards.pool import IMAGES
 from shards.storage import Folder
-from tests.support.command_line import assert_mistake
-from tests.support.in_process import run_here
+from tests.support.command_line import assert_mistake, run
 from tests.support.stored_pools import Site, snapshot
 from tests.support.workspace import make_teacher
 
@@ -49,18 +48,18 @@ def test_shards_list_names_every_recipe_its_size_and_its_runs(site: Site) -> Non
 
 def test_shards_list_of_no_store_is_one_line(tmp_path: Path) -> None:
     store = tmp_path / "nowhere"
-    assert_mistake(run_here("shards", "list", "--store", store, "--runs", tmp_path), store)
+    assert_mistake(run("shards", "list", "--store", store, "--runs", tmp_path), store)
     assert not store.exists()
 
 
 def test_shards_list_of_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:
-    code, out, _ = run_here("shards", "list", "--store", tmp_path, "--runs", tmp_path)
+    code, out, _ = run("shards", "list", "--store", tmp_path, "--runs", tmp_path)
     assert code == 0
     assert "make generate" in out
 
 
 def test_shards_list_of_another_kind_of_url_is_refused() -> None:
-    assert_mistake(run_here("shards", "list", "--store", "http://host/store"), "http://host/store")
+    assert_mistake(run("shards", "list", "--store", "http://host/store"), "http://host/store")
 
 
 def test_shards_list_notes_what_cannot_be_read(site: Site) -> None:

@@ -10,34 +10,26 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from shards.pool import IMAGES
-from tests.support.background import Background, running
-from tests.support.command_line import assert_mistake
-from tests.support.in_process import succeed_here
+from tests.support.command_line import assert_mistake, command, run_process, start, succeed
 from tests.support.stored_pools import contents, flip, listed_rows, relist_as_it_is
-from tests.support.workspace import ROOT, Workspace, environment, tars
+from tests.support.workspace import Workspace, tars
 
 MANY = ("generate.num_samples=800", "generate.samples_per_shard=50")
 NUM_MANY = 16
-
-
-def start(
-    workspace: Workspace, stage: str, *overrides: str, log: str = "log", **limits: int
-) -> AbstractContextManager[Background]:
-    return running(workspace.folder / log, stage, workspace.config, *overrides, **limits)
 
 
 def run_at_once(workspace: Workspace, *requests: tuple[str, ...]) -> None:
     """Several `generate` commands, all of which end well."""
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(start(workspace, "generate", *request, log=f"log{number}"))
-            for number, request in enumerate(requests)
+            stack.enter_context(start("generate", workspace.config, *request))
+            for request in requests
         ]
         for run in runs:
             code, _, errors = run.result()
@@ -47,7 +39,7 @@ def run_at_once(workspace: Workspace, *requests: tuple[str, ...]) -> None:
 def render_undisturbed(workspace: Workspace, *overrides: str) -> dict[str, bytes]:
     """Shards of the same request in a store of its own."""
     store = workspace.folder / "undisturbed"
-    succeed_here("generate", workspace.config, *overrides, f"paths.store={store}", "name=straight")
+    succeed("generate", workspace.config, *overrides, f"paths.store={store}", "name=straight")
     return tars(store)
 
 
@@ -75,9 +67,8 @@ def test_generate_twice_at_once_in_one_run_ends_with_one_right_set(workspace: Wo
             assert len(rows) == NUM_MANY
             assert rows.total() <= NUM_MANY * 1.1, "nearly none is rendered twice"
     assert claims_of(pool) == []
-    assert "all as the manifest says" in succeed_here(
-        "shards", "verify", pool.name, "--store", workspace.folder / "store"
-    )
+    said = succeed("shards", "verify", pool.name, "--store", workspace.folder / "store")
+    assert "all as the manifest says" in said.out
 
 
 @pytest.mark.slow
@@ -119,14 +110,14 @@ def test_generate_killed_at_any_moment_and_finished_leaves_the_same_bytes(
         lambda: count("images/*.tar") >= NUM_MANY // 2,
     ]
     for is_moment in moments:
-        with start(workspace, "generate", *MANY) as run:
+        with start("generate", workspace.config, *MANY) as run:
             run.wait_until(is_moment)
             run.kill()
         assert len(claims_of(pool_of(workspace))) <= 2, "those of the dead do not pile up"
     assert count("images/*.tar") < NUM_MANY, "killed too late to say anything"
     for path in contents(store, "teacher/*/*/shard-*.tar"):
         assert (store / path).stat().st_size > 0
-    succeed_here("generate", workspace.config, *MANY)
+    succeed("generate", workspace.config, *MANY)
     assert tars(store) == render_undisturbed(workspace, *MANY)
     assert claims_of(pool_of(workspace)) == []
     assert not (workspace.folder / "runs" / "tiny" / "train").exists()
@@ -135,7 +126,7 @@ def test_generate_killed_at_any_moment_and_finished_leaves_the_same_bytes(
 def test_generate_leaves_nothing_hidden_that_killed_runs_left_long_ago(
     workspace: Workspace,
 ) -> None:
-    succeed_here("generate", workspace.config)
+    succeed("generate", workspace.config)
     pool = pool_of(workspace)
     left = [
         pool / ".recipe.json.0.tmp",
@@ -147,7 +138,7 @@ def test_generate_leaves_nothing_hidden_that_killed_runs_left_long_ago(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
         os.utime(path, (0, 0))
-    succeed_here("generate", workspace.config, "generate.num_samples=200")
+    succeed("generate", workspace.config, "generate.num_samples=200")
     assert [path for path in left if path.exists()] == []
 
 
@@ -159,15 +150,15 @@ def test_generate_leaves_nothing_hidden_that_killed_runs_left_long_ago(
 def test_shard_larger_than_a_file_may_be_is_one_line_and_leaves_the_rest(
     workspace: Workspace, stage: str
 ) -> None:
-    succeed_here("generate", workspace.config, "generate.num_samples=50")
+    succeed("generate", workspace.config, "generate.num_samples=50")
     before = tars(workspace.folder / "store")
     more = "generate.num_samples=100"
-    with start(workspace, stage, more, max_file_bytes=100_000) as run:
+    with start(stage, workspace.config, more, max_file_bytes=100_000) as run:
         assert_mistake(run.result(), workspace.folder / "store")
     assert before.items() <= tars(workspace.folder / "store").items()
     assert len(listed_rows(pool_of(workspace) / IMAGES)) == 1
     assert list((workspace.folder / "store").rglob("*.tmp")) == []
-    succeed_here(stage, workspace.config, more)
+    succeed(stage, workspace.config, more)
 
 
 FULL_DISK = """
@@ -182,8 +173,8 @@ exit $code
 def has_namespaces() -> bool:
     if sys.platform != "linux" or shutil.which("unshare") is None:
         return False
-    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(mount, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.slow
@@ -194,25 +185,15 @@ def test_generate_on_a_full_disk_is_one_line_and_goes_on_with_more_room(
     disk, kept = workspace.folder / "disk", workspace.folder / "kept"
     disk.mkdir()
     kept.mkdir()
-    command = workspace.command(
-        "generate", f"paths.store={disk / 'store'}", "ray.render_workers=0", *MANY
-    )
+    words = command("generate", workspace.config, f"paths.store={disk / 'store'}", *MANY)
     script = FULL_DISK.format(kilobytes=2000)
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", str(disk), str(kept), *command],
-        cwd=ROOT,
-        env=environment() | {"PLACE": str(disk)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert_mistake((done.returncode, done.stdout, done.stderr), disk / "store")
+    apart = ["unshare", "-rm", "sh", "-c", script, "sh", str(disk), str(kept), *words]
+    assert_mistake(run_process(apart, PLACE=str(disk)), disk / "store")
     made = contents(kept)
     assert 0 < len(made) < 2 * NUM_MANY
     assert list(kept.rglob("*.tmp")) == []
     assert list(kept.rglob("claims/*")) == []
-    succeed_here("generate", workspace.config, f"paths.store={kept / 'store'}", *MANY)
+    succeed("generate", workspace.config, f"paths.store={kept / 'store'}", *MANY)
     assert tars(kept / "store") == render_undisturbed(workspace, *MANY)
     for path, content in made.items():
         assert (kept / path).read_bytes() == content
@@ -225,9 +206,9 @@ def test_generate_on_a_full_disk_is_one_line_and_goes_on_with_more_room(
 def test_train_whose_shards_change_under_it_stops_and_says_so(workspace: Workspace) -> None:
     long = ("train.epochs=3000", "train.global_batch=32", "real.samples_per_shard=100")
     for stage in ("real", "generate"):
-        succeed_here(stage, workspace.config, *long)
+        succeed(stage, workspace.config, *long)
     folder = workspace.folder / "runs" / "tiny" / "train"
-    with start(workspace, "train", *long) as run:
+    with start("train", workspace.config, *long) as run:
         run.wait_until((folder / "checkpoint.pt").exists)
         images = pool_of(workspace) / IMAGES
         flip(images / "shard-000000.tar", 2000)

@@ -8,8 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.support.command_line import assert_mistake
-from tests.support.in_process import run_here, succeed_here
+from tests.support.command_line import assert_mistake, command, run, run_process, succeed
 from tests.support.s3 import BUCKET, S3Server, forget_file_systems, use_server
 from tests.support.workspace import Workspace, tars
 
@@ -47,11 +46,12 @@ def places(workspace: Workspace) -> list[str]:
 def test_stages_on_s3_through_the_command_line_equal_those_on_a_disk(
     workspace: Workspace, server: S3Server
 ) -> None:
-    succeed_here("real", workspace.config, *places(workspace), *SMALL)
+    succeed("real", workspace.config, *places(workspace), *SMALL)
     for stage in ("generate", "train"):  # in processes that know no more than the environment
-        workspace.succeed(stage, *places(workspace), *SMALL)
+        done = run_process(command(stage, workspace.config, *places(workspace), *SMALL))
+        assert done.code == 0, done.errors
     for stage in ("real", "generate", "train"):
-        succeed_here(stage, workspace.config, "name=local", *SMALL)
+        succeed(stage, workspace.config, "name=local", *SMALL)
     assert shards_of_s3() == tars(workspace.folder / "store")
     students = [
         (workspace.folder / "runs" / name / "train" / "student.safetensors").read_bytes()
@@ -63,7 +63,7 @@ def test_stages_on_s3_through_the_command_line_equal_those_on_a_disk(
         assert "secret" not in path.read_text(), "no credentials in any file"
     server.requests.clear()
     for stage in ("real", "generate", "train"):
-        assert "done" in run_here(stage, workspace.config, *places(workspace), *SMALL)[2]
+        assert "done" in run(stage, workspace.config, *places(workspace), *SMALL).errors
     assert server.downloads() == []
     assert not [line for line in server.requests if line.startswith(("PUT", "DELETE"))]
 
@@ -71,16 +71,16 @@ def test_stages_on_s3_through_the_command_line_equal_those_on_a_disk(
 def test_shards_commands_on_s3_verify_repair_audit_and_collect(
     workspace: Workspace, server: S3Server
 ) -> None:
-    succeed_here("generate", workspace.config, *places(workspace))
+    succeed("generate", workspace.config, *places(workspace))
     expected = shards_of_s3()
     key = next(iter(expected)).split("/")[1]
     store = ("--store", STORE)
     runs = ("--runs", workspace.folder / "runs")
     cache = ("--cache", workspace.folder / "cache")
-    assert key in succeed_here("shards", "list", *store, *runs)
-    assert key in succeed_here("shards", "show", key[:6], *store)
-    succeed_here("shards", "diff", key, workspace.config, *store)
-    succeed_here("shards", "verify", key, *store, "--audit", 20, *cache)
+    assert key in succeed("shards", "list", *store, *runs).out
+    assert key in succeed("shards", "show", key[:6], *store).out
+    succeed("shards", "diff", key, workspace.config, *store)
+    succeed("shards", "verify", key, *store, "--audit", 20, *cache)
 
     damaged, lost = sorted(expected)[1], sorted(expected)[4]
     files = fsspec.filesystem("s3", use_listings_cache=False)
@@ -88,28 +88,28 @@ def test_shards_commands_on_s3_verify_repair_audit_and_collect(
     content[2000] ^= 255
     files.pipe_file(f"{BUCKET}/store/{damaged}", bytes(content))
     files.rm_file(f"{BUCKET}/store/{lost}")
-    code, out, _ = run_here("shards", "verify", key, *store)
+    code, out, _ = run("shards", "verify", key, *store)
     assert code == 1
     for path in (damaged, lost):
         assert f"{path.partition(f'{key}/')[2]}: " in out
     server.requests.clear()
-    succeed_here("shards", "verify", key, *store, "--repair")
+    succeed("shards", "verify", key, *store, "--repair")
     assert shards_of_s3() == expected
     written = {line.split("?")[0] for line in server.requests if line.startswith("PUT")}
     tars_written = {line for line in written if line.endswith(".tar")}
     assert tars_written == {f"PUT /{BUCKET}/store/{path}" for path in (damaged, lost)}
 
-    assert "0 recipes" in succeed_here("shards", "gc", *store, *runs, "--delete", "--yes")
+    assert "0 recipes" in succeed("shards", "gc", *store, *runs, "--delete", "--yes").out
     Path(workspace.folder / "runs" / "tiny" / "generate" / "record.json").unlink()
-    succeed_here("shards", "gc", *store, *runs)
+    succeed("shards", "gc", *store, *runs)
     assert shards_of_s3() == expected
-    succeed_here("shards", "gc", *store, *runs, "--delete", "--yes")
+    succeed("shards", "gc", *store, *runs, "--delete", "--yes")
     assert objects() == {}
 
 
 def test_bucket_that_is_not_there_is_one_line(workspace: Workspace, server: S3Server) -> None:
     store = "s3://nowhere/store"
-    assert_mistake(run_here("generate", workspace.config, f"paths.store={store}"), store)
+    assert_mistake(run("generate", workspace.config, f"paths.store={store}"), store)
     assert not (workspace.folder / "runs").exists()
 
 
@@ -117,9 +117,9 @@ def test_train_on_s3_whose_shard_was_altered_names_it(
     workspace: Workspace, server: S3Server
 ) -> None:
     for stage in ("real", "generate"):
-        succeed_here(stage, workspace.config, *places(workspace))
+        succeed(stage, workspace.config, *places(workspace))
     damaged = next(path for path in shards_of_s3() if "images/shard-000001" in path)
     files = fsspec.filesystem("s3", use_listings_cache=False)
     files.pipe_file(f"{BUCKET}/store/{damaged}", shards_of_s3()[damaged][::-1])
-    result = run_here("train", workspace.config, *places(workspace), *SMALL)
+    result = run("train", workspace.config, *places(workspace), *SMALL)
     assert_mistake(result, f"{STORE}/{damaged}")

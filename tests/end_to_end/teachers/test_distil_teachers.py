@@ -16,7 +16,7 @@ from pipeline.teacher.networks.module import wrap_module
 from shards.pool import PoolReader, read_feature_sets
 from shards.storage import Folder
 from tests.support import own_generator
-from tests.support.command_line import Cli, assert_mistake, pipeline
+from tests.support.command_line import assert_mistake, run, succeed
 from tests.support.workspace import Workspace, make_teacher, tars
 
 FACTORY = "own_package.generators:build"
@@ -51,12 +51,10 @@ def golden_run(imported: tuple[Path, str], tmp_path: Path) -> Workspace:
 
 
 @pytest.mark.slow
-def test_imported_teacher_is_distilled_from_chosen_features(
-    golden_run: Workspace, cli: Cli
-) -> None:
-    assert cli("real", golden_run.config)[0] == 0
+def test_imported_teacher_is_distilled_from_chosen_features(golden_run: Workspace) -> None:
+    succeed("real", golden_run.config)
     for stage in ("generate", "train"):
-        assert "finished" in golden_run.succeed(stage)
+        assert "finished" in succeed(stage, golden_run.config).errors
     (folder,) = (golden_run.folder / "store" / "teacher").iterdir()
     names = [name for name, _ in read_feature_sets(Folder.at(folder))]
     pool = PoolReader(folder, names, remedy="render", num_samples=60)
@@ -88,14 +86,14 @@ def test_imported_teacher_is_distilled_from_chosen_features(
     ],
 )
 def test_generate_mistake_about_an_imported_teacher_is_one_line_and_leaves_nothing(
-    override: str, mention: str, golden_run: Workspace, cli: Cli
+    override: str, mention: str, golden_run: Workspace
 ) -> None:
-    assert_mistake(cli("generate", golden_run.config, override), mention)
+    assert_mistake(run("generate", golden_run.config, override), mention)
     assert not (golden_run.folder / "store").exists()
 
 
 def test_generate_half_precision_of_a_teacher_without_it_leaves_nothing(
-    golden_run: Workspace, cli: Cli
+    golden_run: Workspace,
 ) -> None:
     make_teacher(golden_run.folder / "plain", resolution=32)
     overrides = (
@@ -103,19 +101,17 @@ def test_generate_half_precision_of_a_teacher_without_it_leaves_nothing(
         "generate.features=blocks",
         "generate.precision=float16",
     )
-    assert_mistake(cli("generate", golden_run.config, *overrides), "generate.precision")
+    assert_mistake(run("generate", golden_run.config, *overrides), "generate.precision")
     assert not (golden_run.folder / "store").exists()
 
 
-def test_train_on_a_feature_that_the_pool_has_not_is_one_line(
-    golden_run: Workspace, cli: Cli
-) -> None:
+def test_train_on_a_feature_that_the_pool_has_not_is_one_line(golden_run: Workspace) -> None:
     for stage in ("real", "generate"):
-        assert cli(stage, golden_run.config)[0] == 0
-    result = cli("train", golden_run.config, "train.features=[w, synthesis.b4]")
+        succeed(stage, golden_run.config)
+    result = run("train", golden_run.config, "train.features=[w, synthesis.b4]")
     assert_mistake(result, "train.features", "'synthesis.b4'", "synthesis.b16.conv0")
     assert not (golden_run.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
-    assert cli("train", golden_run.config)[0] == 0, "the mistake can be mended in the same run"
+    succeed("train", golden_run.config)  # the mistake can be mended in the same run
 
 
 @pytest.fixture
@@ -141,24 +137,23 @@ def own_run(workspace: Workspace) -> Iterator[Workspace]:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(
-    own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    own_run: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A renderer is another process, which has to find the code by itself."""
     code, stores = own_run.folder / "code", [own_run.folder / name for name in ("here", "ray")]
-    given = ("generate", own_run.config, "ray.render_workers=1", f"paths.store={stores[1]}")
-    done = pipeline(*given, code=code)
-    assert done.returncode == 0, done.stderr
     monkeypatch.syspath_prepend(code)
-    assert cli("generate", own_run.config, f"paths.store={stores[0]}")[0] == 0
+    monkeypatch.setenv("PYTHONPATH", str(code))
+    succeed("generate", own_run.config, "ray.render_workers=1", f"paths.store={stores[1]}")
+    succeed("generate", own_run.config, f"paths.store={stores[0]}")
     here, on_ray = map(tars, stores)
     assert len(here) == 2 * 3, "images and features"
     assert here == on_ray
 
 
 def test_generate_from_ones_own_code_that_cannot_be_imported_is_one_line(
-    own_run: Workspace, cli: Cli
+    own_run: Workspace,
 ) -> None:
-    result = cli("generate", own_run.config)
+    result = run("generate", own_run.config)
     assert_mistake(result, f"teacher.factory={FACTORY}", "PYTHONPATH")
     assert not (own_run.folder / "store").exists()
 
@@ -176,31 +171,30 @@ def test_generate_mistake_about_ones_own_code_is_one_line_and_leaves_nothing(
     override: str,
     mention: str,
     own_run: Workspace,
-    cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(own_run.folder / "code")
-    assert_mistake(cli("generate", own_run.config, override), mention)
+    assert_mistake(run("generate", own_run.config, override), mention)
     assert not (own_run.folder / "store").exists()
-    assert cli("generate", own_run.config)[0] == 0
+    succeed("generate", own_run.config)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "build_nothing", "build_with_a_condition"])
 def test_generate_from_ones_own_code_that_makes_no_module_is_one_line(
-    name: str, own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    name: str, own_run: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(own_run.folder / "code")
     factory = f"teacher.factory=own_package.generators:{name}"
-    assert_mistake(cli("generate", own_run.config, factory), factory)
+    assert_mistake(run("generate", own_run.config, factory), factory)
     assert not tars(own_run.folder / "store")
 
 
 def test_inspect_teacher_of_ones_own_code_takes_the_factory(
-    own_run: Workspace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    own_run: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(own_run.folder / "code")
     folder = own_run.folder / "own"
-    code, out, errors = cli("inspect-teacher", folder, "--factory", FACTORY)
+    code, out, errors = run("inspect-teacher", folder, "--factory", FACTORY)
     assert code == 0, errors
     assert "first" in out + errors
-    assert_mistake(cli("inspect-teacher", folder), "factory")
+    assert_mistake(run("inspect-teacher", folder), "factory")

@@ -12,8 +12,8 @@ import yaml
 from pipeline.config.root import Config
 from pipeline.records.record import read_record
 from pipeline.results.ledger import LEDGER, read_ledger
+from tests.support.command_line import assert_mistake, run, succeed
 from tests.support.dense_sets import QUICK, WRITERS, make_run
-from tests.support.in_process import run_here, succeed_here
 
 LEARNS: dict[str, dict[str, Any]] = {
     "detection": {
@@ -37,14 +37,6 @@ def write_config(folder: Path, task: str, **changes: Any) -> tuple[Path, Config]
     return path, config
 
 
-def assert_mistake(result: tuple[int, str, str], *mentions: object) -> None:
-    code, _, errors = result
-    assert code == 2, errors
-    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    for mention in mentions:
-        assert str(mention) in line, line
-
-
 @pytest.mark.parametrize(
     ("task", "name", "least", "most"),
     [
@@ -59,7 +51,7 @@ def test_finetune_learns_what_colours_say(
     """Untrained, the three score 1, 0 and 45; one direction for all is off by 40."""
     WRITERS[task](tmp_path / "data")
     path, config = write_config(tmp_path, task, **LEARNS[task])
-    succeed_here("finetune", path)
+    succeed("finetune", path)
     folder = config.run_dir / f"finetune-{task}"
     results = json.loads((folder / "results.json").read_text())
     assert least <= results["metrics"][name] <= most
@@ -75,29 +67,29 @@ def test_finetune_learns_what_colours_say(
 def test_finetune_does_nothing_twice_and_names_what_differs(tmp_path: Path) -> None:
     WRITERS["normals"](tmp_path / "data")
     path, config = write_config(tmp_path, "normals", steps=2)
-    succeed_here("finetune", path)
+    succeed("finetune", path)
     folder = config.run_dir / "finetune-normals"
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    code, _, errors = run_here("finetune", path)
+    code, _, errors = run("finetune", path)
     assert code == 0
     assert "done" in errors
     assert before == {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    assert_mistake(run_here("finetune", path, "finetune.seed=1"), "finetune.seed=0 (now 1)")
+    assert_mistake(run("finetune", path, "finetune.seed=1"), "finetune.seed=0 (now 1)")
     (folder / "results.json").unlink()
-    code, _, errors = run_here("finetune", path, "--dry-run")
+    code, _, errors = run("finetune", path, "--dry-run")
     assert (code, "to do" in errors) == (0, True)
 
 
 def test_finetune_gives_the_ledger_its_numbers_back_without_training(tmp_path: Path) -> None:
     WRITERS["normals"](tmp_path / "data")
     path, config = write_config(tmp_path, "normals", steps=2)
-    succeed_here("finetune", path)
+    succeed("finetune", path)
     (part,) = (config.paths.runs / LEDGER).glob("*.parquet")
     before = read_ledger(config.paths.runs)
     results = config.run_dir / "finetune-normals" / "results.json"
     written_at = results.stat().st_mtime_ns
     part.write_bytes(b"half")
-    succeed_here("finetune", path)
+    succeed("finetune", path)
     assert [n.value for n in read_ledger(config.paths.runs)] == [n.value for n in before]
     assert results.stat().st_mtime_ns == written_at
 
@@ -105,26 +97,26 @@ def test_finetune_gives_the_ledger_its_numbers_back_without_training(tmp_path: P
 def test_finetune_notices_other_data(tmp_path: Path) -> None:
     WRITERS["normals"](tmp_path / "data")
     path, _ = write_config(tmp_path, "normals", steps=1)
-    succeed_here("finetune", path)
+    succeed("finetune", path)
     (tmp_path / "data" / "gt_sets" / "train.txt").write_text("0001\n0002\n")
-    assert_mistake(run_here("finetune", path), "input normals train")
+    assert_mistake(run("finetune", path), "input normals train")
 
 
 def test_finetune_tasks_of_one_run_are_apart(tmp_path: Path) -> None:
     for task in ("segmentation", "normals"):
         WRITERS[task](tmp_path / "data")
         path, config = write_config(tmp_path, task, steps=1)
-        succeed_here("finetune", path)
+        succeed("finetune", path)
     for task in ("segmentation", "normals"):
         assert (config.run_dir / f"finetune-{task}" / "results.json").exists()
 
 
 def test_finetune_names_what_is_missing(tmp_path: Path) -> None:
     path, config = write_config(tmp_path, "segmentation")
-    assert_mistake(run_here("finetune", path), "finetune.root", "ADEChallengeData2016")
-    assert_mistake(run_here("finetune", path, "finetune.root=null"), "finetune.root: set it")
+    assert_mistake(run("finetune", path), "finetune.root", "ADEChallengeData2016")
+    assert_mistake(run("finetune", path, "finetune.root=null"), "finetune.root: set it")
     assert_mistake(
-        run_here("finetune", path, "name=other"),
+        run("finetune", path, "name=other"),
         config.paths.runs / "other" / "train",
         f"python -m pipeline train {path} name=other",
     )
@@ -133,6 +125,6 @@ def test_finetune_names_what_is_missing(tmp_path: Path) -> None:
 def test_finetune_refuses_students_that_are_no_resnets(tmp_path: Path) -> None:
     path, _ = write_config(tmp_path, "segmentation")
     student = "train.student={architecture: convnext_tiny}"
-    assert_mistake(run_here("finetune", path, student), "convnext_tiny", "resnet18")
+    assert_mistake(run("finetune", path, student), "convnext_tiny", "resnet18")
     method = "train.method={name: discriminator}"
-    assert_mistake(run_here("finetune", path, method), "discriminator", "resnet18")
+    assert_mistake(run("finetune", path, method), "discriminator", "resnet18")

@@ -25,7 +25,7 @@ from pipeline.records.products import pool_shards, real_shards
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
 from shards.errors import UserError
-from tests.support.in_process import succeed_here
+from tests.support.command_line import succeed
 from tests.support.workspace import make_teacher
 
 pytestmark = pytest.mark.slow
@@ -110,7 +110,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     }
     path.write_text(yaml.safe_dump(sections))
     for stage in ("real", "generate", "train"):
-        succeed_here(stage, path)
+        succeed(stage, path)
     return load_config(path)
 
 
