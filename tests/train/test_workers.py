@@ -1,0 +1,252 @@
+"""Two workers and four reproduce one: loss, gradients, two optimiser steps, and the batches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.config.augment import AugmentConfig
+from pipeline.train.batch_norm import synchronise_batch_norm
+from pipeline.train.data import TrainingShards
+from pipeline.train.step import StudentTrainer
+from shards.pool import PoolReader
+from tests.support.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shards
+from tests.support.trainings import (
+    CPU,
+    METHODS,
+    config_of,
+    in_double,
+    make_method,
+    open_stream,
+    parts_of,
+    shards_of,
+)
+
+NUM_STEPS = 2
+GLOBAL = [name for name in METHODS if name != "release"]
+"""Methods whose statistics are of the global batch."""
+BLURRED = TRAIN_CONFIG.model_copy(update={"augment": AugmentConfig(blur_p=0.5, rotation_deg=10)})
+
+
+def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any]:
+    """Two float64 optimiser steps of one worker; its losses, first gradients and final state."""
+    config = config_of(name)
+    shards = shards_of(config, open_training_shards(folder))
+    stream = open_stream(shards, config, rank, workers)
+    method = make_method(config, shards.block_channels).double()
+    method = synchronise_batch_norm(method, CPU)
+    wrapped: nn.Module = method
+    if workers > 1:
+        wrapped = DistributedDataParallel(method, broadcast_buffers=False)
+    optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    result: dict[str, Any] = {"losses": [], "metrics": []}
+    wrapped.train()
+    for step in range(NUM_STEPS):
+        output = wrapped(in_double(stream.batch(step)))
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        if step == 0:
+            result["gradients"] = {
+                name: parameter.grad.clone()
+                for name, parameter in method.named_parameters()
+                if parameter.grad is not None
+            }
+        optimizer.step()
+        result["losses"].append(output.loss.detach())
+        result["metrics"].append(output.metrics())
+    result["state"] = method.state_dict()
+    return result
+
+
+def run_all(folder: Path, rank: int, workers: int) -> dict[str, dict[str, Any]]:
+    torch.set_num_threads(1)
+    return {name: run_steps(folder, name, rank, workers) for name in GLOBAL}
+
+
+def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+    # the loopback interface: looking up the host's name may take minutes without a network
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+    dist.init_process_group(
+        "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
+    )
+    torch.save(run_all(folder, rank, workers), scratch / f"worker-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def alone(training_folder: Path) -> dict[str, Any]:
+    """What one process computes."""
+    threads = torch.get_num_threads()
+    found = run_all(training_folder, 0, 1)
+    torch.set_num_threads(threads)
+    return found
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def workers(
+    request: pytest.FixtureRequest, training_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What each of several does."""
+    count, scratch = request.param, tmp_path_factory.mktemp("workers")
+    spawn(run_worker, (count, training_folder, scratch), nprocs=count)
+    return [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+# Everything is float64 on both sides, so only the order of sums differs: relative 1e-16 per sum,
+# times the condition of a batch-normalised network of some 25 layers, stays far below 1e-9. A
+# statistic taken per worker or a gradient off by a factor would show in the first digit.
+RTOL, ATOL = 1e-7, 1e-10
+
+
+def tolerance(name: str) -> dict[str, float]:
+    """Encoding renders through the frozen generator, in float32 (relative 1.2e-7 per sum), in
+    batches as small as a worker's part: sums of other lengths round differently.
+    """
+    is_rendering = name.startswith("encoding")
+    return {"rtol": 1e-5, "atol": 1e-8} if is_rendering else {"rtol": RTOL, "atol": ATOL}
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_workers_losses_and_metrics_equal_one_workers(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+) -> None:
+    one = alone[name]
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["losses"], one["losses"], **tolerance(name))
+        for found, expected in zip(worker["metrics"], one["metrics"], strict=True):
+            assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_workers_parameter_gradients_equal_one_workers(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+) -> None:
+    one = alone[name]
+    assert one["gradients"]
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["gradients"], one["gradients"], **tolerance(name))
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
+    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+) -> None:
+    one = alone[name]
+    assert any(name.endswith("running_var") for name in one["state"])
+    for worker in (each[name] for each in workers):
+        torch.testing.assert_close(worker["state"], one["state"], **tolerance(name))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("step", [0, 3, 11])
+def test_batch_stream_parts_of_all_ranks_are_the_single_workers_batch(
+    training_shards: TrainingShards, workers: int, step: int
+) -> None:
+    whole = parts_of(open_stream(training_shards, BLURRED).batch(step))
+    parts = [
+        parts_of(open_stream(training_shards, BLURRED, rank, workers).batch(step))
+        for rank in range(workers)
+    ]
+    for name, expected in whole.items():
+        joined = torch.cat([part[name] for part in parts])
+        # pooled features are copied; images pass float32 kernels whose vectorisation may depend
+        # on the batch size, at values up to 3: a few units in the last place
+        tolerance = 0.0 if name == "pooled" else 1e-5
+        torch.testing.assert_close(joined, expected, rtol=0, atol=tolerance, msg=name)
+
+
+def test_batch_stream_batch_is_a_function_of_the_step(training_shards: TrainingShards) -> None:
+    first, second = (open_stream(training_shards, TRAIN_CONFIG) for _ in range(2))
+    for step in range(5):
+        first.batch(step)
+    found, expected = (parts_of(stream.batch(2)) for stream in (first, second))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_batch_stream_images_and_pooled_features_are_of_the_same_samples(
+    training_shards: TrainingShards,
+) -> None:
+    still = AugmentConfig(
+        crop_scale=(1, 1), crop_ratio=(1, 1), flip_p=0, jitter_p=0, grayscale_p=0, blur_p=0
+    )
+    config = TRAIN_CONFIG.model_copy(
+        update={"augment": still, "pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
+    )
+    batch = open_stream(training_shards, config).batch(1)
+    pool = training_shards.synthetic
+    assert isinstance(pool, PoolReader)
+    assert batch.pooled is not None
+    rows = np.arange(len(pool))
+    features = torch.from_numpy(pool.gather_features(FEATURES, rows)).float()
+    images = torch.from_numpy(pool.images.gather("image", rows)).float() / 255
+    for image, pooled in zip(*batch.synthetic, batch.pooled, strict=True):
+        row = int((features == pooled).all(1).nonzero())
+        torch.testing.assert_close(image, images[row], rtol=0, atol=1e-4)
+
+
+def test_batch_stream_one_pass_of_steps_shows_every_pool_sample_once(
+    training_shards: TrainingShards,
+) -> None:
+    stream = open_stream(training_shards, TRAIN_CONFIG)
+    pool = training_shards.synthetic
+    assert isinstance(pool, PoolReader)
+    steps = len(pool) // TRAIN_CONFIG.num_synthetic
+    shown = torch.cat([parts_of(stream.batch(step))["pooled"] for step in range(steps)])
+    features = torch.from_numpy(pool.gather_features(FEATURES, np.arange(len(pool)))).float()
+    assert sorted(shown.tolist()) == sorted(features.tolist())
+
+
+def test_batch_stream_two_views_of_a_real_image_differ(training_shards: TrainingShards) -> None:
+    first, second = open_stream(training_shards, TRAIN_CONFIG).batch(0).real
+    assert (first - second).abs().amax((1, 2, 3)).min() > 0.01
+
+
+def test_batch_stream_batch_not_divisible_by_workers_is_refused(
+    training_shards: TrainingShards,
+) -> None:
+    with pytest.raises(ValueError, match="divide"):
+        open_stream(training_shards, TRAIN_CONFIG, num_workers=3)
+
+
+def run_compiled(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+    """The first step of two trainers, one of them captured whole."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+    dist.init_process_group(
+        "gloo", init_method=f"file://{scratch / 'compiled'}", rank=rank, world_size=workers
+    )
+    plainly = nn.Module.compile
+    # up to the code that torch.compile writes, which takes minutes on a CPU
+    nn.Module.compile = partialmethod(plainly, backend="aot_eager")  # type: ignore[method-assign]
+    shards, found = open_training_shards(folder), {}
+    for mode in ("off", "default"):
+        method = make_method(TRAIN_CONFIG, shards.block_channels)
+        trainer = StudentTrainer(TRAIN_CONFIG, method, CPU, mode)
+        output = trainer.losses(open_stream(shards, TRAIN_CONFIG, rank, workers).batch(0))
+        trainer.backward(output)
+        gradients = {n: p.grad for n, p in trainer.method.named_parameters() if p.grad is not None}
+        found[mode] = {"loss": output.loss.detach(), "gradients": gradients}
+    torch.save(found, scratch / f"compiled-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_compiled_step_of_two_workers_is_the_plain_one(
+    training_folder: Path, tmp_path: Path
+) -> None:
+    spawn(run_compiled, (2, training_folder, tmp_path), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"compiled-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found["default"], found["off"], rtol=1e-3, atol=1e-5)
