@@ -21,7 +21,7 @@ from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
-_PATIENT_ATTEMPTS = 11
+PATIENT_ATTEMPTS = 11
 """Of every request to a storage that has answered before: outages of half a minute are waited for.
 One that has never answered is probably a wrong address, and given up within seconds."""
 # s3fs tries everything five times itself; with botocore's own five a silent server takes 7 minutes
@@ -194,7 +194,7 @@ class Folder:
             files = _file_system(scheme)
             yield files
             if scheme == "s3":
-                files.retries = _PATIENT_ATTEMPTS
+                files.retries = PATIENT_ATTEMPTS
         except UserError:
             raise
         except Exception as error:

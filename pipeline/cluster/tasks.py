@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pipeline.cluster import connection
 
-_LOOK_S = 1.0
+LOOK_S = 1.0
 
 T = TypeVar("T", bound=Hashable)
 
@@ -50,7 +50,7 @@ class InFlight(Generic[T]):
                 del self._items[twin]
             connection.cancel(twins)
             yield reference, item
-        if time.monotonic() - self._looked_at > _LOOK_S:
+        if time.monotonic() - self._looked_at > LOOK_S:
             self._replace_lost()
 
     def _replace_lost(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """Values [A, B] of a symmetric kernel for features [A, D] and [B, D], all float64."""
 
-_TILE = 2048  # rows and columns of one block of kernel values: 32 MB
+TILE = 2048  # rows and columns of one block of kernel values: 32 MB
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def squared_mmd(x: Tensor, y: Tensor, kernel: Kernel) -> SquaredMMD:
 def _sum_within(x: Tensor, kernel: Kernel) -> Tensor:
     """Sums [N] of the kernel of each of `x` with all the others."""
     sums = x.new_zeros(len(x), dtype=torch.float64)
-    for i in range(0, len(x), _TILE):
-        rows = slice(i, i + _TILE)
+    for i in range(0, len(x), TILE):
+        rows = slice(i, i + TILE)
         tile = kernel(x[rows].double(), x[rows].double()).fill_diagonal_(0)
         sums[rows] += tile.sum(1)
-        for j in range(i + _TILE, len(x), _TILE):
-            columns = slice(j, j + _TILE)
+        for j in range(i + TILE, len(x), TILE):
+            columns = slice(j, j + TILE)
             tile = kernel(x[rows].double(), x[columns].double())
             sums[rows] += tile.sum(1)
             sums[columns] += tile.sum(0)
@@ -123,9 +123,9 @@ def _sum_across(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
     """Sums [N] of the kernel of each of `x` with all `y`, and [M] the other way round."""
     sums_x = x.new_zeros(len(x), dtype=torch.float64)
     sums_y = y.new_zeros(len(y), dtype=torch.float64)
-    for i in range(0, len(x), _TILE):
-        for j in range(0, len(y), _TILE):
-            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
+    for i in range(0, len(x), TILE):
+        for j in range(0, len(y), TILE):
+            rows, columns = slice(i, i + TILE), slice(j, j + TILE)
             tile = kernel(x[rows].double(), y[columns].double())
             sums_x[rows] += tile.sum(1)
             sums_y[columns] += tile.sum(0)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipeline.cluster import connection
 from pipeline.cluster.connection import is_job_server
 from pipeline.config.ray import RayConfig
+from pipeline.terminal.interrupt import Interrupted
 from shards.errors import UserError
 from tests.support.command_line import Result, command, run_process
 from tests.support.ray_process import ray_process
@@ -24,7 +26,9 @@ from tests.support.workspace import environment
 if TYPE_CHECKING:
     from ray.job_submission import JobStatus
 
-submit = pytest.importorskip("pipeline.cluster.job", reason="Ray is not installed")
+job = pytest.importorskip("pipeline.cluster.job", reason="Ray is not installed")
+
+Submit = Callable[..., int]
 
 
 @pytest.mark.parametrize(
@@ -40,51 +44,62 @@ def test_is_job_server_by_its_address(
     assert is_job_server() is found
 
 
-class StartingServer:
-    """A job server that takes nothing at first."""
+class JobServer:
+    """A job server, and what it answers when a job is submitted and when it is asked about it."""
 
-    def __init__(self, refusals: int, reason: str) -> None:
-        self.refusals = refusals
-        self.reason = reason
+    def __init__(
+        self, asked: Sequence[str | Exception], refusals: Sequence[Exception] = ()
+    ) -> None:
+        self.answers = list(asked)
+        self.refusals = list(refusals)
         self.entrypoints: list[str] = []
+        self.is_stopped = False
 
     def submit_job(self, entrypoint: str, **_: object) -> str:
         self.entrypoints.append(entrypoint)
-        if len(self.entrypoints) <= self.refusals:
-            raise RuntimeError(self.reason)
+        if self.refusals:
+            raise self.refusals.pop(0)
         return "job-1"
 
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "at work\n"
 
-def test_submit_asks_a_cluster_that_has_just_come_up_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(submit, "_POLL_S", 0)
-    server = StartingServer(2, "No available agent to submit job, please try again later.")
-    assert submit._submit(server, ["real", "a b.yaml"]) == "job-1"
-    assert server.entrypoints == ["python -m pipeline real 'a b.yaml'"] * 3
-    with pytest.raises(RuntimeError, match="no room"):
-        submit._submit(StartingServer(1, "no room"), ["real"])
-
-
-class UnsteadyServer:
-    """A job server whose answers to questions about a job are listed."""
-
-    def __init__(self, *answers: str | Exception) -> None:
-        self.answers = list(answers)
-
-    def get_job_info(self, job: str) -> str:
+    def get_job_info(self, job: str) -> Any:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return SimpleNamespace(status=self.status(answer), driver_exit_code=7)
 
     def get_job_status(self, job: str) -> JobStatus:
-        from ray.job_submission import JobStatus
-
-        return JobStatus(self.get_job_info(job))
+        return self.get_job_info(job).status
 
     def stop_job(self, job: str) -> None:
+        self.is_stopped = True
         self.get_job_info(job)
+
+    def status(self, name: str) -> JobStatus:
+        from ray.job_submission import JobStatus
+
+        return JobStatus(name)
+
+
+class InterruptedServer(JobServer):
+    """One from which a person turns away: Ctrl-C at the first line, and with every answer if they
+    are impatient.
+    """
+
+    def __init__(self, asked: Sequence[str | Exception], is_impatient: bool) -> None:
+        super().__init__(asked)
+        self.is_impatient = is_impatient
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "at work\n"
+        signal.raise_signal(signal.SIGINT)
+
+    def get_job_info(self, job: str) -> Any:
+        if self.is_impatient:
+            signal.raise_signal(signal.SIGINT)
+        return super().get_job_info(job)
 
 
 @pytest.fixture
@@ -95,45 +110,80 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
-    monkeypatch.setattr(submit, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(job, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     return now
 
 
-def test_a_cluster_that_is_away_is_asked_again(clock: list[float]) -> None:
-    away = [ConnectionRefusedError("refused"), RuntimeError("status code 503")] * 20
-    assert submit._ask(UnsteadyServer(*away, "done"), "job-1") == "done"
+@pytest.fixture
+def submit(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[Submit]:
+    """Run a command as a job of a server; returns its exit code."""
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(server: JobServer, *arguments: str) -> int:
+        monkeypatch.setattr(job, "JobSubmissionClient", lambda address: server)
+        return job.submit(arguments or ["real"])
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_a_cluster_that_stays_away_is_given_up_in_one_line(clock: list[float]) -> None:
+STARTING = RuntimeError("No available agent to submit job, please try again later.")
+OVER = ["SUCCEEDED"] * 2
+REFUSED = ConnectionRefusedError("refused")
+
+
+def test_submit_asks_a_cluster_that_has_just_come_up_again(submit: Submit) -> None:
+    server = JobServer(OVER, [STARTING] * 2)
+    assert submit(server, "real", "a b.yaml") == 7
+    assert server.entrypoints == ["python -m pipeline real 'a b.yaml'"] * 3
+    with pytest.raises(UserError, match="no room"):
+        submit(JobServer(OVER, [RuntimeError("no room")]))
+
+
+def test_a_cluster_that_is_away_is_asked_again(submit: Submit) -> None:
+    away = [REFUSED, RuntimeError("status code 503")] * 20
+    assert submit(JobServer([*away, *OVER])) == 7
+
+
+def test_a_cluster_that_stays_away_is_given_up_in_one_line(
+    submit: Submit, clock: list[float]
+) -> None:
     with pytest.raises(UserError, match=r"http://head:8265.*job-1 .no answer.*again"):
-        submit._ask(UnsteadyServer(*[ConnectionRefusedError("refused")] * 200), "job-1")
+        submit(JobServer([REFUSED] * 200))
     assert 60 < clock[0] < 62
 
 
-def test_a_job_that_the_cluster_has_forgotten_is_given_up_at_once(clock: list[float]) -> None:
+def test_a_job_that_the_cluster_has_forgotten_is_given_up_at_once(
+    submit: Submit, clock: list[float]
+) -> None:
     with pytest.raises(UserError, match="job-1 does not exist"):
-        submit._ask(UnsteadyServer(RuntimeError("Job job-1 does not exist")), "job-1")
+        submit(JobServer([RuntimeError("Job job-1 does not exist")]))
     assert clock[0] == 0
 
 
 @pytest.mark.parametrize(
     ("answers", "is_impatient", "said"),
     [
-        (["", "RUNNING", "RUNNING", "STOPPED"], False, None),
-        ([ConnectionRefusedError("refused")], False, "may run on: no answer"),
-        (["", "RUNNING"], True, "may run on: asked to stop"),
-        (["", *["RUNNING"] * 200], False, "may run on: asked to stop"),
+        (["RUNNING", "RUNNING", "RUNNING", "STOPPED"], False, None),
+        ([REFUSED], False, "may run on: no answer"),
+        (["RUNNING", "RUNNING"], True, "may run on: asked to stop"),
+        (["RUNNING"] * 200, False, "may run on: asked to stop"),
     ],
 )
 def test_a_stopped_job_is_waited_for_and_else_said_to_run_on(
+    submit: Submit,
     clock: list[float],
     capsys: pytest.CaptureFixture[str],
     answers: list[str | Exception],
     is_impatient: bool,
     said: str | None,
 ) -> None:
-    submit._stop(UnsteadyServer(*answers), "job-1", lambda: is_impatient)
+    server = InterruptedServer(answers, is_impatient)
+    with pytest.raises(Interrupted):
+        submit(server)
+    assert server.is_stopped
     printed = capsys.readouterr().err
     assert "stopping job-1" in printed
     assert (said is None) == ("may run on" not in printed)

@@ -43,7 +43,7 @@ class FakeRay:
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     fake = FakeRay()
-    monkeypatch.setattr(tasks, "_LOOK_S", -1)  # at every call
+    monkeypatch.setattr(tasks, "LOOK_S", -1)  # at every call
     monkeypatch.setitem(sys.modules, "ray", fake.module())
     return fake
 

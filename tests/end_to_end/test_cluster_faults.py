@@ -52,7 +52,8 @@ def is_rendering(raylet: int) -> bool:
     """Whether a worker of this node has a shard in hand."""
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"ray::_render_task" not in line.read_bytes():
+            name = line.read_bytes()
+            if not name.startswith(b"ray::") or b"render" not in name:
                 continue
             parent = (line.parent / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:

@@ -140,7 +140,7 @@ def test_squared_mmd_equals_a_plain_double_loop_in_tiles_of_any_size(
     tile: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distances, "_TILE", tile)
+    monkeypatch.setattr(distances, "TILE", tile)
     x, y = normal(11, 3), normal(7, 3, seed=1) + 0.4
     found = squared_mmd(x, y, kernel)
     assert found.value == pytest.approx(reference_mmd(x.numpy(), y.numpy(), value), rel=1e-12)

@@ -225,14 +225,19 @@ def write_foreign(pool: Folder, shards: list[int], beat: int = 1, pid: int = 1) 
     (pool / CLAIMS_FOLDER).write("0123456789ab.json", json.dumps(claim).encode())
 
 
-def here(pid: object) -> dict[str, object]:
-    """This machine, as this machine's runs name it in their claims."""
-    machine = claims_module._this_process()["machine"]
-    return {"machine": machine, "pid": pid}
+def machine_of(pool: Folder) -> str:
+    """This machine, as its runs name it in their claims."""
+    with Claims(pool):
+        (name,) = list_claims(pool)
+        return str(json.loads((pool / CLAIMS_FOLDER).read(name))["process"]["machine"])
 
 
-def garbage() -> dict[str, bytes]:
-    """Files that no run wrote."""
+def garbage(machine: str = "") -> dict[str, bytes]:
+    """Files that no run of this machine wrote."""
+
+    def here(pid: object) -> dict[str, object]:
+        return {"machine": machine, "pid": pid}
+
     claims = {
         "no process": {"beat": 1, "shards": [3]},
         "no shards": {"process": here(os.getpid()), "beat": 1},
@@ -248,7 +253,8 @@ def garbage() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", garbage())
 def test_claims_garbage_is_passed_over_and_removed(local_pool: Folder, kind: str) -> None:
-    (local_pool / CLAIMS_FOLDER).write("0123456789ab.json", garbage()[kind])
+    content = garbage(machine_of(local_pool))[kind]
+    (local_pool / CLAIMS_FOLDER).write("0123456789ab.json", content)
     with Claims(local_pool) as claims:
         assert of_others(claims) == set()
         assert claims.take(3)

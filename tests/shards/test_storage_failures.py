@@ -6,8 +6,8 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,19 +53,22 @@ def test_folder_whose_server_is_gone_raises_storage_error_that_names_it(
 ) -> None:
     server = S3Server()
     use_server(server, monkeypatch)
+    monkeypatch.setattr(storage, "PATIENT_ATTEMPTS", 2)
     folder = Folder.at("s3://bucket/store")
     folder.write("name", b"1")
     server.close()
-    started = time.monotonic()
-    for operation in OPERATIONS:
+
+    def error_of(operation: str) -> OSError:
         with pytest.raises(StorageError) as raised:
             operate(folder, operation, tmp_path / "copy")
-        error = raised.value
-        assert isinstance(error, OSError)
+        return raised.value
+
+    with ThreadPoolExecutor(len(OPERATIONS)) as threads:  # each waits for seconds
+        errors = list(threads.map(error_of, OPERATIONS))
+    for error in errors:
         assert error.filename in (folder.url, f"{folder.url}/name")
         assert "connect" in str(error.strerror).lower()
         assert "\n" not in str(error)
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.usefixtures("one_attempt")
@@ -74,23 +77,23 @@ def test_folder_that_has_answered_is_waited_for_while_its_server_is_gone(
 ) -> None:
     server = S3Server()
     use_server(server, monkeypatch)
-    monkeypatch.setattr(storage, "_PATIENT_ATTEMPTS", 11)
+    monkeypatch.setattr(storage, "PATIENT_ATTEMPTS", 11)
     folder = Folder.at("s3://bucket/store")
     folder.write("name", b"1")
     port = server.port
     server.close()
     back: list[S3Server] = []
-    threading.Timer(4, lambda: back.append(S3Server(port))).start()
-    started = time.monotonic()
+    threading.Timer(2, lambda: back.append(S3Server(port))).start()
     folder.write("name", b"2")
-    assert time.monotonic() - started > 3
+    assert back, "written by a server that was gone"
     assert folder.read("name") == b"2"
     back[0].close()
 
 
 def test_folder_whose_server_drops_every_connection_raises_storage_error(
-    bucket_folder: Folder, s3: S3Server
+    bucket_folder: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(storage, "PATIENT_ATTEMPTS", 2)
     bucket_folder.write("name", b"old")
     with s3.refusing("PUT"), pytest.raises(StorageError, match="s3://bucket/store/name"):
         bucket_folder.write("name", b"new")

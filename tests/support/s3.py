@@ -170,7 +170,7 @@ def use_server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     The driver reads the environment once: call `forget_file_systems` to go on elsewhere. Outages
     are waited for no longer here than at first contact, a second.
     """
-    monkeypatch.setattr(storage, "_PATIENT_ATTEMPTS", 5)
+    monkeypatch.setattr(storage, "PATIENT_ATTEMPTS", 5)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",

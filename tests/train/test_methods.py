@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.train.build import build_method
 from pipeline.train.data import TrainingShards
 from pipeline.train.losses import (
     OFFICIAL,
@@ -20,11 +21,11 @@ from pipeline.train.losses import (
     regularised_alignment,
     variance_loss,
 )
-from pipeline.train.method import Batch
+from pipeline.train.method import Batch, MethodContext
 from pipeline.train.methods.encoding import Encoding
 from pipeline.train.methods.simsiam import SimSiam, negative_cosine
 from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
-from tests.support.tiny_shards import ARCHITECTURE, TRAIN_CONFIG
+from tests.support.tiny_shards import ARCHITECTURE, TRAIN_CONFIG, random_generator
 from tests.support.trainings import (
     METHODS,
     changed,
@@ -299,7 +300,7 @@ def test_encoding_loss_is_that_of_eq_3(training_shards: TrainingShards) -> None:
     mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
     images = 2 * (torch.cat(views) * std + mean) - 1
     encoded = torch.cat([method.head(method.backbone(view)) for view in views])
-    (generator,) = method._frozen
+    generator = random_generator()
     ws = encoded[:, None].repeat(1, generator.mapping.num_ws, 1)
     pixels = (generator.synthesis(ws, "const") - images).abs().mean()
     assert batch.pooled is not None
@@ -308,9 +309,9 @@ def test_encoding_loss_is_that_of_eq_3(training_shards: TrainingShards) -> None:
 
 
 def test_encoding_trains_and_saves_nothing_of_the_generator() -> None:
-    method = make_method(config_of("encoding both"), [ARCHITECTURE.w_dim])
-    assert isinstance(method, Encoding)
-    (generator,) = method._frozen
+    generator = random_generator()
+    context = MethodContext([ARCHITECTURE.w_dim], lambda: generator)
+    method = build_method(config_of("encoding both"), context)
     assert not any(parameter.requires_grad for parameter in generator.parameters())
     inside = {id(parameter) for parameter in method.parameters()}
     assert not inside & {id(parameter) for parameter in generator.parameters()}

@@ -28,7 +28,7 @@ PROTOCOL = (
     "errors by the jackknife over {groups} groups of both sets"
 )
 _MEASURES = ("precision", "recall", "density", "coverage")
-_TILE = 4096
+TILE = 4096
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ def count_neighbourhoods(
     bounds = torch.from_numpy(cosines).to(device)
     queries = F.normalize(torch.from_numpy(points).to(device, torch.float32), eps=1e-12)
     counts = torch.zeros(len(points), dtype=torch.int64, device=device)
-    for i in range(0, len(points), _TILE):
-        for j in range(0, len(centres), _TILE):
-            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
+    for i in range(0, len(points), TILE):
+        for j in range(0, len(centres), TILE):
+            rows, columns = slice(i, i + TILE), slice(j, j + TILE)
             counts[rows] += (queries[rows] @ keys[columns].T >= bounds[columns]).sum(1)
     found: np.ndarray = counts.cpu().numpy()
     return found

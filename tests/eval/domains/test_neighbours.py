@@ -78,7 +78,7 @@ def values(found: Neighbourhoods) -> tuple[float, float, float, float]:
 
 @pytest.mark.parametrize("tile", [7, 1000])
 def test_neighbourhoods_equal_plain_loops(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "_TILE", tile)
+    monkeypatch.setattr(neighbours, "TILE", tile)
     real, synthetic = draw(45, 0), draw(45, 1, scale=0.7, num_centres=3)
     expected = reference(real, synthetic)
     assert 0.1 < min(expected) < max(expected) < 2  # a case in which all four say something
