@@ -27,12 +27,12 @@ from rich.text import Text
 from pipeline.cluster import connection
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
+from pipeline.engine.launch import is_first_process
 from pipeline.export.commands import export_command
 from pipeline.results.commands import results_command
 from pipeline.stages import (
     EXTRAS,
     STAGES,
-    is_first_process,
     load_stage,
     needed_stages,
     run_stage,

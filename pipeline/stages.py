@@ -13,8 +13,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from pipeline.config.root import Config
+from pipeline.engine.launch import is_first_process
+from pipeline.records.environment import current_commit
 from pipeline.records.log import logged
-from pipeline.records.record import Record, current_commit
+from pipeline.records.record import Record
 from pipeline.teacher.description import is_finished
 from shards.atomic import exclusive
 
@@ -65,7 +67,7 @@ def is_teacher_given(config: Config) -> bool:
     return not teacher.train_if_missing or is_finished(teacher.checkpoint)
 
 
-def run_stage(name: str, config: Config) -> Record:
+def run_stage(name: str, config: Config) -> Record[Any]:
     """Run a stage that is not done, alone in its folder; returns its record."""
     stage = load_stage(name)
     current_commit()
@@ -79,15 +81,10 @@ def run_stage(name: str, config: Config) -> Record:
         logged(config.run_dir, name, ray=_describe_ray(config)) if is_first else nullcontext(),
     ):
         stage.run(config)
-    record: Record = stage.find(config)
+    record: Record[Any] = stage.find(config)
     return record
 
 
 def _describe_ray(config: Config) -> dict[str, Any]:
     fields = config.ray.model_dump(mode="json") | config.hardware.model_dump(mode="json")
     return {"address": os.environ.get("RAY_ADDRESS"), **fields}
-
-
-def is_first_process() -> bool:
-    """Whether this process speaks and keeps records: the only one, or torchrun's rank 0."""
-    return os.environ.get("RANK", "0") == "0"

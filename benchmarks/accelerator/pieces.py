@@ -23,8 +23,8 @@ from benchmarks.speed import roofline
 from benchmarks.speed.render import Renderer, Variant, build_random_generator, build_renderers
 from benchmarks.speed.roofline_parts import WARM_UP, teacher_step, time_steps
 from benchmarks.speed.train_ours import TrainingStep
+from pipeline.config.hardware import CompileMode
 from pipeline.engine.device import choose_device
-from pipeline.engine.gpu import CompileMode
 from pipeline.teacher.training.step import TeacherTrainer, build_architectures
 
 _SAMPLES = 2048

@@ -15,7 +15,7 @@ from benchmarks.accelerator.parts import Clock, PartError, run_command
 from benchmarks.measure import describe_device
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
-from pipeline.records.record import current_commit, installed_versions
+from pipeline.records.environment import current_commit, installed_versions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -27,7 +27,8 @@ from benchmarks.accelerator.place import METHODS, Place, method_file, of_width
 from pipeline.config.root import Config
 from pipeline.engine.metrics import read_metrics
 from pipeline.generate.plan import make_plan
-from pipeline.records.record import Record, read_record
+from pipeline.records.products import Pool, RealImages, Student
+from pipeline.records.record import P, read_record
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.description import read_teacher_info
 from pipeline.train.loop import steps_per_epoch
@@ -105,7 +106,7 @@ class Road:
 
     def train_teacher(self, clock: Clock) -> str:
         """A teacher, stopped in time."""
-        self._require_record("real")
+        self._require("real", RealImages)
         setting = self.place.setting
         batch = setting.config().teacher.global_batch
         seconds = max(self.limits.teacher - _STARTING_S - _RECORDING_S, 0.0)
@@ -197,7 +198,7 @@ class Road:
     def probe_student(self, method: str, clock: Clock) -> str:
         """kNN and the paper's linear probe, of few epochs."""
         folder = self.place.runs / method
-        if read_record(folder / "train") is None:
+        if read_record(folder / "train", Student) is None:
             raise PartError("skipped", "no student")
         if not self.place.run_stage("eval", method, clock, self._changes(method)):
             raise PartError("out of time", "stopped")
@@ -226,17 +227,17 @@ class Road:
         return self.place.setting.config([*changes, *self.place.overrides(BASE)])
 
     def _num_real(self) -> int:
-        return int(self._require_record("real").outputs["num_samples"]["train"])
+        return int(self._require("real", RealImages).num_samples["train"])
 
-    def _require_record(self, stage: str) -> Record:
-        record = read_record(self.place.runs / BASE / stage)
+    def _require(self, stage: str, product: type[P]) -> P:
+        record = read_record(self.place.runs / BASE / stage, product)
         if record is None:
             raise PartError("skipped", {"real": "no images", "generate": "no pool"}[stage])
-        return record
+        return record.outputs
 
     def _require_pool(self) -> int:
         """Channels of the pool's teacher; raises `PartError` without a pool."""
-        self._require_record("generate")
+        self._require("generate", Pool)
         if self.teacher is None or self.pool_size is None:
             raise PartError("skipped", "no pool")
         return self._channels()

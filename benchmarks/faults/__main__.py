@@ -26,7 +26,7 @@ from benchmarks.faults.runs import (
 )
 from benchmarks.faults.s3_server import BUCKET, S3Server
 from benchmarks.measure import ResultTable, console
-from pipeline.records.record import current_commit, installed_versions
+from pipeline.records.environment import current_commit, installed_versions
 from shards.atomic import write_atomic
 from shards.errors import UserError
 

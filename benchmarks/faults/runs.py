@@ -17,7 +17,7 @@ from benchmarks.faults.hosts import command_on, environment
 from benchmarks.measure import ROOT
 from pipeline.engine.metrics import read_metrics
 from pipeline.engine.state import load_state
-from pipeline.records.record import file_digest
+from pipeline.records.digests import file_digest
 from pipeline.train.loop import CHECKPOINT_FILE
 from shards.errors import UserError
 from shards.manifest import MANIFEST_FOLDER, read_manifest

@@ -45,8 +45,9 @@ from benchmarks.speed.roofline_parts import (
     view_parts,
 )
 from benchmarks.speed.train_ours import TrainingStep, changed
+from pipeline.config.hardware import CompileMode
 from pipeline.config.root import Config
-from pipeline.engine.gpu import CompileMode, choose_compile_mode
+from pipeline.engine.gpu import choose_compile_mode
 from pipeline.teacher.training.step import TeacherTrainer, build_architectures
 
 PARTS_TITLE = "parts and their floors"

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
-from pipeline.engine.gpu import CompileMode
 from pipeline.train.build import build_method
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import MethodContext

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 Positive = Annotated[int, Field(gt=0, le=10**12)]
 NonNegative = Annotated[int, Field(ge=0, lt=2**32)]
@@ -31,3 +32,18 @@ class Section(BaseModel):
     """A frozen model that knows its fields and no others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    version: ClassVar[int] = 1
+    """Of the defaults: to be raised when one of them changes, which makes other results of what
+    leaves the field out.
+    """
+
+
+def unrecorded(default: Any) -> Any:
+    """A field that says where or how fast, and so nothing about a result: no record has it."""
+    return Field(default=default, json_schema_extra={"is_recorded": False})
+
+
+def is_recorded(field: FieldInfo) -> bool:
+    """Whether a field determines a result."""
+    extra = field.json_schema_extra
+    return not isinstance(extra, dict) or bool(extra.get("is_recorded", True))

@@ -20,6 +20,7 @@ from pipeline.config.fields import (
     PositiveFloat,
     Section,
     UserPath,
+    unrecorded,
 )
 
 TaskName = Literal["detection", "segmentation", "normals"]
@@ -123,7 +124,7 @@ class FinetuneConfig(Section):
     """Arithmetic of the networks, of `detection` the backbone and its pyramid only; losses and
     weights are float32 always. `auto` is bfloat16 on a GPU that has it, else float32.
     """
-    checkpoint_interval_s: NonNegativeFloat = Field(default=60.0, exclude=True)
+    checkpoint_interval_s: NonNegativeFloat = unrecorded(60.0)
     """Seconds between checkpoints. Not in the fingerprint."""
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.eval import EvalConfig
-from pipeline.config.fields import Section
+from pipeline.config.fields import Section, unrecorded
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.config.generate import GenerateConfig
 from pipeline.config.hardware import HardwareConfig
@@ -45,9 +45,9 @@ class Config(Section):
     """Folder of the run under `paths.runs`; not `results.parquet` or `representations`, which are
     there for all runs.
     """
-    paths: PathsConfig = PathsConfig()
-    ray: RayConfig = RayConfig()
-    hardware: HardwareConfig = HardwareConfig()
+    paths: PathsConfig = unrecorded(PathsConfig())
+    ray: RayConfig = unrecorded(RayConfig())
+    hardware: HardwareConfig = unrecorded(HardwareConfig())
     real: RealConfig = RealConfig()
     teacher: TeacherConfig = TeacherConfig()
     generate: GenerateConfig = GenerateConfig()

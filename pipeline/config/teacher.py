@@ -17,6 +17,7 @@ from pipeline.config.fields import (
     PositiveFloat,
     Section,
     UserPath,
+    unrecorded,
 )
 
 
@@ -27,7 +28,7 @@ class TeacherConfig(Section):
 
     checkpoint: UserPath | None = None
     """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
-    train_if_missing: bool = Field(default=False, exclude=True)
+    train_if_missing: bool = unrecorded(False)
     """Whether stage `teacher` trains in the folder `checkpoint` where there is no finished teacher
     yet. A run with a file laid over has it so, for the teacher of the run without. Not in the
     fingerprint.

@@ -19,6 +19,7 @@ from pipeline.config.fields import (
     PositiveFloat,
     Rgb,
     Section,
+    unrecorded,
 )
 from pipeline.config.method import EncodingConfig, MethodConfig, SqueezeAndSpanConfig
 from pipeline.config.student import StudentConfig
@@ -76,12 +77,12 @@ class TrainConfig(Section):
     """Random views of both domains."""
     shuffle_samples: Positive = 262_144
     """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
-    resident: Literal["auto", "off"] = Field(default="auto", exclude=True)
+    resident: Literal["auto", "off"] = unrecorded("auto")
     """Whether a worker keeps all shards that it reads in the memory of its GPU: `auto` where images
     and features take no more than half of what is free when it starts, `off` never. On a CPU they
     are streamed. Batches are the same. Not in the fingerprint.
     """
-    checkpoint_interval_s: NonNegativeFloat = Field(default=20.0, exclude=True)
+    checkpoint_interval_s: NonNegativeFloat = unrecorded(20.0)
     """Seconds between checkpoints. Not in the fingerprint."""
 
     @property

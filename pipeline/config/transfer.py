@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.fields import NonNegative, Positive, Section, UserPath
+from pipeline.config.fields import NonNegative, Positive, Section, UserPath, unrecorded
 
 SetName = Literal[
     "aircraft",
@@ -29,11 +29,11 @@ SetName = Literal[
 class TransferConfig(Section):
     """Linear probes of other data sets (Ericsson et al. 2021; Yang et al. 2022, Table 3)."""
 
-    root: UserPath | None = Field(default=None, exclude=True)
+    root: UserPath | None = unrecorded(None)
     """Folder with the data sets, as torchvision lays them out. Not in the fingerprint."""
     sets: Literal["all"] | Annotated[tuple[SetName, ...], Field(min_length=1)] = "all"
     """Which data sets; `all` takes those that are there, and says of the others where they go."""
-    batch: Positive = Field(default=64, exclude=True)
+    batch: Positive = unrecorded(64)
     """Images at a time. Not in the fingerprint."""
-    loader_workers: NonNegative = Field(default=0, exclude=True)
+    loader_workers: NonNegative = unrecorded(0)
     """Processes that decode images. Not in the fingerprint."""

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.hardware import CompileMode
 from shards.errors import UserError
 
 Precision = Literal["auto", "float32", "bfloat16"]
-CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune"]
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:

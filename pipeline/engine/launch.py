@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pipeline.cluster import capacity, connection, monitoring
 from pipeline.config.ray import RayConfig
@@ -25,17 +25,17 @@ Report = Callable[[int, dict[str, float]], bool]
 """Called with the clock and metrics after each logged step, on every worker; says whether to save
 now, because the cluster has announced that it will take a worker's host away.
 """
-WorkerFunction = Callable[[dict[str, Any], Any, Report], None]
-"""(settings, torch device, report) -> nothing; what it makes, it leaves in files."""
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Generic[S]):
     """What the workers run and how its progress is shown."""
 
     name: str
-    function: WorkerFunction
-    settings: dict[str, Any]
+    function: Callable[[S, Any, Report], None]
+    """(settings, torch device, report) -> nothing; what it makes, it leaves in files."""
+    settings: S
     folder: Path
     """Shared by all workers; `metrics.jsonl` in it is followed when they are elsewhere."""
     clock: str
@@ -61,9 +61,9 @@ def count_workers(config: RayConfig) -> int:
     )
 
 
-def is_first_worker() -> bool:
-    """Whether this process writes records: the only one, the driver, or torchrun's rank 0."""
-    return not is_torchrun() or os.environ.get("RANK", "0") == "0"
+def is_first_process() -> bool:
+    """Whether this process speaks and keeps records: the only one, or torchrun's rank 0."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def workers_ready(device: str) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def run_training(training: Training, config: RayConfig, device: str) -> None:
+def run_training(training: Training[S], config: RayConfig, device: str) -> None:
     """Run it to the end on the workers that `config` asks for; `device` as `hardware.device`, of
     which Ray's workers ask Ray.
     """
@@ -110,7 +110,7 @@ def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
             )
 
 
-def _run_here(training: Training, device: str) -> None:
+def _run_here(training: Training[S], device: str) -> None:
     from pipeline.engine.device import choose_device
 
     with progress_bar(training.unit) as bar:
@@ -124,7 +124,7 @@ def _run_here(training: Training, device: str) -> None:
         training.function(training.settings, choose_device(device), report)
 
 
-def _run_under_torchrun(training: Training, wanted: str) -> None:
+def _run_under_torchrun(training: Training[S], wanted: str) -> None:
     import torch
     import torch.distributed as dist
 
@@ -142,7 +142,7 @@ def _run_under_torchrun(training: Training, wanted: str) -> None:
     training.function(training.settings, device, report)
 
 
-def _run_on_ray(training: Training, config: RayConfig) -> None:
+def _run_on_ray(training: Training[S], config: RayConfig) -> None:
     """Ray Train starts, watches and restarts the workers; the training resumes by itself."""
     connection.connect(config)
     from ray.train import FailureConfig, RunConfig, ScalingConfig

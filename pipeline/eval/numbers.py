@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.config.root import Config
-from pipeline.records.record import require_record
+from pipeline.records.products import require_real
 from pipeline.results.ledger import Number, append
 from pipeline.results.lineage import lineage_of, read_lineage, split_digest
 
@@ -25,7 +25,7 @@ def append_numbers(
     device: str,
 ) -> None:
     """Append the numbers of the evaluation with `fingerprint` to the ledger of `paths.runs`."""
-    real = require_record(config.run_dir / "real", "real", config.real)
+    real = require_real(config).outputs
     student, now = read_lineage(config, device), datetime.now(UTC)
     dataset, split = config.real.source, split_digest(real, "train", "test")
     numbers = [

@@ -13,8 +13,7 @@ from pipeline.eval.extract import Representation, extract
 from pipeline.eval.knn import nearest
 from pipeline.eval.probes.probe import Score
 from pipeline.eval.subjects import cache_folder, load_student
-from pipeline.records.products import pool_shards
-from pipeline.records.record import require_record
+from pipeline.records.products import pool_shards, require_real
 from shards.verify import verified
 
 _NUM_QUERIES = 10
@@ -27,8 +26,7 @@ def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray
     [M] are the true ones.
     """
     score = next(score for score in scores if score.representation == "student")
-    real = require_record(config.run_dir / "real", "real", config.real)
-    names = real.outputs["class_names"]
+    names = require_real(config).outputs.class_names
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (labels, score.predictions), 1)
     return {

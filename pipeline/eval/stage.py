@@ -13,16 +13,11 @@ from typing import Any
 from pipeline.cluster import monitoring
 from pipeline.config.root import Config
 from pipeline.eval.numbers import append_numbers
-from pipeline.records.products import pool_shards
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    file_digest,
-    find_complete,
-    is_intact,
-    require_record,
-    write_record,
-)
+from pipeline.records.ancestors import require_ancestors
+from pipeline.records.digests import file_digest
+from pipeline.records.products import Files, is_intact, pool_shards, require_student
+from pipeline.records.record import Record, find_complete, write_record
+from pipeline.records.spec import Spec
 from pipeline.results.ledger import is_appended
 from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
@@ -40,16 +35,16 @@ _NUM_MEASURES = 12
 _NUM_SPACES = 4
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[Files] | None:
     """Record of this run's evaluation, None if it is still to be made or a file of it is not as it
     was left.
     """
-    recipe = _recipe(config)
-    record = find_complete(config.run_dir / "eval", recipe)
+    spec = _spec(config)
+    record = find_complete(config.run_dir / "eval", spec, Files)
     if record is None or not record.outputs.keys() >= _ALWAYS:
         return None
-    is_there = all(is_intact(_place(config, name), record) for name in record.outputs)
-    is_recorded = is_appended(config.paths.runs, config.name, recipe.fingerprint)
+    is_there = all(is_intact(_place(config, name), d) for name, d in record.outputs.items())
+    is_recorded = is_appended(config.paths.runs, config.name, spec.fingerprint)
     return record if is_there and is_recorded else None
 
 
@@ -60,14 +55,14 @@ def run(config: Config) -> None:
     from pipeline.eval.probes.probe import check_few_labels, summarise
     from pipeline.eval.subjects import labelled_images
 
-    recipe = _recipe(config)
+    spec = _spec(config)
     device = choose_device(config.hardware.device)
-    train = require_record(config.run_dir / "train", "train")
+    student = require_student(config).outputs
     lesson = {
         "method": config.train.method.name,
         "variant": config.train.variant,
         "batch_norm": config.train.batch_norm,
-        "pool_size": train.outputs["pool_size"],
+        "pool_size": student.pool_size,
     }
     images = labelled_images(config)
     check_few_labels(config.eval, images.train_labels)
@@ -83,9 +78,9 @@ def run(config: Config) -> None:
     for name, content in contents.items():
         write_atomic(_place(config, name), json.dumps(content, indent=2) + "\n")
     names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config) else _ALWAYS
-    append_numbers(config, recipe.fingerprint, scores, domains, str(device))
-    outputs = {name: file_digest(_place(config, name)) for name in sorted(names)}
-    write_record(config.run_dir / "eval", recipe, outputs)
+    append_numbers(config, spec.fingerprint, scores, domains, str(device))
+    files = {name: file_digest(_place(config, name)) for name in sorted(names)}
+    write_record(config.run_dir / "eval", spec, files)
 
 
 def _place(config: Config, name: str) -> Path:
@@ -179,25 +174,24 @@ def _embed(config: Config) -> bool:
         return False
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Files]) -> str:
     """One line for the terminal."""
     return str(_place(config, RESULTS_FILE))
 
 
-def _recipe(config: Config) -> Recipe:
-    real = require_record(config.run_dir / "real", "real", config.real)
-    student = require_record(config.run_dir / "train", "train", config.train)
-    if real.outputs["num_samples"]["test"] == 0 or not real.outputs["class_names"]:
+def _spec(config: Config) -> Spec:
+    origin = require_ancestors(config)
+    real = origin.real.outputs
+    if real.num_samples["test"] == 0 or not real.class_names:
         raise NotApplicable(
             "real.path: evaluation needs labelled images, one sub-folder per class under train/ "
             "and test/"
         )
     inputs = {
-        "student": student.outputs["student.safetensors"],
-        "real train": real.outputs["digests"]["train"],
-        "real test": real.outputs["digests"]["test"],
+        "student": origin.student.outputs.digest,
+        "real train": real.digests["train"],
+        "real test": real.digests["test"],
     }
-    if config.train.reads_pool:
-        pool = require_record(config.run_dir / "generate", "generate", config.generate)
-        inputs["pool"] = pool.outputs["digest"]
-    return Recipe.of("eval", config.eval, inputs)
+    if origin.pool is not None:
+        inputs["pool"] = origin.pool.outputs.digest
+    return Spec.of("eval", config.eval, inputs)

@@ -17,8 +17,8 @@ from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.eval.discriminator import load_discriminator_backbone
 from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
-from pipeline.eval.probes.labelled_views import LabelledImages
-from pipeline.records.products import real_shards
+from pipeline.eval.probes.labelled_views import ProbeImages
+from pipeline.records.products import real_shards, student_file
 from pipeline.student.backbone import build_backbone, load_backbone
 from pipeline.student.representations import REPRESENTATIONS
 from shards.errors import UserError
@@ -31,7 +31,7 @@ def open_real(config: Config, split: str) -> ShardReader:
     return verified(real_shards(config, split).open())
 
 
-def labelled_images(config: Config) -> LabelledImages:
+def labelled_images(config: Config) -> ProbeImages:
     """The labelled train images and all test images; raises UserError if they allow no
     evaluation.
     """
@@ -45,7 +45,7 @@ def labelled_images(config: Config) -> LabelledImages:
             "real.path: evaluation needs train images of at least two classes and only labelled "
             "test images"
         )
-    return LabelledImages(train, rows, train_labels[rows], test, test_labels)
+    return ProbeImages(train, rows, train_labels[rows], test, test_labels)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Subject:
     backbone: nn.Module | None
 
 
-def subjects(config: Config, images: LabelledImages, device: torch.device) -> Iterator[Subject]:
+def subjects(config: Config, images: ProbeImages, device: torch.device) -> Iterator[Subject]:
     """Student and, where wanted, the same student untrained and raw pixels; of labelled images
     only.
     """
@@ -91,7 +91,7 @@ def load_student(config: Config) -> nn.Module:
     """What the run has trained, normalised images -> representation; or the discriminator that it
     took.
     """
-    path = config.run_dir / "train" / "student.safetensors"
+    path = student_file(config)
     if isinstance(config.train.method, DiscriminatorConfig):
         return load_discriminator_backbone(config, path)
     return load_backbone(config.train.student, path)

@@ -23,7 +23,7 @@ from pipeline.export.loading import (
     torchvision_lines,
 )
 from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
-from pipeline.records.record import Record, require_record
+from pipeline.records.ancestors import Ancestors, require_ancestors
 from pipeline.report.sections import template
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
@@ -72,8 +72,8 @@ def write_card(
         weights_sha256: of `WEIGHTS_FILE`.
         licence: fields of the front matter about it; none leaves it to be chosen.
     """
-    train = require_record(config.run_dir / "train", "train", config.train)
-    real = require_record(config.run_dir / "real", "real", config.real)
+    origin = require_ancestors(config)
+    train = origin.student
     numbers = card_numbers(config, train)
     protocols = list(dict.fromkeys(number.protocol for number in numbers))
     described = config.train.student.backbone
@@ -93,7 +93,7 @@ def write_card(
         "is_plain": is_plain(config.train.student),
         "numbers": [(number, protocols.index(number.protocol) + 1) for number in numbers],
         "protocols": protocols,
-        "lineage": _lineage(config, train, real, weights_sha256),
+        "lineage": _lineage(config, origin, weights_sha256),
         "training": yaml.safe_dump(train.config, sort_keys=False),
         "method": config.train.method.name,
         "uses_gan": bool(config.train.num_synthetic),
@@ -140,19 +140,19 @@ def _front_matter(config: Config, numbers: Sequence[CardNumber], licence: dict[s
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _lineage(config: Config, train: Record, real: Record, weights_sha256: str) -> dict[str, str]:
-    counts = " + ".join(f"{n:,} {split}" for split, n in real.outputs["num_samples"].items())
-    digests = ", ".join(f"{split} {d}" for split, d in real.outputs["digests"].items())
+def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str, str]:
+    train, real, pool = origin.student, origin.real.outputs, origin.pool
+    counts = " + ".join(f"{n:,} {split}" for split, n in real.num_samples.items())
+    digests = ", ".join(f"{split} {d}" for split, d in real.digests.items())
     lineage = {
         "real images": f"{dataset_name(config)}, {counts}, {config.real.resolution} px",
         "real shards, SHA-256": digests,
     }
     teacher = train.inputs.get("teacher")
-    if config.train.reads_pool:
-        pool = require_record(config.run_dir / "generate", "generate", config.generate)
+    if pool is not None:
         teacher = pool.inputs["teacher"]
         lineage["pool"] = (
-            f"key {pool.outputs['key']}, {train.outputs['pool_size']:,} samples, seed "
+            f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples, seed "
             f"{config.generate.seed}, truncation {config.generate.truncation_psi:g}"
         )
     if teacher is not None:
@@ -163,7 +163,7 @@ def _lineage(config: Config, train: Record, real: Record, weights_sha256: str) -
         f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs, seed "
         f"{train.config['seed']}, finished {train.created_at}",
         "training, fingerprint": train.fingerprint,
-        "student of the run, SHA-256": train.outputs["student.safetensors"],
+        "student of the run, SHA-256": train.outputs.digest,
         f"{WEIGHTS_FILE}, SHA-256": weights_sha256,
         "commit": train.commit or "not a git checkout",
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),

@@ -17,7 +17,8 @@ from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.export.card import SIGNATURE, hub_config, read_licence, write_card
 from pipeline.export.loading import WEIGHTS_FILE
-from pipeline.records.record import file_digest, is_intact, require_record
+from pipeline.records.digests import file_digest
+from pipeline.records.products import is_intact, require_student, student_file
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Backbone, Normalise, load_backbone
 from shards.atomic import atomic_path, write_atomic
@@ -49,14 +50,13 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
         RuntimeError: if what was written does not compute what the run's student does.
     """
     _check_place(folder, config.run_dir / "export")
-    source = config.run_dir / "train" / "student.safetensors"
+    source = student_file(config)
     if isinstance(config.train.method, DiscriminatorConfig):
         raise UserError(
             "train.method.name=discriminator: its student is the GAN's own discriminator, which "
             "neither torchvision nor timm has; export a run that trains a student"
         )
-    record = require_record(config.run_dir / "train", "train", config.train)
-    if not is_intact(source, record):
+    if not is_intact(source, require_student(config).outputs.digest):
         raise UserError(
             f"{source}: missing or not the student that its record names; delete its folder and "
             "run `make train`"

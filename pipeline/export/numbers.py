@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 from pipeline.config.root import Config
+from pipeline.records.products import Files, Student
 from pipeline.records.record import Record, read_record
 from pipeline.results.ledger import read_ledger
 from pipeline.results.query import Group, group
@@ -31,7 +32,7 @@ class CardNumber:
     """The student's accuracy, for the front matter."""
 
 
-def card_numbers(config: Config, train: Record) -> list[CardNumber]:
+def card_numbers(config: Config, train: Record[Student]) -> list[CardNumber]:
     """Of the very student in the record `train` and the baselines beside it; none if nothing was
     measured yet.
 
@@ -47,9 +48,9 @@ def dataset_name(config: Config) -> str:
     return real.path.name if real.source == "folder" and real.path is not None else real.source
 
 
-def _ledger_numbers(config: Config, train: Record) -> list[CardNumber]:
+def _ledger_numbers(config: Config, train: Record[Student]) -> list[CardNumber]:
     """Of this very student and the baselines measured beside it."""
-    student = train.outputs["student.safetensors"]
+    student = train.outputs.digest
     mine = [
         number
         for number in read_ledger(config.paths.runs, [config.name])
@@ -80,10 +81,10 @@ def _card_number(found: Group) -> CardNumber:
     )
 
 
-def _result_numbers(config: Config, train: Record) -> list[CardNumber]:
+def _result_numbers(config: Config, train: Record[Student]) -> list[CardNumber]:
     """Of `results.json`, if it is of this student."""
-    record = read_record(config.run_dir / "eval")
-    if record is None or record.inputs["student"] != train.outputs["student.safetensors"]:
+    record = read_record(config.run_dir / "eval", Files)
+    if record is None or record.inputs["student"] != train.outputs.digest:
         return []
     path = config.run_dir / "results.json"
     try:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.engine.gpu import HostCopy
 from pipeline.generate.plan import PoolRecipe
-from pipeline.teacher.draws import Inputs, draw_inputs
+from pipeline.teacher.draws import GeneratorInputs, draw_inputs
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.sampling import render_samples
 from shards.schema import Schema, W, encode_meta
@@ -63,7 +63,7 @@ def start_batch(
     recipe: PoolRecipe,
     schemas: Mapping[str, Schema],
     indices: np.ndarray,
-    inputs: Inputs,
+    inputs: GeneratorInputs,
 ) -> RenderedBatch:
     """Render the samples `indices` [n], whose `inputs` are on the generator's device, for the sets
     `schemas`.

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from pipeline.teacher.draws import DrawnInputs, InputRecipe, Inputs
+from pipeline.teacher.draws import DrawnInputs, GeneratorInputs, InputSpec
 
 NUM_AHEAD = 2
 """Batches that are drawn while one is rendered."""
@@ -32,7 +32,7 @@ class InputDrawer:
             beside the one that renders, whose work takes 30 times as long.
     """
 
-    def __init__(self, recipe: InputRecipe, device: torch.device, num_threads: int) -> None:
+    def __init__(self, recipe: InputSpec, device: torch.device, num_threads: int) -> None:
         self._recipe = recipe
         self._device = device
         self._num_threads = num_threads
@@ -42,7 +42,7 @@ class InputDrawer:
         """Draw no more."""
         self._threads.shutdown(cancel_futures=True)
 
-    def draw(self, batches: Iterable[np.ndarray]) -> Iterator[Inputs]:
+    def draw(self, batches: Iterable[np.ndarray]) -> Iterator[GeneratorInputs]:
         """Inputs of each of `batches`, indices [n] of samples, in order and on the device."""
         ahead: deque[tuple[DrawnInputs, list[Future[None]]]] = deque()
         for indices in batches:
@@ -61,7 +61,7 @@ class InputDrawer:
         pairs = pairwise(bounds)
         return drawn, [self._threads.submit(drawn.draw, start, stop) for start, stop in pairs]
 
-    def _end(self, drawn: DrawnInputs, drawing: list[Future[None]]) -> Inputs:
+    def _end(self, drawn: DrawnInputs, drawing: list[Future[None]]) -> GeneratorInputs:
         for part in drawing:
             part.result()
         return drawn.on(self._device)

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.generate import GenerateConfig
-from pipeline.records.code import code_digest
+from pipeline.records.digests import code_digest
 from pipeline.records.products import RECIPE_FILE
 from pipeline.teacher.description import GENERATOR_FILE, Sampling, Teacher, TeacherInfo
 from shards.errors import UserError

@@ -22,7 +22,7 @@ import torch
 from pipeline.generate.batch import RenderedBatch, start_batch
 from pipeline.generate.draw import THREADS, InputDrawer
 from pipeline.generate.plan import PoolRecipe
-from pipeline.teacher.draws import InputRecipe
+from pipeline.teacher.draws import InputSpec
 from pipeline.teacher.interface import TeacherGenerator
 from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema
@@ -62,7 +62,7 @@ class ShardRenderer:
         self._folder = folder
         device = next(generator.parameters()).device
         self._drawer = InputDrawer(
-            InputRecipe.of(generator, recipe.sampling),
+            InputSpec.of(generator, recipe.sampling),
             device,
             num_threads=0 if device.type == "cpu" else THREADS,
         )

@@ -30,8 +30,9 @@ from pipeline.generate.plan import (
     write_origin,
 )
 from pipeline.generate.work import Work
-from pipeline.records.products import PoolShards
-from pipeline.records.record import Recipe, Record, read_record, write_record
+from pipeline.records.products import Pool, PoolShards
+from pipeline.records.record import Record, read_record, write_record
+from pipeline.records.spec import Spec
 from pipeline.teacher.architecture import AnyGeneratorArchitecture, GeneratorArchitecture
 from pipeline.teacher.description import GENERATOR_FILE, Teacher, TeacherInfo, read_teacher_info
 from pipeline.terminal.progress import progress_bar
@@ -48,16 +49,16 @@ _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[Pool] | None:
     """Record of this request if the pool has all of its shards."""
-    record = read_record(config.run_dir / "generate")
+    record = read_record(config.run_dir / "generate", Pool)
     info, plan = _plan(config)
     if (
         record is None
-        or Folder.at(record.outputs["folder"]) != plan.folder
+        or Folder.at(record.outputs.folder) != plan.folder
         or plan.missing
         or not is_origin_of(plan)
-        or record.fingerprint != _recipe(config, info, plan).fingerprint
+        or record.fingerprint != _spec(config, info, plan).fingerprint
     ):
         return None
     return record
@@ -73,25 +74,26 @@ def run(config: Config) -> None:
     num_samples = config.generate.num_samples
     feature_sets = tuple(plan.feature_sets)
     pool = PoolShards(plan.folder, feature_sets, num_samples, config.cache).open()
-    outputs = {
-        "folder": f"{config.paths.store}/{TEACHER_POOLS}/{plan.recipe.key}",
-        "key": plan.recipe.key,
-        "num_samples": num_samples,
-        "features": list(plan.features),
-        "feature_sets": plan.feature_sets,
-        "resolution": info.generator.resolution,
-        "digest": pool.digest,
-        "teacher": str(config.teacher_folder),
-        "waiting_for_writer": waiting_share,
-    }
-    write_record(config.run_dir / "generate", _recipe(config, info, plan), outputs)
+    product = Pool(
+        folder=f"{config.paths.store}/{TEACHER_POOLS}/{plan.recipe.key}",
+        key=plan.recipe.key,
+        num_samples=num_samples,
+        features=plan.features,
+        feature_sets=feature_sets,
+        resolution=info.generator.resolution,
+        digest=pool.digest,
+        teacher=str(config.teacher_folder),
+        waiting_for_writer=waiting_share,
+    )
+    write_record(config.run_dir / "generate", _spec(config, info, plan), product)
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Pool]) -> str:
     """One line for the terminal."""
-    share = record.outputs["waiting_for_writer"]
+    pool = record.outputs
+    share = pool.waiting_for_writer
     waited = "" if share is None else f", {100 * share:.1f} % of the time waiting for the writer"
-    return f"{record.outputs['folder']}, {record.outputs['num_samples']:,} samples{waited}"
+    return f"{pool.folder}, {pool.num_samples:,} samples{waited}"
 
 
 def fill(
@@ -167,8 +169,8 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
     return info, make_plan(config.generate, info, config.store, factory)
 
 
-def _recipe(config: Config, info: TeacherInfo, plan: Plan) -> Recipe:
-    return Recipe.of(
+def _spec(config: Config, info: TeacherInfo, plan: Plan) -> Spec:
+    return Spec.of(
         "generate",
         config.generate,
         {"teacher": plan.recipe.generator_sha256, "pool": plan.recipe.key},

@@ -15,8 +15,9 @@ from pipeline.config.real import RealConfig
 from pipeline.config.root import Config
 from pipeline.real.sources.named import SPLITS, open_source, source_digest
 from pipeline.real.sources.source import Source
-from pipeline.records.products import RECIPE_FILE, RealShards, real_shards
-from pipeline.records.record import Recipe, Record, read_record, write_record
+from pipeline.records.products import RECIPE_FILE, RealImages, RealShards, real_shards
+from pipeline.records.record import Record, read_record, write_record
+from pipeline.records.spec import Spec
 from pipeline.terminal.progress import progress_bar
 from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
@@ -27,31 +28,31 @@ from shards.storage import Folder
 REAL_SHARDS = "real"
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[RealImages] | None:
     """Record of these shards if they are packed and whole."""
-    record = read_record(config.run_dir / "real")
-    recipe = recipe_of(config)
+    record = read_record(config.run_dir / "real", RealImages)
+    spec = spec_of(config)
     if (
         record is None
-        or record.fingerprint != recipe.fingerprint
-        or Folder.at(record.outputs["folder"]) != _folder(config, recipe)
+        or record.fingerprint != spec.fingerprint
+        or Folder.at(record.outputs.folder) != _folder(config, spec)
     ):
         return None
     for split in SPLITS:
         try:
-            reader = real_shards(config, split, record).open()
+            reader = real_shards(config, split, record.outputs).open()
         except UserError:
             return None
-        if reader.digest != record.outputs["digests"][split]:
+        if reader.digest != record.outputs.digests[split]:
             return None
     return record
 
 
 def run(config: Config) -> None:
     """Pack the splits that are not there yet into shards."""
-    recipe = recipe_of(config)
-    folder = _folder(config, recipe)
-    folder.write(RECIPE_FILE, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
+    spec = spec_of(config)
+    folder = _folder(config, spec)
+    folder.write(RECIPE_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
     sources = {split: open_source(config.real, split) for split in SPLITS}
     with Claims(folder), progress_bar("images") as bar:
         digests = {}
@@ -66,34 +67,33 @@ def run(config: Config) -> None:
                 write_manifest(packed.folder, Manifest(_schema(config.real), tuple(shards)))
             bar.update(task, completed=source.num_images)
             digests[split] = packed.open().digest
-        outputs = {
-            "folder": f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
-            "num_samples": {split: source.num_images for split, source in sources.items()},
-            "class_names": sources["train"].class_names,
-            "digests": digests,
-        }
-        write_record(config.run_dir / "real", recipe, outputs)
+        product = RealImages(
+            folder=f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
+            num_samples={split: source.num_images for split, source in sources.items()},
+            class_names=tuple(sources["train"].class_names),
+            digests=digests,
+        )
+        write_record(config.run_dir / "real", spec, product)
     remove_leftovers(folder, SPLITS)
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[RealImages]) -> str:
     """One line for the terminal."""
-    counts = " + ".join(
-        f"{count:,} {split}" for split, count in record.outputs["num_samples"].items()
-    )
-    return f"{record.outputs['folder']}, {counts} images of {config.real.resolution} px"
+    images = record.outputs
+    counts = " + ".join(f"{count:,} {split}" for split, count in images.num_samples.items())
+    return f"{images.folder}, {counts} images of {config.real.resolution} px"
 
 
-def recipe_of(config: Config) -> Recipe:
+def spec_of(config: Config) -> Spec:
     """What determines the bytes of the real shards."""
     inputs = {"schema": str(SCHEMA_VERSION)}
     if config.real.path is not None:
         inputs |= {split: source_digest(config.real, split) for split in SPLITS}
-    return Recipe.of("real", config.real, inputs)
+    return Spec.of("real", config.real, inputs)
 
 
-def _folder(config: Config, recipe: Recipe) -> Folder:
-    return config.store / REAL_SHARDS / recipe.fingerprint[:16]
+def _folder(config: Config, spec: Spec) -> Folder:
+    return config.store / REAL_SHARDS / spec.fingerprint[:16]
 
 
 def _schema(config: RealConfig) -> Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config.root import Config
-from pipeline.records.record import Record
+from pipeline.records.ancestors import Ancestors
 
 _LESSONS = {
     "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
@@ -14,24 +14,23 @@ _LESSONS = {
 }
 
 
-def describe_lineage(config: Config, records: dict[str, Record]) -> dict[str, str]:
-    """Title -> text, from the `records` of the stages."""
-    train = records["train"]
-    student = train.outputs["student.safetensors"][:16]
+def describe_lineage(config: Config, origin: Ancestors) -> dict[str, str]:
+    """Title -> text, from the records of the stages."""
+    train, pool = origin.student, origin.pool
+    student = train.outputs.digest[:16]
     lineage = {}
-    if config.train.reads_pool:
-        pool = records["generate"]
+    if pool is not None:
         lineage["teacher"] = (
-            f"{pool.outputs['teacher']}, generator sha256 {pool.inputs['teacher'][:16]}…"
+            f"{pool.outputs.teacher}, generator sha256 {pool.inputs['teacher'][:16]}…"
         )
         lineage["pool"] = (
-            f"cache key {pool.outputs['key']}, size {pool.outputs['num_samples']:,}, seed "
+            f"cache key {pool.outputs.key}, size {pool.outputs.num_samples:,}, seed "
             f"{config.generate.seed}"
         )
     elif "teacher" in train.inputs:
         lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
     return lineage | {
-        "real images": f"{config.real.source}, shards {records['real'].outputs['folder']}",
+        "real images": f"{config.real.source}, shards {origin.real.outputs.folder}",
         "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
         f"{config.train.batch_norm} batch normalisation, {config.train.epochs} epochs, "

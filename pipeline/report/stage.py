@@ -14,19 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 from markupsafe import Markup
-from pydantic import BaseModel
 
 from pipeline.config.root import Config
 from pipeline.engine.metrics import read_metrics
-from pipeline.records.products import pool_shards, real_shards
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    file_digest,
-    read_record,
-    require_record,
-    write_record,
-)
+from pipeline.records.ancestors import require_ancestors
+from pipeline.records.digests import file_digest
+from pipeline.records.products import Files, pool_shards, real_shards
+from pipeline.records.record import Record, read_record, require_record, write_record
+from pipeline.records.spec import Spec
 from pipeline.report import results
 from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
 from pipeline.report.lineage import describe_lesson, describe_lineage
@@ -40,23 +35,23 @@ REPORT_FILE = "report.html"
 _GRID = 12
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[Files] | None:
     """Record of the page if it shows the current results."""
-    recipe = _recipe(config)
-    record = read_record(config.run_dir / "report")
+    spec = _spec(config)
+    record = read_record(config.run_dir / "report", Files)
     page = config.run_dir / REPORT_FILE
-    is_current = record is not None and record.fingerprint == recipe.fingerprint
+    is_current = record is not None and record.fingerprint == spec.fingerprint
     return record if is_current and page.exists() else None
 
 
 def run(config: Config) -> None:
     """Write the page."""
-    recipe = _recipe(config)
+    spec = _spec(config)
     write_atomic(config.run_dir / REPORT_FILE, _render(config))
-    write_record(config.run_dir / "report", recipe, {"page": str(config.run_dir / REPORT_FILE)})
+    write_record(config.run_dir / "report", spec, {"page": str(config.run_dir / REPORT_FILE)})
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Files]) -> str:
     """One line for the terminal."""
     return str(config.run_dir / REPORT_FILE)
 
@@ -66,24 +61,15 @@ def print_results(config: Config) -> None:
     console.print(results.results_table(config.name, _results(config)))
 
 
-def _recipe(config: Config) -> Recipe:
-    inputs = {stage: record.fingerprint for stage, record in _records(config).items()}
+def _spec(config: Config) -> Spec:
+    origin = require_ancestors(config)
+    evaluation = require_record(config.run_dir / "eval", "eval", Files, config.eval)
+    records: list[Record[Any]] = [origin.real, origin.student, evaluation]
+    if origin.pool is not None:
+        records.append(origin.pool)
+    inputs = {record.stage: record.fingerprint for record in records}
     inputs |= {f"section {path.stem}": file_digest(path) for path in list_sections(config.run_dir)}
-    return Recipe(
-        "report", config.model_dump(mode="json", exclude={"paths", "ray", "hardware"}), inputs
-    )
-
-
-def _records(config: Config) -> dict[str, Record]:
-    """What the stages left, each checked to be made with this config."""
-    sections: dict[str, BaseModel] = {"real": config.real}
-    if config.train.reads_pool:
-        sections["generate"] = config.generate
-    sections |= {"train": config.train, "eval": config.eval}
-    return {
-        stage: require_record(config.run_dir / stage, stage, section)
-        for stage, section in sections.items()
-    }
+    return Spec.of("report", config, inputs)
 
 
 def _read_json(path: Path) -> Any:
@@ -101,7 +87,7 @@ def _results(config: Config) -> list[dict[str, Any]]:
 def _render(config: Config) -> str:
     from pipeline.report import figures
 
-    records = _records(config)
+    origin = require_ancestors(config)
     rows = _results(config)
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     readers = {
@@ -118,7 +104,7 @@ def _render(config: Config) -> str:
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=results.verdict(rows),
-        lesson=describe_lesson(config, records["train"].outputs["pool_size"], len(readers["real"])),
+        lesson=describe_lesson(config, origin.student.outputs.pool_size, len(readers["real"])),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
@@ -145,7 +131,7 @@ def _render(config: Config) -> str:
         sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
-        lineage=describe_lineage(config, records),
+        lineage=describe_lineage(config, origin),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         command=" ".join(["python -m pipeline", *sys.argv[1:]]),
     )

@@ -11,13 +11,9 @@ import json
 from dataclasses import replace
 
 from pipeline.config.root import Config
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    current_commit,
-    installed_versions,
-    require_record,
-)
+from pipeline.records.ancestors import require_seen_pool
+from pipeline.records.environment import current_commit, installed_versions
+from pipeline.records.products import RealImages, require_student
 from pipeline.results.ledger import Lineage
 
 
@@ -28,11 +24,11 @@ def read_lineage(config: Config, device: str) -> Lineage:
         UserError: if the training, or the pool that it read, is not there under these settings.
     """
     train = config.train
-    record = require_record(config.run_dir / "train", "train", train)
+    record = require_student(config)
+    pool = require_seen_pool(config, record)
     pool_key, teacher = None, record.inputs.get("teacher")
-    if train.reads_pool:
-        pool = require_record(config.run_dir / "generate", "generate", config.generate)
-        pool_key, teacher = pool.outputs["key"], pool.inputs["teacher"]
+    if pool is not None:
+        pool_key, teacher = pool.outputs.key, pool.inputs["teacher"]
     return Lineage(
         run=config.name,
         method=train.method.name,
@@ -40,10 +36,10 @@ def read_lineage(config: Config, device: str) -> Lineage:
         batch_norm=train.batch_norm if train.method.trains else "",
         train_seed=train.seed,
         epochs=train.epochs if train.method.trains else 0,
-        training_digest=Recipe("train", record.config, record.inputs).without("seed").fingerprint,
-        student_digest=record.outputs["student.safetensors"],
+        training_digest=record.spec.without("seed").fingerprint,
+        student_digest=record.outputs.digest,
         pool_key=pool_key,
-        pool_size=record.outputs["pool_size"],
+        pool_size=record.outputs.pool_size,
         teacher_digest=teacher,
         commit=current_commit(),
         versions=json.dumps(installed_versions(), sort_keys=True),
@@ -78,9 +74,9 @@ def lineage_of(representation: str, config: Config, student: Lineage) -> Lineage
     return replace(origin, train_seed=train.seed, training_digest=digest)
 
 
-def split_digest(real: Record, *splits: str) -> str:
-    """SHA-256 of the contents of some `splits` of the real shards in `real`: of a probe, of those
+def split_digest(real: RealImages, *splits: str) -> str:
+    """SHA-256 of the contents of some `splits` of the shards `real`: of a probe, of those
     that it is fitted to and scored on.
     """
-    digests = [[split, real.outputs["digests"][split]] for split in splits]
+    digests = [[split, real.digests[split]] for split in splits]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

@@ -18,8 +18,8 @@ from pipeline.config.file import load_config
 from pipeline.config.paths import PathsConfig
 from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
-from pipeline.real.stage import recipe_of
-from pipeline.records.record import Recipe, list_differences
+from pipeline.real.stage import spec_of
+from pipeline.records.spec import Spec, list_differences
 from pipeline.store import inventory, repair
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import read_teacher_info
@@ -118,8 +118,8 @@ def diff_command(
         info = read_teacher_info(wanted.teacher_folder)
         plan = make_plan(wanted.generate, info, Folder.at(store), wanted.teacher.factory)
         recipe = json.loads(json.dumps(asdict(plan.recipe)))
-        found = Recipe("generate", entry.recipe.get("recipe", {}), {})
-        lines = list_differences(found, Recipe("generate", recipe, {}))
+        found = Spec("generate", entry.recipe.get("recipe", {}), {})
+        lines = list_differences(found, Spec("generate", recipe, {}))
         if not lines:
             lines = [
                 f"{shards.name}: {plan.num_shards - have:,} of {plan.num_shards:,} shards are "
@@ -129,8 +129,8 @@ def diff_command(
                 < plan.num_shards
             ]
     else:
-        found = Recipe("real", entry.recipe.get("config", {}), entry.recipe.get("inputs", {}))
-        lines = list_differences(found, recipe_of(wanted))
+        found = Spec("real", entry.recipe.get("config", {}), entry.recipe.get("inputs", {}))
+        lines = list_differences(found, spec_of(wanted))
     for line in lines:
         out.print(line, soft_wrap=True)
     if lines:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.generate.plan import TEACHER_POOLS, read_origin
 from pipeline.real.stage import REAL_SHARDS
-from pipeline.records.products import RECIPE_FILE
+from pipeline.records.products import RECIPE_FILE, Pool, RealImages
 from pipeline.records.record import RECORD_FILE, read_record
 from shards.claims import CLAIMS_FOLDER, SILENT_S, is_in_use
 from shards.errors import UserError
@@ -19,6 +19,7 @@ from shards.storage import Folder
 
 KINDS = {TEACHER_POOLS: "synthetic", REAL_SHARDS: "real"}
 _STAGES = {TEACHER_POOLS: "generate", REAL_SHARDS: "real"}
+_PRODUCTS: dict[str, type[Pool | RealImages]] = {TEACHER_POOLS: Pool, REAL_SHARDS: RealImages}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def find_entry(store: Folder, key: str) -> Entry:
 
 
 def find_references(runs: Iterable[Path]) -> dict[tuple[str, str], list[str]]:
-    """(place, key) -> folders of the runs whose records refer to it.
+    """(place, key) -> folders of the runs whose records refer to it. A run is whatever has such a
+    record, however deep it lies.
 
     Raises:
         UserError: for a damaged record: what it refers to is not known, so nothing can be
@@ -107,14 +109,11 @@ def find_references(runs: Iterable[Path]) -> dict[tuple[str, str], list[str]]:
     """
     references: dict[tuple[str, str], list[str]] = {}
     for folder in runs:
-        for place, stage in _STAGES.items():
-            patterns = [
-                f"{runs}/{stage}/{RECORD_FILE}" for runs in ("*", "*/tables/*", "*/sweeps/*")
-            ]
-            for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-                record = read_record(path.parent)
+        for place, product in _PRODUCTS.items():
+            for path in sorted(folder.rglob(f"{_STAGES[place]}/{RECORD_FILE}")):
+                record = read_record(path.parent, product)
                 if record is not None:
-                    key = str(record.outputs.get("folder", "")).rstrip("/").rpartition("/")[2]
+                    key = record.outputs.folder.rstrip("/").rpartition("/")[2]
                     references.setdefault((place, key), []).append(str(path.parent.parent))
     return references
 

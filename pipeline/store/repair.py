@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import Origin, Plan, PoolRecipe, ShardSet, read_origin
 from pipeline.generate.stage import fill
-from pipeline.records.code import code_digest
+from pipeline.records.digests import code_digest
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import GENERATOR_FILE, Teacher, read_teacher_info
 from shards.cache import Cache

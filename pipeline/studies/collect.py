@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from pipeline.engine.metrics import read_metrics
+from pipeline.records.products import Files, Student
 from pipeline.records.record import read_record
 from shards.errors import UserError
 
@@ -70,7 +71,8 @@ def read_numbers(cells: Sequence[Cell]) -> list[Number]:
 
 def _read_cell(cell: Cell) -> list[Number]:
     folder = cell.config.run_dir
-    train, evaluated = read_record(folder / "train"), read_record(folder / "eval")
+    train = read_record(folder / "train", Student)
+    evaluated = read_record(folder / "eval", Files)
     if train is None or evaluated is None:
         return []
     rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -84,10 +86,10 @@ def _read_cell(cell: Cell) -> list[Number]:
             top1=row["top1_mean"],
             protocol=row["protocol"],
             epochs=cell.config.train.epochs if cell.config.train.method.trains else 0,
-            pool_size=train.outputs["pool_size"],
+            pool_size=train.outputs.pool_size,
             variant=cell.config.train.variant,
             batch_norm=cell.config.train.batch_norm,
-            student=train.outputs["student.safetensors"],
+            student=train.outputs.digest,
             collapsed=collapsed,
             perceptual=train.inputs.get("perceptual", ""),
             commit=train.commit or "",

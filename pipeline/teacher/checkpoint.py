@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pipeline.records.record import file_digest
+from pipeline.records.digests import file_digest
 from pipeline.teacher.architecture import (
     DCGANArchitecture,
     GeneratorArchitecture,

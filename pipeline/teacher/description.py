@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.records.record import file_digest, read_record
+from pipeline.records.digests import file_digest
+from pipeline.records.products import TrainedTeacher
+from pipeline.records.record import read_record
 from pipeline.teacher.architecture import (
     AnyGeneratorArchitecture,
     DiscriminatorArchitecture,
@@ -102,7 +104,7 @@ class Sampling:
 
 def is_finished(folder: Path) -> bool:
     """Whether there is a teacher in `folder`, and no training of it that has not ended."""
-    is_in_training = (folder / STATE_FILE).exists() and read_record(folder) is None
+    is_in_training = (folder / STATE_FILE).exists() and read_record(folder, TrainedTeacher) is None
     return (folder / TEACHER_FILE).exists() and not is_in_training
 
 

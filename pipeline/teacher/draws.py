@@ -23,7 +23,7 @@ DEVICE_BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Inputs:
+class GeneratorInputs:
     """Random inputs of n samples: `z` [n, z_dim], noise maps [n, 1, r, r] or a mode, `classes`
     int64 [n] for a conditional teacher.
     """
@@ -40,7 +40,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class InputRecipe:
+class InputSpec:
     """Which numbers make a sample: their seed, and their sizes."""
 
     sampling: Sampling
@@ -50,7 +50,7 @@ class InputRecipe:
     num_classes: int
 
     @classmethod
-    def of(cls, generator: TeacherGenerator, sampling: Sampling) -> InputRecipe:
+    def of(cls, generator: TeacherGenerator, sampling: Sampling) -> InputSpec:
         """That of a sample of `generator`."""
         sides = generator.noise_resolutions if sampling.noise == "random" else []
         return cls(sampling, generator.arch.z_dim, tuple(sides), generator.arch.num_classes)
@@ -60,14 +60,16 @@ class InputRecipe:
         """Numbers of a sample's noise."""
         return sum(side * side for side in self.noise_resolutions)
 
-    def join(self, z: Tensor, noise: Tensor, classes: Tensor | None) -> Inputs:
+    def join(self, z: Tensor, noise: Tensor, classes: Tensor | None) -> GeneratorInputs:
         """Inputs of `z` [n, z_dim] and all noise maps end to end, `noise` [n, num_noise]."""
         if self.sampling.noise != "random":
             mode: NoiseMode = "const" if self.sampling.noise == "const" else "none"
-            return Inputs(z, mode, classes)
+            return GeneratorInputs(z, mode, classes)
         maps = noise.split([side * side for side in self.noise_resolutions], 1)
         shaped = zip(maps, self.noise_resolutions, strict=True)
-        return Inputs(z, [map_.reshape(-1, 1, side, side) for map_, side in shaped], classes)
+        return GeneratorInputs(
+            z, [map_.reshape(-1, 1, side, side) for map_, side in shaped], classes
+        )
 
 
 class DrawnInputs:
@@ -79,9 +81,7 @@ class DrawnInputs:
         is_pinned: in page-locked memory, from which a GPU copies by itself.
     """
 
-    def __init__(
-        self, recipe: InputRecipe, indices: np.ndarray, *, is_pinned: bool = False
-    ) -> None:
+    def __init__(self, recipe: InputSpec, indices: np.ndarray, *, is_pinned: bool = False) -> None:
         self._recipe = recipe
         self._indices = indices
         shape = (len(indices), recipe.z_dim + recipe.num_noise)
@@ -106,7 +106,7 @@ class DrawnInputs:
                 stream = labels.at(int(self._indices[row]))
                 classes[row] = stream.integers(self._recipe.num_classes)
 
-    def on(self, device: torch.device) -> Inputs:
+    def on(self, device: torch.device) -> GeneratorInputs:
         """What was drawn, on `device`, which need not have finished copying pinned memory."""
         numbers = self._numbers.to(device, non_blocking=True)
         classes = self._classes
@@ -116,16 +116,18 @@ class DrawnInputs:
         return self._recipe.join(z, noise, classes)
 
 
-def draw_inputs(generator: TeacherGenerator, sampling: Sampling, indices: np.ndarray) -> Inputs:
+def draw_inputs(
+    generator: TeacherGenerator, sampling: Sampling, indices: np.ndarray
+) -> GeneratorInputs:
     """Latents, noise and, for a conditional teacher, classes (uniform) of the samples `indices`
     [n], each sample's from its own counter (seed, index), on the generator's device.
     """
-    drawn = DrawnInputs(InputRecipe.of(generator, sampling), indices)
+    drawn = DrawnInputs(InputSpec.of(generator, sampling), indices)
     drawn.draw()
     return drawn.on(next(generator.parameters()).device)
 
 
-def draw_on_device(recipe: InputRecipe, indices: np.ndarray, device: torch.device) -> Inputs:
+def draw_on_device(recipe: InputSpec, indices: np.ndarray, device: torch.device) -> GeneratorInputs:
     """Inputs of the samples `indices` [n], one after the other, drawn on `device` without waiting
     for it.
 
@@ -149,7 +151,7 @@ def draw_on_device(recipe: InputRecipe, indices: np.ndarray, device: torch.devic
 
 
 def _draw_block(
-    recipe: InputRecipe, block: int, device: torch.device
+    recipe: InputSpec, block: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """z, noise and classes; noise last, so that what a sample shows does not depend on it."""
     generator = torch_generator(recipe.sampling.seed, "generate/device", block, device)

@@ -1,4 +1,4 @@
-"""Inputs -> samples: runs the generator and pools its features.
+"""GeneratorInputs -> samples: runs the generator and pools its features.
 
 A sample is a function of its inputs, whoever asks for it: `generate/render.py` for a pool,
 `train/online.py` for a training that renders as it goes. Neighbours: `draws.py` draws them.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.teacher.description import Sampling
-from pipeline.teacher.draws import Inputs
+from pipeline.teacher.draws import GeneratorInputs
 from pipeline.teacher.features import captured, pool_features, select
 from pipeline.teacher.interface import GeneratorOutput, TeacherGenerator
 from shards.schema import W
@@ -44,7 +44,10 @@ class Samples:
 
 @torch.inference_mode()
 def render_samples(
-    generator: TeacherGenerator, sampling: Sampling, inputs: Inputs, features: Sequence[str]
+    generator: TeacherGenerator,
+    sampling: Sampling,
+    inputs: GeneratorInputs,
+    features: Sequence[str],
 ) -> Samples:
     """Render `inputs`, which are on the generator's device, and keep the named features of them."""
     names = [name for name in features if name != W]
@@ -54,7 +57,7 @@ def render_samples(
 
 
 def run_generator(
-    generator: TeacherGenerator, sampling: Sampling, inputs: Inputs
+    generator: TeacherGenerator, sampling: Sampling, inputs: GeneratorInputs
 ) -> GeneratorOutput:
     """What `generator` makes of `inputs`, truncated as `sampling` says."""
     output: GeneratorOutput = generator(

@@ -4,36 +4,46 @@ folder.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.root import Config
 from pipeline.config.teacher import TeacherConfig
 from pipeline.engine.launch import (
     Report,
     Training,
     check_share,
-    is_first_worker,
+    is_first_process,
     run_training,
     workers_ready,
 )
-from pipeline.records.products import real_shards
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    current_commit,
-    find_complete,
-    installed_versions,
-    require_record,
-    write_record,
-)
+from pipeline.records.environment import current_commit, installed_versions
+from pipeline.records.products import RealShards, TrainedTeacher, real_shards, require_real
+from pipeline.records.record import Record, find_complete, write_record
+from pipeline.records.spec import Spec
 from pipeline.teacher.description import read_teacher_info
 from pipeline.terminal.progress import console
 
 
-def find(config: Config) -> Record | None:
+@dataclass(frozen=True)
+class TeacherTraining:
+    """What a worker is told."""
+
+    config: TeacherConfig
+    resolution: int
+    folder: Path
+    real: RealShards
+    fingerprint: str
+    compile: CompileMode
+    origin: dict[str, Any]
+    """Of the teacher, for `teacher.json`."""
+
+
+def find(config: Config) -> Record[TrainedTeacher] | None:
     """Record of the teacher trained in this run, None if it is still to be trained."""
-    record = find_complete(config.trained_teacher_folder, _recipe(config))
+    record = find_complete(config.trained_teacher_folder, _spec(config), TrainedTeacher)
     if record is not None:
         read_teacher_info(config.trained_teacher_folder)
     return record
@@ -41,26 +51,26 @@ def find(config: Config) -> Record | None:
 
 def run(config: Config) -> None:
     """Train the teacher, or go on where an interrupted training stopped."""
-    folder, recipe = config.trained_teacher_folder, _recipe(config)
+    folder, spec = config.trained_teacher_folder, _spec(config)
     parts = {"": config.teacher.global_batch}
     if config.teacher.path_length_weight:
         parts["path-length "] = config.teacher.global_batch // 2
     check_share(config.ray, "teacher.global_batch", parts)
-    settings = {
-        "config": config.teacher.model_dump_json(),
-        "resolution": config.real.resolution,
-        "compile": config.hardware.compile,
-        "folder": str(folder.resolve()),
-        "real": real_shards(config, "train"),
-        "fingerprint": recipe.fingerprint,
-        "origin": {
+    settings = TeacherTraining(
+        config.teacher,
+        config.real.resolution,
+        folder.resolve(),
+        real_shards(config, "train"),
+        spec.fingerprint,
+        config.hardware.compile,
+        origin={
             "kind": "training",
-            "config": recipe.config,
-            "real_sha256": recipe.inputs["real"],
+            "config": spec.config,
+            "real_sha256": spec.inputs["real"],
             "commit": current_commit(),
             "versions": installed_versions(),
         },
-    }
+    )
     training = Training(
         name="teacher",
         function=_train_worker,
@@ -70,19 +80,15 @@ def run(config: Config) -> None:
         total=config.teacher.num_images,
         unit="images",
         note=_note,
-        run_name=f"{config.name}-teacher-{recipe.fingerprint[:8]}",
+        run_name=f"{config.name}-teacher-{spec.fingerprint[:8]}",
         parts=(config.teacher.global_batch,),
     )
     with workers_ready(config.hardware.device):
         run_training(training, config.ray, config.hardware.device)
-        if is_first_worker():
+        if is_first_process():
             info = read_teacher_info(folder)
-            outputs = {
-                "digests": info.digests,
-                "images_seen": info.origin["images_seen"],
-                "quality": info.origin["quality"],
-            }
-            write_record(folder, recipe, outputs)
+            seen, quality = info.origin["images_seen"], info.origin["quality"]
+            write_record(folder, spec, TrainedTeacher(info.digests, seen, quality))
     console.print(f"teacher   samples of it: {folder / 'samples.png'}", soft_wrap=True)
     if config.teacher_folder != folder:
         console.print(
@@ -92,19 +98,18 @@ def run(config: Config) -> None:
         )
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[TrainedTeacher]) -> str:
     """One line for the terminal."""
-    text = f"{config.trained_teacher_folder}, {record.outputs['images_seen']:,} images seen"
-    quality = record.outputs.get("quality")
+    text = f"{config.trained_teacher_folder}, {record.outputs.images_seen:,} images seen"
+    quality = record.outputs.quality
     if quality:
         text += f", {_distances(quality)} ({quality['feature_space']})"
     return text
 
 
-def _recipe(config: Config) -> Recipe:
-    real = require_record(config.run_dir / "real", "real", config.real)
-    inputs = {"real": real.outputs["digests"]["train"]}
-    return Recipe.of("teacher", config.teacher, inputs).without("checkpoint", "factory")
+def _spec(config: Config) -> Spec:
+    inputs = {"real": require_real(config).outputs.digests["train"]}
+    return Spec.of("teacher", config.teacher, inputs).without("checkpoint", "factory")
 
 
 def _note(metrics: dict[str, float]) -> str:
@@ -120,20 +125,19 @@ def _distances(quality: dict[str, Any]) -> str:
     return f"Fréchet {quality['frechet_distance']:.3g}  kernel {quality['kernel_distance']:.3g}"
 
 
-def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
+def _train_worker(training: TeacherTraining, device: Any, report: Report) -> None:
     """One worker: `train_loop.train_teacher` on its own reader."""
     from pipeline.teacher.training.loop import train_teacher
     from pipeline.teacher.training.step import TeacherTrainer
     from shards.verify import verified
 
-    config = TeacherConfig.model_validate_json(settings["config"])
-    reader = verified(settings["real"].open())
+    reader = verified(training.real.open())
     train_teacher(
-        TeacherTrainer(config, settings["resolution"], device, settings["compile"]),
+        TeacherTrainer(training.config, training.resolution, device, training.compile),
         lambda rows: reader.gather("image", rows),
         len(reader),
-        Path(settings["folder"]),
-        settings["fingerprint"],
+        training.folder,
+        training.fingerprint,
         report,
-        settings["origin"],
+        training.origin,
     )

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
-from pipeline.engine.gpu import CompileMode
 from pipeline.engine.upload import Groups, prepare_upload
 from pipeline.samples.order import Order
 from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead, StepRows

@@ -10,13 +10,13 @@ from pipeline.records.products import PoolShards, RealShards
 from pipeline.teacher.description import Sampling, Teacher, read_teacher_info
 
 if TYPE_CHECKING:
-    from pipeline.engine.gpu import CompileMode
+    from pipeline.config.hardware import CompileMode
     from pipeline.teacher.interface import TeacherGenerator
     from pipeline.train.data import TrainingShards
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """Real images, and synthetic samples from a pool or straight from the teacher."""
 
     real: RealShards

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
 from pipeline.engine.collectives import num_workers, worker_rank
-from pipeline.engine.gpu import CompileMode
 from pipeline.engine.launch import Report
 from pipeline.engine.metrics import MetricsLog
 from pipeline.engine.state import load_state, save_state

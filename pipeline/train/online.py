@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.gpu import CompileMode, choose_compile_mode
+from pipeline.config.hardware import CompileMode
+from pipeline.engine.gpu import choose_compile_mode
 from pipeline.teacher.description import Sampling
-from pipeline.teacher.draws import InputRecipe, Inputs, draw_inputs, draw_on_device
+from pipeline.teacher.draws import GeneratorInputs, InputSpec, draw_inputs, draw_on_device
 from pipeline.teacher.features import capture, pool_features, select
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.sampling import run_generator, to_pixels
@@ -76,13 +77,13 @@ class OnlineSamples:
             pooled.append(features.clone())
         return torch.cat(images), torch.cat(pooled)
 
-    def _draw(self, indices: np.ndarray) -> Inputs:
+    def _draw(self, indices: np.ndarray) -> GeneratorInputs:
         if self.device.type == "cpu":
             return draw_inputs(self.generator, self._sampling, indices)
-        recipe = InputRecipe.of(self.generator, self._sampling)
+        recipe = InputSpec.of(self.generator, self._sampling)
         return draw_on_device(recipe, indices, self.device)
 
-    def _forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def _forward(self, inputs: GeneratorInputs) -> tuple[Tensor, Tensor]:
         output = run_generator(self.generator, self._sampling, inputs)
         pooled = pool_features(select(self._found, output.ws, self._features))
         self._found.clear()  # maps are large

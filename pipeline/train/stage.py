@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.method import EncodingConfig, OwnMethodConfig
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
@@ -13,22 +14,23 @@ from pipeline.engine.launch import (
     Report,
     Training,
     check_share,
-    is_first_worker,
+    is_first_process,
     run_training,
     workers_ready,
 )
-from pipeline.records.code import code_digest
-from pipeline.records.products import pool_shards, real_shards
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    begin,
-    file_digest,
-    find_complete,
+from pipeline.records.digests import code_digest, file_digest
+from pipeline.records.products import (
+    Pool,
+    Student,
     is_intact,
-    require_record,
-    write_record,
+    pool_shards,
+    real_shards,
+    require_pool,
+    require_real,
+    student_file,
 )
+from pipeline.records.record import Record, begin, find_complete, write_record
+from pipeline.records.spec import Spec
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
@@ -38,83 +40,93 @@ from pipeline.teacher.description import (
     read_teacher_info,
 )
 from pipeline.terminal.progress import console, progress_bar
-from pipeline.train.inputs import Inputs
+from pipeline.train.inputs import TrainingInputs
 from pipeline.train.perceptual import resolve_perceptual
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.verify import verify_digests
 
 
-def find(config: Config) -> Record | None:
+@dataclass(frozen=True)
+class StudentTraining:
+    """What a worker is told."""
+
+    config: TrainConfig
+    folder: Path
+    inputs: TrainingInputs
+    fingerprint: str
+    compile: CompileMode
+
+
+def find(config: Config) -> Record[Student] | None:
     """Record of the student trained in this run, None if it is still to be trained."""
-    folder = config.run_dir / "train"
-    record = find_complete(folder, _recipe(config))
-    return record if is_intact(folder / "student.safetensors", record) else None
+    record = find_complete(config.run_dir / "train", _spec(config), Student)
+    is_there = record is not None and is_intact(student_file(config), record.outputs.digest)
+    return record if is_there else None
 
 
 def run(config: Config) -> None:
     """Train the student, or go on where an interrupted training stopped."""
-    recipe = _recipe(config)
+    spec = _spec(config)
     sizes = {"synthetic ": config.train.num_synthetic, "real ": config.train.num_real}
     parts = {name: size for name, size in sizes.items() if size}
     check_share(config.ray, "train.global_batch", parts)
     folder = config.run_dir / "train"
     if not config.train.method.trains:
-        _take_discriminator(config, recipe)
+        _take_discriminator(config, spec)
         return
     if isinstance(config.train.method, OwnMethodConfig):
         from pipeline.train.build import method_class
 
         method_class(config.train.method)  # before anything long begins
-    if "perceptual" in recipe.inputs:
-        console.print(f"train     perceptual term: {recipe.inputs['perceptual']}", soft_wrap=True)
+    if "perceptual" in spec.inputs:
+        console.print(f"train     perceptual term: {spec.inputs['perceptual']}", soft_wrap=True)
     if not config.train.student.is_resnet:  # those take images of any size
         from pipeline.student.backbone import check_backbone
 
         check_backbone(config.train.student, config.real.resolution)
     with workers_ready(config.hardware.device):
-        if is_first_worker():
+        if is_first_process():
             from pipeline.train.loop import CHECKPOINT_FILE
 
-            begin(folder, recipe, CHECKPOINT_FILE)
+            begin(folder, spec, CHECKPOINT_FILE)
             _check_shards(config)
-        training = _training(config, recipe)
+        training = _training(config, spec)
         run_training(training, config.ray, config.hardware.device)
-        if is_first_worker():
-            outputs = {
-                "student.safetensors": file_digest(folder / "student.safetensors"),
-                "pool_size": _pool_size(config, training.total),
-                "synthetic": _synthetic_origins(folder, recipe),
-            }
-            write_record(folder, recipe, outputs)
+        if is_first_process():
+            student = Student(
+                digest=file_digest(student_file(config)),
+                pool_size=_pool_size(config, training.total),
+                synthetic=_synthetic_origins(folder, spec),
+            )
+            write_record(folder, spec, student)
 
 
-def _take_discriminator(config: Config, recipe: Recipe) -> None:
+def _take_discriminator(config: Config, spec: Spec) -> None:
     """Its weights are the student; nothing is trained."""
-    folder, path = config.run_dir / "train", config.teacher_folder / DISCRIMINATOR_FILE
+    path = config.teacher_folder / DISCRIMINATOR_FILE
     info = read_teacher_info(config.teacher_folder)
     if info.discriminator is None:
         raise UserError(f"{config.teacher_folder}: this teacher has no discriminator")
     check_digest(config.teacher_folder, info, DISCRIMINATOR_FILE)
-    write_atomic(folder / "student.safetensors", path.read_bytes())
-    digest = file_digest(folder / "student.safetensors")
-    write_record(folder, recipe, {"student.safetensors": digest, "pool_size": 0, "synthetic": []})
+    write_atomic(student_file(config), path.read_bytes())
+    student = Student(digest=file_digest(student_file(config)), pool_size=0)
+    write_record(config.run_dir / "train", spec, student)
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Student]) -> str:
     """One line for the terminal."""
     method, epochs = config.train.method, record.config["epochs"]
     how = f"{method.name}, {epochs} epochs" if method.trains else f"{method.name}, not trained"
-    return f"{config.run_dir / 'train' / 'student.safetensors'}, {how}"
+    return f"{student_file(config)}, {how}"
 
 
-def _recipe(config: Config) -> Recipe:
+def _spec(config: Config) -> Spec:
     train = config.train
-    real = require_record(config.run_dir / "real", "real", config.real)
-    inputs = {"real": real.outputs["digests"]["train"]}
+    inputs = {"real": require_real(config).outputs.digests["train"]}
     if train.reads_pool:
-        pool = _pool_record(config)
-        _check_resolution(config, pool.outputs["folder"], pool.outputs["resolution"])
+        pool = require_pool(config)
+        _check_resolution(config, pool.outputs.folder, pool.outputs.resolution)
         inputs |= _pool_inputs(config, pool)
     if train.needs_teacher:
         info = read_teacher_info(config.teacher_folder)
@@ -129,20 +141,20 @@ def _recipe(config: Config) -> Recipe:
         inputs["perceptual"] = resolve_perceptual(train.method)
     if isinstance(train.method, OwnMethodConfig):
         inputs["code"] = code_digest(train.method.name, "train.method.name")
-    return Recipe.of("train", train, inputs)
+    return Spec.of("train", train, inputs)
 
 
-def _pool_inputs(config: Config, pool: Record) -> dict[str, str]:
-    """What the pool is by its recipe; its bytes, which are others on another kind of machine, are
-    in the record's outputs.
+def _pool_inputs(config: Config, pool: Record[Pool]) -> dict[str, str]:
+    """What the pool is by its spec; its bytes, which are others on another kind of machine, are
+    in the product of the training.
     """
-    inputs = {"pool": pool.outputs["key"], "pool size": str(pool.outputs["num_samples"])}
+    inputs = {"pool": pool.outputs.key, "pool size": str(pool.outputs.num_samples)}
     if config.train.method.reads_features:
         inputs["feature type"] = pool.config["feature_dtype"]
     return inputs
 
 
-def _synthetic_origins(folder: Path, recipe: Recipe) -> list[str]:
+def _synthetic_origins(folder: Path, spec: Spec) -> tuple[str, ...]:
     """Which synthetic samples the finished training in `folder` has seen, as its checkpoint says:
     digests of pools, or where samples were drawn.
     """
@@ -151,9 +163,9 @@ def _synthetic_origins(folder: Path, recipe: Recipe) -> list[str]:
     from pipeline.engine.state import load_state
     from pipeline.train.loop import CHECKPOINT_FILE
 
-    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), recipe.fingerprint)
+    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
     assert state is not None
-    return list(state["synthetic"])
+    return tuple(state["synthetic"])
 
 
 def _check_resolution(config: Config, place: str, resolution: int) -> None:
@@ -164,14 +176,10 @@ def _check_resolution(config: Config, place: str, resolution: int) -> None:
         )
 
 
-def _pool_record(config: Config) -> Record:
-    return require_record(config.run_dir / "generate", "generate", config.generate)
-
-
 def _pool_size(config: Config, samples_seen: int) -> int:
     """Different synthetic samples that the student could see."""
     if config.train.reads_pool:
-        return int(_pool_record(config).outputs["num_samples"])
+        return require_pool(config).outputs.num_samples
     steps = samples_seen // config.train.global_batch
     return steps * config.train.num_synthetic
 
@@ -193,7 +201,7 @@ def _features(config: Config) -> tuple[str, ...]:
     if train.renders:
         info = read_teacher_info(config.teacher_folder)
         return tuple(name for name, _ in info.select(config.generate.features))
-    return tuple(_pool_record(config).outputs["features"])
+    return require_pool(config).outputs.features
 
 
 def _check_shards(config: Config) -> None:
@@ -209,8 +217,8 @@ def _check_shards(config: Config) -> None:
                 bar.advance(task)
 
 
-def _inputs(config: Config) -> Inputs:
-    return Inputs(
+def _inputs(config: Config) -> TrainingInputs:
+    return TrainingInputs(
         real=real_shards(config, "train"),
         pool=pool_shards(config) if config.train.reads_pool else None,
         features=_features(config),
@@ -221,19 +229,15 @@ def _inputs(config: Config) -> Inputs:
     )
 
 
-def _training(config: Config, recipe: Recipe) -> Training:
+def _training(config: Config, spec: Spec) -> Training[StudentTraining]:
     from pipeline.train.loop import steps_per_epoch
 
     num_real = len(real_shards(config, "train").open())
     steps = config.train.epochs * steps_per_epoch(config.train, num_real)
     folder = (config.run_dir / "train").resolve()
-    settings = {
-        "config": config.train,
-        "folder": str(folder),
-        "inputs": _inputs(config),
-        "fingerprint": recipe.fingerprint,
-        "compile": config.hardware.compile,
-    }
+    settings = StudentTraining(
+        config.train, folder, _inputs(config), spec.fingerprint, config.hardware.compile
+    )
     return Training(
         name="train",
         function=_train_worker,
@@ -243,7 +247,7 @@ def _training(config: Config, recipe: Recipe) -> Training:
         total=steps * config.train.global_batch,
         unit="samples",
         note=_Note(),
-        run_name=f"{config.name}-{recipe.fingerprint[:8]}",
+        run_name=f"{config.name}-{spec.fingerprint[:8]}",
         parts=tuple(n for n in (config.train.num_synthetic, config.train.num_real) if n),
     )
 
@@ -265,17 +269,15 @@ class _Note:
         return f"loss {metrics['loss']:.3g} std {std}{self._rank}"
 
 
-def _train_worker(settings: dict[str, Any], device: Any, report: Report) -> None:
+def _train_worker(training: StudentTraining, device: Any, report: Report) -> None:
     """One worker: `loop.train` on its own readers."""
     from pipeline.train.build import build_method
     from pipeline.train.loop import train
     from pipeline.train.method import MethodContext
 
-    config: TrainConfig = settings["config"]
-    inputs: Inputs = settings["inputs"]
-    shards = inputs.open(config, device, settings["compile"])
+    config, inputs = training.config, training.inputs
+    shards = inputs.open(config, device, training.compile)
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
     method = build_method(config, context)
-    folder = Path(settings["folder"])
-    fingerprint, compile_networks = settings["fingerprint"], settings["compile"]
-    train(config, shards, method, folder, device, fingerprint, report, compile_networks)
+    folder, fingerprint = training.folder, training.fingerprint
+    train(config, shards, method, folder, device, fingerprint, report, training.compile)

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
 from pipeline.engine.collectives import num_workers
 from pipeline.engine.gpu import (
-    CompileMode,
     LossGuard,
     begin_step,
     choose_compile_mode,

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
-from pipeline.engine.gpu import CompileMode, choose_compile_mode
+from pipeline.engine.gpu import choose_compile_mode
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Normalise
 from pipeline.student.masked_views import choose_views

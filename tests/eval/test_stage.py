@@ -12,7 +12,10 @@ from safetensors.torch import save_file
 
 from pipeline.config.root import Config
 from pipeline.eval import stage
-from pipeline.records.record import Recipe, file_digest, write_record
+from pipeline.records.digests import file_digest
+from pipeline.records.products import RealImages, Student
+from pipeline.records.record import write_record
+from pipeline.records.spec import Spec
 from pipeline.student.backbone import build_backbone
 from shards.errors import UserError
 from shards.manifest import Manifest, shard_name, write_manifest
@@ -56,18 +59,14 @@ def make_run(
     )
     splits = {"train": train, "test": test}
     digests = {name: write_split(folder / "store" / name, *part) for name, part in splits.items()}
-    outputs: dict[str, Any] = {
-        "folder": str(folder / "store"),
-        "num_samples": {name: len(labels) for name, (_, labels) in splits.items()},
-        "class_names": ["a", "b", "c", "d"],
-        "digests": digests,
-    }
-    write_record(config.run_dir / "real", Recipe.of("real", config.real, {}), outputs)
+    sizes = {name: len(labels) for name, (_, labels) in splits.items()}
+    images = RealImages(str(folder / "store"), sizes, ("a", "b", "c", "d"), digests)
+    write_record(config.run_dir / "real", Spec.of("real", config.real, {}), images)
     student = config.run_dir / "train" / "student.safetensors"
     student.parent.mkdir()
     save_file(build_backbone(config.train.student, seed=1).state_dict(), student)
-    outputs = {"pool_size": 0, student.name: file_digest(student)}
-    write_record(config.run_dir / "train", Recipe.of("train", config.train, {}), outputs)
+    product = Student(file_digest(student), pool_size=0)
+    write_record(config.run_dir / "train", Spec.of("train", config.train, {}), product)
     return config
 
 

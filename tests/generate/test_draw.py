@@ -1,4 +1,4 @@
-"""Inputs drawn ahead, in threads, are those drawn when they are asked for."""
+"""GeneratorInputs drawn ahead, in threads, are those drawn when they are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.generate.draw import NUM_AHEAD, InputDrawer
-from pipeline.teacher.draws import InputRecipe, draw_inputs
+from pipeline.teacher.draws import InputSpec, draw_inputs
 from tests.support.tiny_shards import pool_recipe, random_generator
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ BATCHES = [np.arange(start, start + size) for start, size in ((0, 7), (7, 7), (5
 
 
 def drawer(num_threads: int) -> InputDrawer:
-    return InputDrawer(InputRecipe.of(random_generator(), SAMPLING), CPU, num_threads)
+    return InputDrawer(InputSpec.of(random_generator(), SAMPLING), CPU, num_threads)
 
 
 @pytest.mark.parametrize("num_threads", [0, 1, 3, 16])

@@ -9,47 +9,42 @@ import pytest
 
 from pipeline.config.eval import EvalConfig
 from pipeline.config.train import TrainConfig
-from pipeline.records.record import (
-    Recipe,
-    begin,
-    describe_difference,
-    file_digest,
-    find_complete,
-    read_record,
-    require_record,
-    write_record,
-)
+from pipeline.records.digests import file_digest
+from pipeline.records.products import Student
+from pipeline.records.record import begin, find_complete, read_record, require_record, write_record
+from pipeline.records.spec import Spec, describe_difference
 from shards.errors import UserError
 
 CONFIG = TrainConfig(epochs=3)
+STUDENT = Student("d" * 64, 150, ("e" * 64,))
 INPUTS = {"real": "a" * 64, "pool": "b" * 64}
 
 
-def recipe(config: TrainConfig = CONFIG, inputs: dict[str, str] = INPUTS) -> Recipe:
-    return Recipe.of("train", config, inputs)
+def spec(config: TrainConfig = CONFIG, inputs: dict[str, str] = INPUTS) -> Spec:
+    return Spec.of("train", config, inputs)
 
 
 def test_find_complete_folder_without_a_record_is_none(tmp_path: Path) -> None:
-    assert find_complete(tmp_path, recipe()) is None
-    assert find_complete(tmp_path / "nowhere", recipe()) is None
+    assert find_complete(tmp_path, spec(), Student) is None
+    assert find_complete(tmp_path / "nowhere", spec(), Student) is None
 
 
 def test_find_complete_same_recipe_returns_what_was_written(tmp_path: Path) -> None:
-    written = write_record(tmp_path, recipe(), {"x": 1})
-    found = find_complete(tmp_path, recipe())
+    written = write_record(tmp_path, spec(), STUDENT)
+    found = find_complete(tmp_path, spec(), Student)
     assert found == written
     assert found is not None
-    assert found.outputs == {"x": 1}
+    assert found.outputs == STUDENT
     assert found.inputs == INPUTS
     assert found.versions["torch"]
 
 
 def test_find_complete_other_config_names_section_field_and_both_values(tmp_path: Path) -> None:
-    write_record(tmp_path, recipe(), {})
+    write_record(tmp_path, spec(), STUDENT)
     student = CONFIG.student.model_copy(update={"width": 16})
     changed = CONFIG.model_copy(update={"epochs": 5, "student": student})
     with pytest.raises(UserError) as raised:
-        find_complete(tmp_path, recipe(changed))
+        find_complete(tmp_path, spec(changed), Student)
     message = str(raised.value)
     assert str(tmp_path) in message
     assert "train.epochs=3 (now 5)" in message
@@ -58,31 +53,31 @@ def test_find_complete_other_config_names_section_field_and_both_values(tmp_path
 
 
 def test_find_complete_other_input_names_it(tmp_path: Path) -> None:
-    write_record(tmp_path, recipe(), {})
+    write_record(tmp_path, spec(), STUDENT)
     with pytest.raises(UserError, match=r"input pool=b{12} \(now c{12}\)"):
-        find_complete(tmp_path, recipe(inputs={**INPUTS, "pool": "c" * 64}))
+        find_complete(tmp_path, spec(inputs={**INPUTS, "pool": "c" * 64}), Student)
 
 
 def test_find_complete_field_that_came_or_went_is_named(tmp_path: Path) -> None:
-    write_record(tmp_path, recipe().without("momentum"), {})
+    write_record(tmp_path, spec().without("momentum"), STUDENT)
     with pytest.raises(UserError, match=r"train\.momentum=None \(now 0\.9\)"):
-        find_complete(tmp_path, recipe())
+        find_complete(tmp_path, spec(), Student)
 
 
 def test_begin_progress_of_another_recipe_is_refused_by_field(tmp_path: Path) -> None:
-    begin(tmp_path, recipe(), "state")
+    begin(tmp_path, spec(), "state")
     (tmp_path / "state").write_bytes(b"half way")
-    begin(tmp_path, recipe(), "state")
+    begin(tmp_path, spec(), "state")
     with pytest.raises(UserError, match=r"begun with input pool=b{12} \(now c{12}\); .*name=…"):
-        begin(tmp_path, recipe(inputs={**INPUTS, "pool": "c" * 64}), "state")
+        begin(tmp_path, spec(inputs={**INPUTS, "pool": "c" * 64}), "state")
     with pytest.raises(UserError, match=r"train\.epochs=3 \(now 5\)"):
-        begin(tmp_path, recipe(CONFIG.model_copy(update={"epochs": 5})), "state")
-    begin(tmp_path, recipe(), "state")
+        begin(tmp_path, spec(CONFIG.model_copy(update={"epochs": 5})), "state")
+    begin(tmp_path, spec(), "state")
 
 
 def test_begin_without_progress_takes_any_recipe(tmp_path: Path) -> None:
-    begin(tmp_path / "run", recipe(), "state")
-    other = recipe(CONFIG.model_copy(update={"epochs": 5}))
+    begin(tmp_path / "run", spec(), "state")
+    other = spec(CONFIG.model_copy(update={"epochs": 5}))
     begin(tmp_path / "run", other, "state")
     (tmp_path / "run" / "state").write_bytes(b"half way")
     begin(tmp_path / "run", other, "state")
@@ -90,15 +85,15 @@ def test_begin_without_progress_takes_any_recipe(tmp_path: Path) -> None:
 
 def test_fingerprint_ignores_fields_that_do_not_shape_the_result() -> None:
     changed = CONFIG.model_copy(update={"checkpoint_interval_s": 1.0})
-    assert recipe(changed).fingerprint == recipe().fingerprint
+    assert spec(changed).fingerprint == spec().fingerprint
 
 
 def test_fingerprint_changes_with_stage_config_and_inputs() -> None:
     fingerprints = {
-        recipe().fingerprint,
-        recipe(CONFIG.model_copy(update={"seed": 1})).fingerprint,
-        recipe(inputs={}).fingerprint,
-        Recipe.of("other", CONFIG, INPUTS).fingerprint,
+        spec().fingerprint,
+        spec(CONFIG.model_copy(update={"seed": 1})).fingerprint,
+        spec(inputs={}).fingerprint,
+        Spec.of("other", CONFIG, INPUTS).fingerprint,
     }
     assert len(fingerprints) == 4
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints)
@@ -106,12 +101,12 @@ def test_fingerprint_changes_with_stage_config_and_inputs() -> None:
 
 def test_fingerprint_survives_the_record_file(tmp_path: Path) -> None:
     config = EvalConfig(seeds=(3, 4))
-    written = write_record(tmp_path, Recipe.of("eval", config, {}), {})
-    found = read_record(tmp_path)
+    written = write_record(tmp_path, Spec.of("eval", config, {}), STUDENT)
+    found = read_record(tmp_path, Student)
     assert found is not None
-    assert Recipe(found.stage, found.config, found.inputs).fingerprint == written.fingerprint
+    assert Spec(found.stage, found.config, found.inputs).fingerprint == written.fingerprint
     assert describe_difference(
-        Recipe(found.stage, found.config, found.inputs), Recipe.of("eval", config, {})
+        Spec(found.stage, found.config, found.inputs), Spec.of("eval", config, {})
     ) == ""  # fmt: skip
 
 
@@ -119,37 +114,37 @@ def test_fingerprint_survives_the_record_file(tmp_path: Path) -> None:
 def test_read_record_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "record.json").write_text(content)
     with pytest.raises(UserError, match=r"record\.json: damaged"):
-        read_record(tmp_path)
+        read_record(tmp_path, Student)
 
 
 def test_read_record_binary_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_bytes(b"\xff\x00")
     with pytest.raises(UserError, match=r"record\.json: damaged"):
-        read_record(tmp_path)
+        read_record(tmp_path, Student)
 
 
 def test_require_record_missing_names_the_command_to_type(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"`make train`"):
-        require_record(tmp_path, "train", CONFIG)
+        require_record(tmp_path, "train", Student, CONFIG)
 
 
-def test_require_record_of_another_config_names_field_and_command(tmp_path: Path) -> None:
-    write_record(tmp_path, recipe(), {})
-    with pytest.raises(UserError, match=r"train\.epochs=3 \(now 4\).*`make train`"):
-        require_record(tmp_path, "train", CONFIG.model_copy(update={"epochs": 4}))
+def test_require_record_of_another_config_names_field_and_remedy(tmp_path: Path) -> None:
+    write_record(tmp_path, spec(), STUDENT)
+    with pytest.raises(UserError, match=r"train\.epochs=3 \(now 4\).*name=…"):
+        require_record(tmp_path, "train", Student, CONFIG.model_copy(update={"epochs": 4}))
 
 
 def test_require_record_of_the_same_config_or_any_returns_it(tmp_path: Path) -> None:
-    written = write_record(tmp_path, recipe(), {"x": 1})
-    assert require_record(tmp_path, "train", CONFIG) == written
-    assert require_record(tmp_path, "train") == written
+    written = write_record(tmp_path, spec(), STUDENT)
+    assert require_record(tmp_path, "train", Student, CONFIG) == written
+    assert require_record(tmp_path, "train", Student) == written
 
 
 def test_write_record_is_readable_json(tmp_path: Path) -> None:
-    write_record(tmp_path, recipe(), {})
+    write_record(tmp_path, spec(), STUDENT)
     content = json.loads((tmp_path / "record.json").read_text())
     assert content["config"]["epochs"] == 3
-    assert content["fingerprint"] == recipe().fingerprint
+    assert content["fingerprint"] == spec().fingerprint
 
 
 def test_file_digest_is_sha256(tmp_path: Path) -> None:

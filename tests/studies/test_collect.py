@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.config.root import Config
-from pipeline.records.record import Recipe, write_record
+from pipeline.records.products import Files, Student
+from pipeline.records.record import write_record
+from pipeline.records.spec import Spec
 from pipeline.studies.cells import Cell
 from pipeline.studies.collect import main_column, protocol_texts, read_numbers, score
 from shards.errors import UserError
@@ -19,10 +20,11 @@ from shards.errors import UserError
 def write_cell(folder: Path, row: str, seed: int, top1: float, protocol: str = "p") -> Cell:
     name = f"{row}-seed{seed}"
     config = Config.model_validate({"name": name, "paths": {"runs": str(folder)}})
-    outputs: dict[str, Any] = {"student.safetensors": "0" * 64, "pool_size": 10}
+    student, files = Student("0" * 64, 10), Files()
     for stage in ("train", "eval"):
         (config.run_dir / stage).mkdir(parents=True)
-        write_record(config.run_dir / stage, Recipe(stage, {}, {}), outputs)
+        product = student if stage == "train" else files
+        write_record(config.run_dir / stage, Spec(stage, {}, {}), product)
     results = [
         {"representation": name, "probe": "linear", "labels": "all", "top1_mean": value,
          "top1_std": 0.0, "seeds": [0], "protocol": protocol}

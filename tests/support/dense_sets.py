@@ -15,7 +15,10 @@ from torch import nn
 
 from pipeline.config.root import Config
 from pipeline.config.student import StudentConfig
-from pipeline.records.record import Recipe, file_digest, write_record
+from pipeline.records.digests import file_digest
+from pipeline.records.products import Student
+from pipeline.records.record import write_record
+from pipeline.records.spec import Spec
 from pipeline.student.backbone import StudentResNet, build_backbone
 
 SIDE = 64
@@ -69,8 +72,8 @@ def make_run(folder: Path, task: str, **finetune: Any) -> Config:
         train.mkdir(parents=True)
         state = make_backbone().state_dict()
         save_file({name: value.contiguous() for name, value in state.items()}, student)
-        outputs = {student.name: file_digest(student), "pool_size": 0}
-        write_record(train, Recipe.of("train", config.train, {"real": "0"}), outputs)
+        product = Student(file_digest(student), pool_size=0)
+        write_record(train, Spec.of("train", config.train, {"real": "0"}), product)
     return config
 
 

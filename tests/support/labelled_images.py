@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.augment import AugmentConfig
-from pipeline.eval.probes.labelled_views import LabelledImages
+from pipeline.eval.probes.labelled_views import ProbeImages
 from shards.reader import ShardReader
 from shards.schema import Schema, image_column
 from shards.storage import Folder
@@ -24,14 +24,14 @@ def as_they_are() -> AugmentConfig:
 
 def make_images(
     folder: Path, train: Labelled, test: Labelled | None = None, rows: np.ndarray | None = None
-) -> LabelledImages:
+) -> ProbeImages:
     """Shards of both under `folder`; of `train` only `rows` count as labelled, if they are given.
     Without `test`, the train images are tested on, too.
     """
     images, labels = train
     rows = np.arange(len(labels)) if rows is None else rows
     test_images, test_labels = train if test is None else test
-    return LabelledImages(
+    return ProbeImages(
         _write(folder / "train", images),
         rows,
         labels[rows],

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.records.record import file_digest
+from pipeline.records.digests import file_digest
 from pipeline.teacher.checkpoint import (
     build_generator,
     load_discriminator,

@@ -15,8 +15,8 @@ from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import (
     DEVICE_BLOCK,
     DrawnInputs,
-    InputRecipe,
-    Inputs,
+    GeneratorInputs,
+    InputSpec,
     draw_inputs,
     draw_on_device,
 )
@@ -92,19 +92,19 @@ def test_draw_inputs_without_classes_are_the_first_numbers_of_the_samples_counte
         np.testing.assert_array_equal(torch.cat(found).numpy(), wanted)
 
 
-def flat(inputs: Inputs) -> torch.Tensor:
+def flat(inputs: GeneratorInputs) -> torch.Tensor:
     """All numbers of inputs with random noise, [n, …]."""
     maps = [map_.flatten(1) for map_ in inputs.noise if isinstance(map_, torch.Tensor)]
     classes = [] if inputs.classes is None else [inputs.classes[:, None].float()]
     return torch.cat([inputs.z, *maps, *classes], 1)
 
 
-def input_recipe(noise: str = "random", seed: int = 5) -> InputRecipe:
+def input_recipe(noise: str = "random", seed: int = 5) -> InputSpec:
     """Of a conditional teacher."""
-    return InputRecipe.of(TEACHERS["conditional"](), Sampling(seed, noise, 1.0, None))
+    return InputSpec.of(TEACHERS["conditional"](), Sampling(seed, noise, 1.0, None))
 
 
-def on_device(start: int, stop: int, recipe: InputRecipe | None = None) -> Inputs:
+def on_device(start: int, stop: int, recipe: InputSpec | None = None) -> GeneratorInputs:
     return draw_on_device(recipe or input_recipe(), np.arange(start, stop), torch.device("cpu"))
 
 

@@ -29,7 +29,7 @@ _TEST_IMAGES = ("2007", "test")
 
 
 @dataclass(frozen=True)
-class LabelledFile:
+class DenseFile:
     """An image file with the file of its labels."""
 
     image: Path
@@ -45,7 +45,7 @@ def data_root(config: FinetuneConfig) -> Path:
     return config.root
 
 
-def list_files(config: FinetuneConfig, split: Split) -> list[LabelledFile]:
+def list_files(config: FinetuneConfig, split: Split) -> list[DenseFile]:
     """Files of the split, in a fixed order; every one is there.
 
     Raises:
@@ -74,30 +74,28 @@ def voc_sets(config: FinetuneConfig, split: Split) -> list[tuple[str, str]]:
     return [(year, "trainval") for year in config.voc_years]
 
 
-def _voc(root: Path, year: str, name: str, remedy: str) -> list[LabelledFile]:
+def _voc(root: Path, year: str, name: str, remedy: str) -> list[DenseFile]:
     folder = root / "VOCdevkit" / f"VOC{year}"
     return [
-        LabelledFile(
-            folder / "JPEGImages" / f"{image}.jpg", folder / "Annotations" / f"{image}.xml"
-        )
+        DenseFile(folder / "JPEGImages" / f"{image}.jpg", folder / "Annotations" / f"{image}.xml")
         for image in read_names(folder / "ImageSets" / "Main" / f"{name}.txt", remedy)
     ]
 
 
-def _ade20k(root: Path, split: Split, remedy: str) -> list[LabelledFile]:
+def _ade20k(root: Path, split: Split, remedy: str) -> list[DenseFile]:
     folder = root / "ADEChallengeData2016"
     part = "training" if split == "train" else "validation"
     images = sorted((folder / "images" / part).glob("*.jpg"))
     if not images:
         raise UserError(f"finetune.root: {folder / 'images' / part} has no images; {remedy}")
     annotations = folder / "annotations" / part
-    return [LabelledFile(image, annotations / f"{image.stem}.png") for image in images]
+    return [DenseFile(image, annotations / f"{image.stem}.png") for image in images]
 
 
-def _nyuv2(root: Path, split: Split, remedy: str) -> list[LabelledFile]:
+def _nyuv2(root: Path, split: Split, remedy: str) -> list[DenseFile]:
     names = read_names(root / "gt_sets" / ("train.txt" if split == "train" else "val.txt"), remedy)
     return [
-        LabelledFile(root / "images" / f"{name}.jpg", root / "normals" / f"{name}.npy")
+        DenseFile(root / "images" / f"{name}.jpg", root / "normals" / f"{name}.npy")
         for name in names
     ]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.eval.dense.files import read_classes, read_image, read_normals
-from pipeline.eval.dense.layouts import LabelledFile, Split, list_files
+from pipeline.eval.dense.layouts import DenseFile, Split, list_files
 from shards.errors import UserError
 
 ADE20K_CLASSES = 150
@@ -52,7 +52,7 @@ class DenseImages:
 
     def labels(self, row: int) -> Tensor:
         """Only the labels; raises as `images[row]` does."""
-        file: LabelledFile = self._files[row]
+        file: DenseFile = self._files[row]
         if self._is_normals:
             normals = np.ascontiguousarray(read_normals(file.labels).transpose(2, 0, 1))
             return torch.from_numpy(normals)

@@ -15,16 +15,10 @@ from pipeline.config.root import Config
 from pipeline.engine.launch import is_torchrun
 from pipeline.eval.dense.layouts import SPLITS, data_root, list_files
 from pipeline.eval.dense.protocols import describe_protocol
-from pipeline.records.record import (
-    Recipe,
-    Record,
-    file_digest,
-    files_digest,
-    find_complete,
-    is_intact,
-    require_record,
-    write_record,
-)
+from pipeline.records.digests import file_digest, files_digest
+from pipeline.records.products import Files, is_intact, require_student, student_file
+from pipeline.records.record import Record, find_complete, write_record
+from pipeline.records.spec import Spec
 from pipeline.results.ledger import Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.terminal.progress import progress_bar
@@ -32,61 +26,61 @@ from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RESULTS_FILE = "results.json"
-_STUDENT = "student.safetensors"
 _DATASETS = {"detection": "voc", "segmentation": "ade20k", "normals": "nyuv2"}
 _MAIN_SCORE = {"detection": "AP", "segmentation": "mean_iou", "normals": "mean_deg"}
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[Files] | None:
     """Record of this task's fine-tuning, None if it is still to be done, or its results are gone or
     lost to the ledger.
     """
-    recipe = _recipe(config)
-    record = _find_results(config, recipe)
-    return record if is_appended(config.paths.runs, config.name, recipe.fingerprint) else None
+    spec = _spec(config)
+    record = _find_results(config, spec)
+    return record if is_appended(config.paths.runs, config.name, spec.fingerprint) else None
 
 
-def _find_results(config: Config, recipe: Recipe) -> Record | None:
+def _find_results(config: Config, spec: Spec) -> Record[Files] | None:
     """Record of results that are there, in the ledger or not."""
     folder = config.run_dir / folder_name(config)
-    record = find_complete(folder, recipe)
-    return record if is_intact(folder / RESULTS_FILE, record) else None
+    record = find_complete(folder, spec, Files)
+    if record is None or not is_intact(folder / RESULTS_FILE, record.outputs.get(RESULTS_FILE)):
+        return None
+    return record
 
 
 def run(config: Config) -> None:
     """Fine-tune, or go on where an interrupted one stopped, and test; `results.json` comes last."""
     if is_torchrun():
         raise UserError("finetune: runs in one process; start it without torchrun")
-    recipe = _recipe(config)
+    spec = _spec(config)
     folder = config.run_dir / folder_name(config)
     folder.mkdir(parents=True, exist_ok=True)
-    if _find_results(config, recipe) is not None:  # only the ledger has lost them
+    if _find_results(config, spec) is not None:  # only the ledger has lost them
         found = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
-        _append(config, recipe, found)
+        _append(config, spec, found)
         return
-    train = require_record(config.run_dir / "train", "train", config.train)
     results = {
         "task": config.finetune.task,
-        "metrics": _fine_tune(config, folder, recipe.fingerprint),
+        "metrics": _fine_tune(config, folder, spec.fingerprint),
         "protocol": describe_protocol(config.finetune, config.train.student),
         "seed": config.finetune.seed,
-        "student": recipe.inputs["student"],
+        "student": spec.inputs["student"],
         "method": config.train.method.name,
         "variant": config.train.variant,
         "batch_norm": config.train.batch_norm,
-        "pool_size": train.outputs["pool_size"],
+        "pool_size": require_student(config).outputs.pool_size,
     }
     write_atomic(folder / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
-    _append(config, recipe, results)
-    write_record(folder, recipe, {RESULTS_FILE: file_digest(folder / RESULTS_FILE)})
+    _append(config, spec, results)
+    write_record(folder, spec, {RESULTS_FILE: file_digest(folder / RESULTS_FILE)})
 
 
-def _append(config: Config, recipe: Recipe, results: dict[str, Any]) -> None:
+def _append(config: Config, spec: Spec, results: dict[str, Any]) -> None:
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
     lineage = asdict(read_lineage(config, str(choose_device(config.hardware.device))))
-    digests = [recipe.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
+    digests = [spec.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
     split_digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     now = datetime.now(UTC)
     numbers = [
@@ -106,10 +100,10 @@ def _append(config: Config, recipe: Recipe, results: dict[str, Any]) -> None:
         )
         for name, value in results["metrics"].items()
     ]
-    append(config.paths.runs, recipe.fingerprint, numbers)
+    append(config.paths.runs, spec.fingerprint, numbers)
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Files]) -> str:
     """One line for the terminal."""
     place = config.run_dir / folder_name(config) / RESULTS_FILE
     name = _MAIN_SCORE[config.finetune.task]
@@ -122,7 +116,7 @@ def folder_name(config: Config) -> str:
     return f"finetune-{config.finetune.task}"
 
 
-def _recipe(config: Config) -> Recipe:
+def _spec(config: Config) -> Spec:
     student = config.train.student
     if not student.is_resnet or not config.train.method.trains:
         raise UserError(
@@ -130,14 +124,13 @@ def _recipe(config: Config) -> Recipe:
             f"{student.architecture if config.train.method.trains else config.train.method.name}; "
             "train another"
         )
-    train = require_record(config.run_dir / "train", "train", config.train)
     root = data_root(config.finetune)
-    inputs = {"student": train.outputs[_STUDENT]}
+    inputs = {"student": require_student(config).outputs.digest}
     for split in SPLITS:
         files = list_files(config.finetune, split)
         paths = [path for file in files for path in (file.image, file.labels)]
         inputs[f"{config.finetune.task} {split}"] = files_digest(root, paths)
-    return Recipe.of("finetune", config.finetune, inputs)
+    return Spec.of("finetune", config.finetune, inputs)
 
 
 def _fine_tune(config: Config, folder: Path, fingerprint: str) -> dict[str, float]:
@@ -171,7 +164,7 @@ def _build_task(config: Config, device: Any) -> Any:
     from pipeline.student.backbone import StudentResNet, load_backbone
 
     train, section = config.train, config.finetune
-    backbone = load_backbone(train.student, config.run_dir / "train" / _STUDENT)
+    backbone = load_backbone(train.student, student_file(config))
     assert isinstance(backbone, StudentResNet)
     freeze(backbone, section.frozen)
     tasks = {

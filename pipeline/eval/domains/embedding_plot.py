@@ -19,8 +19,7 @@ from pipeline.eval.domains import embedding, label_agreement, labeller
 from pipeline.eval.extract import Representation, extract
 from pipeline.eval.subjects import cache_folder, load_student
 from pipeline.records.embeddings import EmbeddedSpace, Embeddings
-from pipeline.records.products import pool_shards, real_shards
-from pipeline.records.record import require_record
+from pipeline.records.products import pool_shards, real_shards, require_pool, require_real
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
@@ -72,7 +71,6 @@ def embed_all(
     labelling = labeller.label_synthetic(student, synthetic, seed=seed)
     spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]
     chance = label_agreement.chance_agreement(labelling.labels)
-    real = require_record(config.run_dir / "real", "real", config.real)
     embedded = []
     for name, space in spaces:
         embedded.append(_embed(name, space, labelling.labels, seed))
@@ -81,7 +79,7 @@ def embed_all(
         tuple(embedded),
         labelling.labels,
         labelling.confidences,
-        tuple(real.outputs["class_names"]),
+        require_real(config).outputs.class_names,
         labelling.accuracy,
         chance,
         (
@@ -109,7 +107,7 @@ def _teacher_spaces(
     """Name and features [N, D] float32 of what the teacher itself makes of the pool's samples."""
     rows = np.arange(len(pool))
     info = read_teacher_info(config.teacher_folder)
-    generate = require_record(config.run_dir / "generate", "generate", config.generate)
+    generate = require_pool(config)
     if info.digests[GENERATOR_FILE] != generate.inputs["teacher"]:
         raise UserError(
             f"{config.teacher_folder}: not the teacher that rendered the pool; run `make generate` "
@@ -121,7 +119,7 @@ def _teacher_spaces(
         backbone = DiscriminatorBackbone(weights, "multi", config.train)
         yield "discriminator", extract(backbone, pool.images, config.train, device, rows)
     yield "w", pool.gather_features([W], rows).astype(np.float32)
-    blocks = [name for name in generate.outputs["features"] if name != W]
+    blocks = [name for name in generate.outputs.features if name != W]
     if blocks:
         yield "generator", pool.gather_features(blocks, rows).astype(np.float32)
 

@@ -29,7 +29,7 @@ _TEST_BATCH = 500
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class ProbeImages:
     """What a probe that is trained on images may see."""
 
     train: ShardReader
@@ -61,7 +61,7 @@ class LabelledViews:
 
     def __init__(
         self,
-        images: LabelledImages,
+        images: ProbeImages,
         batch_size: int,
         augment: AugmentConfig,
         *,

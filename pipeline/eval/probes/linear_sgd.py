@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.train import TrainConfig
-from pipeline.eval.probes.labelled_views import LabelledImages, LabelledViews
+from pipeline.eval.probes.labelled_views import LabelledViews, ProbeImages
 from pipeline.eval.probes.lars import TRUST, adapt_gradients
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Normalise
@@ -131,7 +131,7 @@ def learning_rate(settings: ProbeSettings, epoch: int) -> float:
 
 def train_linear_probe(
     backbone: nn.Module,
-    images: LabelledImages,
+    images: ProbeImages,
     config: TrainConfig,
     settings: ProbeSettings,
     device: torch.device,

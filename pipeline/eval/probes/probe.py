@@ -18,7 +18,7 @@ from pipeline.config.root import Config
 from pipeline.engine.gpu import choose_precision
 from pipeline.eval import knn
 from pipeline.eval.extract import Representation
-from pipeline.eval.probes.labelled_views import LabelledImages
+from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.linear_sgd import (
     LARGE_BATCH,
@@ -113,7 +113,7 @@ def run_job(
 def run_sgd_probe(
     name: str,
     backbone: nn.Module,
-    images: LabelledImages,
+    images: ProbeImages,
     config: Config,
     device: torch.device,
     report: ProbeReport,

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
+from pipeline.eval.transfer.images import SplitImages, TransferImages
 from pipeline.eval.transfer.sets import transfer_set
 from pipeline.eval.transfer.splits import draw_caltech, draw_validation
 from shards.errors import UserError
@@ -29,7 +29,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-_Splits = tuple[LabelledImages, ...]  # train, test; or train, val, test
+_Splits = tuple[SplitImages, ...]  # train, test; or train, val, test
 
 
 def open_transfer_set(name: str, root: Path) -> TransferImages:
@@ -93,7 +93,7 @@ def _open_cifar(root: Path, cls: str) -> _Splits:
     for split in ("train", "test"):
         dataset = getattr(datasets, cls)(root, train=split == "train")
         names = tuple(f"{split}/{row}" for row in range(len(dataset)))
-        splits.append(LabelledImages(names, _as_labels(dataset.targets), dataset.data))
+        splits.append(SplitImages(names, _as_labels(dataset.targets), dataset.data))
     return tuple(splits)
 
 
@@ -164,7 +164,7 @@ def _open_voc2007(root: Path) -> _Splits:
         dataset = VOCDetection(root, year="2007", image_set=split)
         files = tuple(Path(file) for file in dataset.images)
         labels = np.array([read_voc_classes(Path(file)) for file in dataset.annotations])
-        splits.append(LabelledImages(_names(root, files), labels, files))
+        splits.append(SplitImages(_names(root, files), labels, files))
     return tuple(splits)
 
 
@@ -181,7 +181,7 @@ def read_voc_classes(annotation: Path) -> np.ndarray:
     return shown
 
 
-def _listed(root: Path, dataset: Any) -> LabelledImages:
+def _listed(root: Path, dataset: Any) -> SplitImages:
     """The images of a dataset that was given `str` to load them, and so returns their paths."""
     return _images(root, _rows(dataset))
 
@@ -190,10 +190,10 @@ def _rows(dataset: Any) -> list[tuple[str, int]]:
     return [dataset[row] for row in range(len(dataset))]
 
 
-def _images(root: Path, rows: Iterable[tuple[str | Path, int]]) -> LabelledImages:
+def _images(root: Path, rows: Iterable[tuple[str | Path, int]]) -> SplitImages:
     pairs = list(rows)
     files = tuple(Path(file) for file, _ in pairs)
-    return LabelledImages(_names(root, files), _as_labels(label for _, label in pairs), files)
+    return SplitImages(_names(root, files), _as_labels(label for _, label in pairs), files)
 
 
 def _names(root: Path, files: Iterable[Path]) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ Neighbours: `features.py` makes the representations; a solver fits the regressio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from pipeline.eval.transfer.features import PREPROCESSING, TransferFeatures
+from pipeline.eval.transfer.result import TransferResult
 from pipeline.eval.transfer.scores import score
 from pipeline.eval.transfer.sets import Metric, transfer_set
 
@@ -57,25 +57,6 @@ class Solver(Protocol):
 
 MakeSolver = Callable[[Metric], Solver]
 """A solver that takes `metric` for the best C."""
-
-
-@dataclass(frozen=True)
-class TransferResult:
-    """One cell of the transfer table; `score` is `metric` on the test images in percent.
-
-    `is_published` says whether there were as many images as the published data set has.
-    """
-
-    dataset: str
-    metric: Metric
-    score: float
-    inverse_penalty: float
-    num_train: int
-    num_val: int
-    num_test: int
-    is_published: bool
-    split_digest: str
-    protocol: str
 
 
 def evaluate_transfer(

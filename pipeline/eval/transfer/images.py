@@ -18,7 +18,7 @@ from shards.errors import UserError
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class SplitImages:
     """The images of one split, in a fixed order.
 
     `pixels` are their files, or the images themselves, uint8 [N, height, width, 3]. `names` tell
@@ -33,12 +33,12 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, rows: np.ndarray) -> LabelledImages:
+    def take(self, rows: np.ndarray) -> SplitImages:
         """The images at `rows` [M], in that order."""
         names = tuple(self.names[row] for row in rows)
         if isinstance(self.pixels, np.ndarray):
-            return LabelledImages(names, self.labels[rows], self.pixels[rows])
-        return LabelledImages(names, self.labels[rows], tuple(self.pixels[row] for row in rows))
+            return SplitImages(names, self.labels[rows], self.pixels[rows])
+        return SplitImages(names, self.labels[rows], tuple(self.pixels[row] for row in rows))
 
     def open(self, row: int) -> Image.Image:
         """The image at `row`, RGB.
@@ -80,12 +80,12 @@ class TransferImages:
     """A data set as the protocol splits it: `val` chooses the penalty, `test` is scored."""
 
     name: str
-    train: LabelledImages
-    val: LabelledImages
-    test: LabelledImages
+    train: SplitImages
+    val: SplitImages
+    test: SplitImages
 
     @property
-    def splits(self) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    def splits(self) -> tuple[SplitImages, SplitImages, SplitImages]:
         """`train`, `val` and `test`."""
         return self.train, self.val, self.test
 

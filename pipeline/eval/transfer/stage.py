@@ -11,14 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline.cluster import capacity, connection
 from pipeline.cluster.tasks import InFlight
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
+from pipeline.eval.transfer.result import Transfer, TransferResult
 from pipeline.eval.transfer.sets import TRANSFER_SETS
-from pipeline.records.record import Recipe, Record, find_complete, require_record, write_record
+from pipeline.records.products import require_student, student_file
+from pipeline.records.record import Record, find_complete, write_record
+from pipeline.records.spec import Spec
 from pipeline.results.ledger import Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.terminal.progress import console, progress_bar
@@ -29,15 +31,15 @@ RESULTS_FILE = "transfer.json"
 _MAX_RETRIES = 4
 
 
-def find(config: Config) -> Record | None:
+def find(config: Config) -> Record[Transfer] | None:
     """Record of the transfer, None if a data set that is there is still to be measured, or the
     ledger has lost the numbers.
     """
-    recipe = _recipe(config)
-    record = find_complete(folder_of(config), recipe)
-    if record is None or set(record.outputs["scores"]) < set(_present(config)):
+    spec = _spec(config)
+    record = find_complete(folder_of(config), spec, Transfer)
+    if record is None or set(record.outputs.scores) < set(_present(config)):
         return None
-    return record if is_appended(config.paths.runs, config.name, recipe.fingerprint) else None
+    return record if is_appended(config.paths.runs, config.name, spec.fingerprint) else None
 
 
 def folder_name(config: Config) -> str:
@@ -52,7 +54,7 @@ def folder_of(config: Config) -> Path:
 
 def run(config: Config) -> None:
     """Measure every data set that is not done; `transfer.json` comes last."""
-    recipe, names = _recipe(config), _present(config)
+    spec, names = _spec(config), _present(config)
     if config.transfer.sets == "all":
         for name in TRANSFER_SETS.keys() - set(names):
             console.print(f"transfer  {name}: {_problem(config, name)}", soft_wrap=True)
@@ -64,31 +66,33 @@ def run(config: Config) -> None:
     with progress_bar("sets") as bar:
         task = bar.add_task("transfer", total=len(names), completed=len(names) - len(todo), note="")
         for name, result in _measure_all(config, todo):
-            note = f"{name} {result['metric']} {result['score']:.1f}"
+            note = f"{name} {result.metric} {result.score:.1f}"
             bar.update(task, advance=1, note=note)
     found = {name: _read(config, name) for name in TRANSFER_SETS}
     results = {name: result for name, result in found.items() if result is not None}
-    _append(config, recipe, results)
-    write_atomic(config.run_dir / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
-    scores = {name: result["score"] for name, result in results.items()}
-    write_record(folder_of(config), recipe, {"scores": scores})
+    _append(config, spec, results)
+    write_atomic(
+        config.run_dir / RESULTS_FILE,
+        json.dumps({n: asdict(r) for n, r in results.items()}, indent=2) + "\n",
+    )
+    scores = {name: result.score for name, result in results.items()}
+    write_record(folder_of(config), spec, Transfer(scores))
 
 
-def describe(config: Config, record: Record) -> str:
+def describe(config: Config, record: Record[Transfer]) -> str:
     """One line for the terminal."""
-    scores: dict[str, float] = record.outputs["scores"]
+    scores = record.outputs.scores
     shown = ", ".join(f"{name} {score:.1f}" for name, score in scores.items())
     is_whole = len(scores) == len(TRANSFER_SETS)
     mean = f"; average {sum(scores.values()) / len(scores):.2f}" if is_whole else ""
     return f"{config.run_dir / RESULTS_FILE}: {shown}{mean}"
 
 
-def _recipe(config: Config) -> Recipe:
+def _spec(config: Config) -> Spec:
     if isinstance(config.train.method, DiscriminatorConfig):
         raise UserError("train.method.name=discriminator: takes images of its own size alone")
-    student = require_record(config.run_dir / "train", "train", config.train)
-    inputs = {"student": student.outputs["student.safetensors"]}
-    return Recipe.of("transfer", config.transfer, inputs).without("sets")  # each has its own record
+    inputs = {"student": require_student(config).outputs.digest}
+    return Spec.of("transfer", config.transfer, inputs).without("sets")  # each has its own record
 
 
 def _present(config: Config) -> list[str]:
@@ -111,17 +115,17 @@ def _problem(config: Config, name: str) -> str | None:
     return None
 
 
-def _read(config: Config, name: str) -> dict[str, Any] | None:
+def _read(config: Config, name: str) -> TransferResult | None:
     """The result of a data set for this very student, None if there is none yet."""
-    record = find_complete(folder_of(config) / name, _set_recipe(config, name))
+    record = find_complete(folder_of(config) / name, _set_spec(config, name), TransferResult)
     return None if record is None else record.outputs
 
 
-def _set_recipe(config: Config, name: str) -> Recipe:
-    return Recipe("transfer", {"set": name}, _recipe(config).inputs)
+def _set_spec(config: Config, name: str) -> Spec:
+    return Spec("transfer", {"set": name}, _spec(config).inputs)
 
 
-def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, TransferResult]]:
     if config.ray.eval_workers == 0 or not names:
         for name in names:
             yield name, measure(config, name)
@@ -134,9 +138,8 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
         **capacity.task_options(config.ray, "eval"),
         max_retries=_MAX_RETRIES,
     )
-    dump, places = config.model_dump_json(), _places(config)
     bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
-    in_flight = InFlight[str](lambda name: task.remote(dump, places, name))
+    in_flight = InFlight[str](lambda name: task.remote(config, name))
     waiting = list(reversed(names))
     try:
         while waiting or len(in_flight):
@@ -148,23 +151,15 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, di
         in_flight.cancel()
 
 
-def _places(config: Config) -> dict[str, Any]:
-    """What is in no fingerprint, and so in no dump of the section."""
-    section = config.transfer
-    return {"root": section.root, "batch": section.batch, "loader_workers": section.loader_workers}
-
-
-def _run_task(dump: str, places: dict[str, Any], name: str) -> dict[str, Any]:
+def _run_task(config: Config, name: str) -> TransferResult:
     """Runs in a Ray worker, on one processor."""
     import torch
 
     torch.set_num_threads(1)
-    config = Config.model_validate_json(dump)
-    transfer = config.transfer.model_copy(update=places)
-    return measure(config.model_copy(update={"transfer": transfer}), name)
+    return measure(config, name)
 
 
-def measure(config: Config, name: str) -> dict[str, Any]:
+def measure(config: Config, name: str) -> TransferResult:
     """Measure one data set and leave its record."""
     from pipeline.engine.device import choose_device
     from pipeline.eval.transfer.datasets import open_transfer_set
@@ -178,8 +173,7 @@ def measure(config: Config, name: str) -> dict[str, Any]:
     section = config.transfer
     assert section.root is not None
     images = open_transfer_set(name, section.root)
-    path = config.run_dir / "train" / "student.safetensors"
-    backbone = load_backbone(config.train.student, path)
+    backbone = load_backbone(config.train.student, student_file(config))
     device = choose_device(config.hardware.device)
     loading = Loading(device, section.batch, section.loader_workers)
     with progress_bar("images") as bar:
@@ -191,12 +185,12 @@ def measure(config: Config, name: str) -> dict[str, Any]:
             loading,
             lambda count: bar.advance(task, count),
         )
-    result = asdict(evaluate_transfer(features, lambda metric: LogisticSolver(metric, device)))
-    write_record(folder_of(config) / name, _set_recipe(config, name), result)
+    result = evaluate_transfer(features, lambda metric: LogisticSolver(metric, device))
+    write_record(folder_of(config) / name, _set_spec(config, name), result)
     return result
 
 
-def _append(config: Config, recipe: Recipe, results: dict[str, dict[str, Any]]) -> None:
+def _append(config: Config, spec: Spec, results: dict[str, TransferResult]) -> None:
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
@@ -208,15 +202,15 @@ def _append(config: Config, recipe: Recipe, results: dict[str, dict[str, Any]]) 
             created_at=now,
             task="transfer",
             dataset=name,
-            split_digest=result["split_digest"],
-            metric=result["metric"],
-            value=result["score"],
+            split_digest=result.split_digest,
+            metric=result.metric,
+            value=result.score,
             probe="linear",
             labels="all",
             seed=0,
             representation="student",
-            protocol=result["protocol"],
+            protocol=result.protocol,
         )
         for name, result in results.items()
     ]
-    append(config.paths.runs, recipe.fingerprint, numbers)
+    append(config.paths.runs, spec.fingerprint, numbers)

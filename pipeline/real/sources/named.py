@@ -19,7 +19,7 @@ from pipeline.real.sources.torchvision_sets import (
     open_download,
     open_imagenet,
 )
-from pipeline.records.record import files_digest
+from pipeline.records.digests import files_digest
 from shards.errors import UserError
 
 SPLITS = ("train", "test")

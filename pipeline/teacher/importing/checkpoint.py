@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.records.record import file_digest
+from pipeline.records.digests import file_digest
 from pipeline.teacher.architecture import (
     DiscriminatorArchitecture,
     GeneratorArchitecture,

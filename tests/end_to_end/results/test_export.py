@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from pipeline.eval.subjects import load_student
+from pipeline.records.products import Files
 from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.student.backbone import Normalise
@@ -101,7 +102,7 @@ def test_card_has_lineage_numbers_and_front_matter_a_hub_reads(site: Site) -> No
 
 
 def test_card_of_a_run_that_is_not_in_the_ledger_has_its_results(site: Site) -> None:
-    record = read_record(site.runs / "tiny" / "eval")
+    record = read_record(site.runs / "tiny" / "eval", Files)
     assert record is not None
     part_path(site.runs, "tiny", record.fingerprint).unlink()
     export(site)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.records.products import Files
 from pipeline.records.record import read_record
 from pipeline.results.ledger import part_path
 from pipeline.results.lineage import lineage_of, read_lineage
@@ -152,7 +153,7 @@ def test_results_without_numbers_say_what_to_run(site: Site, tmp_path: Path) -> 
 
 
 def test_results_with_a_damaged_part_name_it(site: Site) -> None:
-    record = read_record(site.runs / "tiny" / "eval")
+    record = read_record(site.runs / "tiny" / "eval", Files)
     assert record is not None
     path = part_path(site.runs, "tiny", record.fingerprint)
     path.write_bytes(path.read_bytes()[:-20])

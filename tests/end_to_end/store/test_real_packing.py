@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.real import stage
+from pipeline.records.products import RealImages
 from pipeline.records.record import read_record
 from shards.claims import is_in_use
 from shards.storage import Folder
@@ -20,7 +21,7 @@ def test_real_of_content_that_another_run_packed_packs_nothing(site: Site) -> No
     after = snapshot(site.real)
     del before[Path("recipe.json")], after[Path("recipe.json")]
     assert after == before
-    mine, other = (read_record(site.runs / name / "real") for name in ("tiny", "other"))
+    mine, other = (read_record(site.runs / name / "real", RealImages) for name in ("tiny", "other"))
     assert mine is not None
     assert other is not None
     assert other.outputs == mine.outputs

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.config.root import Config
+from pipeline.records.products import Student
 from pipeline.records.record import read_record
 from pipeline.results.ledger import LEDGER, read_ledger
 from tests.support.command_line import assert_mistake, run, succeed
@@ -55,9 +56,9 @@ def test_finetune_learns_what_colours_say(
     folder = config.run_dir / f"finetune-{task}"
     results = json.loads((folder / "results.json").read_text())
     assert least <= results["metrics"][name] <= most
-    train = read_record(config.run_dir / "train")
+    train = read_record(config.run_dir / "train", Student)
     assert train is not None
-    assert results["student"] == train.outputs["student.safetensors"]
+    assert results["student"] == train.outputs.digest
     assert (results["task"], results["seed"], results["pool_size"]) == (task, 0, 0)
     assert f"{LEARNS[task]['steps']} steps" in results["protocol"]
     left = {child.name for child in config.run_dir.iterdir()}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
-from pipeline.eval.probes.labelled_views import LabelledImages, LabelledViews
+from pipeline.eval.probes.labelled_views import LabelledViews, ProbeImages
 from tests.support.labelled_images import as_they_are, make_images
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ ROWS = np.arange(1, NUM_IMAGES, 2)
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> LabelledImages:
+def images(tmp_path: Path) -> ProbeImages:
     """Flat images whose brightness is their row, which is their label, too."""
     levels = np.arange(NUM_IMAGES, dtype=np.uint8)
     pixels = np.broadcast_to(levels[:, None, None, None], (NUM_IMAGES, 3, 8, 8))
@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> LabelledImages:
 
 
 def read_steps(
-    images: LabelledImages,
+    images: ProbeImages,
     steps: range,
     batch_size: int = 4,
     seed: int = 0,
@@ -47,7 +47,7 @@ def rows_of(images: Tensor) -> list[int]:
     return found
 
 
-def test_labelled_views_every_epoch_has_every_labelled_image_once(images: LabelledImages) -> None:
+def test_labelled_views_every_epoch_has_every_labelled_image_once(images: ProbeImages) -> None:
     epochs = []
     for epoch in range(3):
         batches = [rows_of(part) for part, _ in read_steps(images, range(3 * epoch, 3 * epoch + 3))]
@@ -57,12 +57,12 @@ def test_labelled_views_every_epoch_has_every_labelled_image_once(images: Labell
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_labelled_views_labels_are_those_of_the_images(images: LabelledImages) -> None:
+def test_labelled_views_labels_are_those_of_the_images(images: ProbeImages) -> None:
     for part, labels in read_steps(images, range(6)):
         assert labels.tolist() == rows_of(part)
 
 
-def test_labelled_views_batch_larger_than_the_set_has_all_of_it(images: LabelledImages) -> None:
+def test_labelled_views_batch_larger_than_the_set_has_all_of_it(images: ProbeImages) -> None:
     views = LabelledViews(images, 256, as_they_are(), seed=0, device=CPU)
     with closing(views):
         assert views.num_steps == 1
@@ -78,7 +78,7 @@ def test_labelled_views_without_augmentation_are_the_stored_images(tmp_path: Pat
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-7)
 
 
-def test_labelled_views_a_step_alone_equals_it_in_sequence(images: LabelledImages) -> None:
+def test_labelled_views_a_step_alone_equals_it_in_sequence(images: ProbeImages) -> None:
     augment = AugmentConfig()
     every = list(read_steps(images, range(5), augment=augment))
     for step in (4, 0, 2):
@@ -113,11 +113,11 @@ def test_test_batches_are_all_test_images_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_labelled_images_another_number_of_labels_is_refused(
-    images: LabelledImages, split: str
+    images: ProbeImages, split: str
 ) -> None:
     train, test = images.train_labels, images.test_labels
     with pytest.raises(ValueError, match=f"{split} images, and a label for each"):
-        LabelledImages(
+        ProbeImages(
             images.train,
             images.train_rows,
             train[:-1] if split == "train" else train,

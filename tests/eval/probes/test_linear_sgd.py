@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.config.student import StudentConfig
 from pipeline.config.train import TrainConfig
-from pipeline.eval.probes.labelled_views import LabelledImages
+from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_sgd import (
     LARGE_BATCH,
     LinearHead,
@@ -69,7 +69,7 @@ def small_resnet() -> StudentResNet:
 
 
 def run(
-    images: LabelledImages,
+    images: ProbeImages,
     settings: ProbeSettings = QUICK,
     backbone: nn.Module | None = None,
     seed: int = 0,

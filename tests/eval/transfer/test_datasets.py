@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.eval.transfer.datasets import VOC_CLASSES, open_transfer_set, read_voc_classes
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
+from pipeline.eval.transfer.images import SplitImages, TransferImages
 from pipeline.eval.transfer.sets import TRANSFER_SETS
 from pipeline.eval.transfer.splits import draw_caltech, draw_validation
 from shards.errors import UserError
@@ -74,7 +74,7 @@ def reference_caltech(
     return train, test
 
 
-def shown_label(split: LabelledImages, row: int) -> object:
+def shown_label(split: SplitImages, row: int) -> object:
     """What the image shows: its nearest colour, or of VOC2007 the lit cells."""
     pixels = np.asarray(split.open(row)).astype(float)
     if split.labels.ndim == 2:
@@ -226,14 +226,14 @@ def test_digest_is_of_content_and_split_not_of_the_place(
     digests = {images.digest}
     labels = images.train.labels.copy()
     labels[[0, 1]] = labels[[1, 0]] if (labels[0] != labels[1]).any() else 1 - labels[[0, 1]]
-    relabelled = LabelledImages(images.train.names, labels, images.train.pixels)
+    relabelled = SplitImages(images.train.names, labels, images.train.pixels)
     digests.add(TransferImages(name, relabelled, images.val, images.test).digest)
     digests.add(TransferImages(name, images.val, images.train, images.test).digest)
     digests.add(TransferImages("other", images.train, images.val, images.test).digest)
     fewer = images.train.take(np.arange(1, len(images.train)))
     digests.add(TransferImages(name, fewer, images.val, images.test).digest)
     if isinstance(images.train.pixels, np.ndarray):
-        changed = LabelledImages(images.train.names, images.train.labels, images.train.pixels ^ 1)
+        changed = SplitImages(images.train.names, images.train.labels, images.train.pixels ^ 1)
         digests.add(TransferImages(name, changed, images.val, images.test).digest)
     else:
         with images.train.pixels[0].open("ab") as file:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.eval.transfer.feature_cache import cached_features
 from pipeline.eval.transfer.features import Loading, TransferFeatures, extract_features
-from pipeline.eval.transfer.images import LabelledImages, TransferImages
+from pipeline.eval.transfer.images import SplitImages, TransferImages
 from pipeline.student.backbone import StudentResNet
 from pipeline.student.representations import weights_digest
 from shards.errors import UserError
@@ -34,7 +34,7 @@ def write_images(folder: Path) -> TransferImages:
     Image.open(files[2]).convert("L").save(files[2])  # a grey one
     names = tuple(file.name for file in files)
     parts = [
-        LabelledImages(names[a:b], np.arange(a, b), tuple(files[a:b]))
+        SplitImages(names[a:b], np.arange(a, b), tuple(files[a:b]))
         for a, b in ((0, 4), (4, 6), (6, 8))
     ]
     return TransferImages("dtd", *parts)
@@ -170,7 +170,7 @@ def test_kept_representations_come_back_without_the_backbone(tmp_path: Path) -> 
 def test_labels_of_several_classes_are_kept_too(tmp_path: Path) -> None:
     images = write_images(tmp_path)
     parts = [
-        LabelledImages(split.names, split.labels[:, None] % np.arange(2, 6) == 0, split.pixels)
+        SplitImages(split.names, split.labels[:, None] % np.arange(2, 6) == 0, split.pixels)
         for split in images.splits
     ]
     images, backbone = TransferImages("voc2007", *parts), Pixels()

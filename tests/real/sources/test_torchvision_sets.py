@@ -256,6 +256,6 @@ def test_stage_packs_stl10_once_and_knows_it(
     stage.run(config)
     record = stage.find(config)
     assert record is not None
-    assert record.outputs["num_samples"] == {"train": 5, "test": 2}
+    assert record.outputs.num_samples == {"train": 5, "test": 2}
     reader = real_shards(config, "train").open()
     assert reader.gather("label", np.arange(5)).tolist() == [2, 0, 1, -1, -1]

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.root import Config
-from pipeline.records.record import Recipe, write_record
+from pipeline.records.products import Files, Student
+from pipeline.records.record import write_record
+from pipeline.records.spec import Spec
 from pipeline.studies.cells import Cell
 from pipeline.studies.sweeps.figures import PAPER_CURVE, pool_plot, quality_plot
 from pipeline.studies.sweeps.page import write_pool_sweep, write_quality_sweep
@@ -23,10 +25,11 @@ SIZES = {"teacher-pool100": 100, "teacher-pool400": 400, "teacher-online": None}
 
 def write_cell(folder: Path, row: str, seed: int, top1: float, size: int, protocol: str) -> Cell:
     config = Config.model_validate({"name": f"{row}-seed{seed}", "paths": {"runs": str(folder)}})
-    outputs = {"student.safetensors": "0" * 64, "pool_size": size}
+    student, files = Student("0" * 64, size), Files()
     for stage in ("train", "eval"):
         (config.run_dir / stage).mkdir(parents=True)
-        write_record(config.run_dir / stage, Recipe(stage, {}, {}), outputs)
+        product = student if stage == "train" else files
+        write_record(config.run_dir / stage, Spec(stage, {}, {}), product)
     result = {"representation": "student", "probe": "linear", "labels": "all", "top1_mean": top1,
               "protocol": protocol}  # fmt: skip
     (config.run_dir / "results.json").write_text(json.dumps([result]))

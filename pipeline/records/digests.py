@@ -1,12 +1,31 @@
-"""Code of the user's own that a config names: `package.module:name`."""
+"""Digests of files, of lists of files, and of the user's own code."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.records.record import file_digest
 from shards.errors import UserError
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_digest(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over names below `root`, sizes and modification times of `files`, which are there:
+    cheap enough to ask every time.
+    """
+    lines = [
+        f"{file.relative_to(root)} {(stat := file.stat()).st_size} {stat.st_mtime_ns}"
+        for file in files
+    ]
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def code_digest(place: str, field: str) -> str:
