@@ -33,6 +33,7 @@ from pipeline.results.commands import results_command
 from pipeline.stages import (
     EXTRAS,
     STAGES,
+    check_images,
     load_stage,
     needed_stages,
     run_stage,
@@ -91,6 +92,8 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         elif dry_run:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
+            if "real" not in names:
+                check_images(name, config)
             record = run_stage(name, config)
             console.print(f"{name:<9} finished: {stage.describe(config, record)}", soft_wrap=True)
 

@@ -16,9 +16,11 @@ from pipeline.config.root import Config
 from pipeline.engine.launch import is_first_process
 from pipeline.records.environment import current_commit
 from pipeline.records.log import logged
-from pipeline.records.record import Record
+from pipeline.records.products import RealImages
+from pipeline.records.record import Record, read_record
 from pipeline.teacher.description import is_finished
 from shards.atomic import exclusive
+from shards.errors import UserError
 
 STAGES = {
     "real": "Pack real images into shards.",
@@ -35,6 +37,7 @@ EXTRAS = {
 """Like stages, but only run when asked for."""
 _ROOMS = {"transfer": "eval.transfer", "finetune": "eval.dense"}
 """Rooms of the stages that have not a room of their own name."""
+_READ_IMAGES = ("teacher", "train", "eval")
 _SHARED = ("real", "generate")
 """Several of the same may be at work at once: they write the same content to the same names."""
 
@@ -65,6 +68,28 @@ def is_teacher_given(config: Config) -> bool:
     if teacher.checkpoint is None:
         return False
     return not teacher.train_if_missing or is_finished(teacher.checkpoint)
+
+
+def check_images(name: str, config: Config) -> None:
+    """Before the stage `name` runs by itself, whether real images are still those that were packed.
+    Where their source is gone, the shards are what there is.
+
+    Raises:
+        UserError: if they are not.
+    """
+    is_gone = config.real.path is not None and not config.real.path.exists()
+    has_run = read_record(config.run_dir / "real", RealImages) is not None
+    if name not in _READ_IMAGES or is_gone or not has_run:
+        return
+    try:
+        is_current = load_stage("real").find(config) is not None
+    except UserError:
+        return
+    if not is_current:
+        raise UserError(
+            f"{config.run_dir / 'real'}: no longer the images of real.path, or their shards are "
+            "not whole; bring them back, or run `make real` first"
+        )
 
 
 def run_stage(name: str, config: Config) -> Record[Any]:

@@ -17,8 +17,9 @@ from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.export.card import SIGNATURE, hub_config, read_licence, write_card
 from pipeline.export.loading import WEIGHTS_FILE
+from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
-from pipeline.records.products import is_intact, require_student, student_file
+from pipeline.records.products import is_intact, student_file
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Backbone, Normalise, load_backbone
 from shards.atomic import atomic_path, write_atomic
@@ -56,7 +57,7 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
             "train.method.name=discriminator: its student is the GAN's own discriminator, which "
             "neither torchvision nor timm has; export a run that trains a student"
         )
-    if not is_intact(source, require_student(config).outputs.digest):
+    if not is_intact(source, require_ancestors(config).student.outputs.digest):
         raise UserError(
             f"{source}: missing or not the student that its record names; delete its folder and "
             "run `make train`"
