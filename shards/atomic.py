@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shards.errors import UserError
+from shards.errors import InUse
 
 
 @contextmanager
@@ -50,14 +50,14 @@ def exclusive(directory: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-        UserError: if another process holds it.
+        InUse: if another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{directory}: another command is at work here; wait for it") from None
+            raise InUse(f"{directory}: another command is at work here; wait for it") from None
         yield
 
 

@@ -112,17 +112,9 @@ def test_rooms_begin_with_one_sentence_which_the_map_for_contributors_has() -> N
 
 def test_ray_is_where_work_is_handed_to_it_and_faiss_in_one_file() -> None:
     on_ray = {name for name, path in MODULES.items() if "ray" in packages(path)}
-    assert {name for name in on_ray if room(name) not in ("cluster", "engine")} <= ON_RAY
+    assert {name for name in on_ray if room(name) != "cluster"} == {"pipeline.engine.launch"}
     with_faiss = {name for name, path in MODULES.items() if "faiss" in packages(path)}
     assert with_faiss == {"pipeline.eval.knn"}
-
-
-ON_RAY = {
-    "pipeline.generate.stage",
-    "pipeline.eval.probes.run",
-    "pipeline.eval.transfer.stage",
-    "pipeline.studies.cells",
-}
 
 
 def test_shards_know_no_gan_no_training_and_no_ray() -> None:

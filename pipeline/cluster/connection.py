@@ -54,7 +54,8 @@ def connect(config: RayConfig) -> None:
     except ModuleNotFoundError:
         raise UserError(
             "Ray is not installed: pip install 'ray[default,train]', or stay in this process with "
-            "ray.render_workers=0 ray.train_workers=1 ray.eval_workers=0 and no RAY_ADDRESS"
+            "ray.render_workers=0 ray.train_workers=1 ray.eval_workers=0 ray.study_workers=0 and "
+            "no RAY_ADDRESS"
         ) from None
 
     if ray.is_initialized():
@@ -78,7 +79,8 @@ def _count_processors(config: RayConfig) -> int | None:
     workers = (config.render_workers, config.train_workers, config.eval_workers)
     if "all" in workers:
         return None
-    return math.ceil(max(int(count) for count in (*workers, 1)) * config.cpus_per_worker)
+    at_once = 1 if config.study_workers == "all" else config.study_workers
+    return math.ceil(max(int(n) for n in (*workers, at_once, 1)) * config.cpus_per_worker)
 
 
 def _join() -> None:

@@ -1,22 +1,155 @@
-"""Work in the hands of a cluster's tasks: each piece in one, or in two once a node has died.
+"""Work handed to a cluster piece by piece: bounded, each piece in one task, or in two once a node
+has died.
 
 A node that vanishes without a word, unplugged or without power, leaves its tasks unanswered: Ray
 knows within seconds that it is dead, but gives up its connections, and tries the tasks again, only
 after minutes. So what was in hand when a node died is given out once more. Which task is done first
-does not matter: both have the same result.
+does not matter: both have the same result. Neighbours: rendering, probes, transfer and the
+trainings of a study all go through `run_tasks`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from pipeline.cluster import connection
+from pipeline.cluster import capacity, connection
+from pipeline.config.ray import RayConfig
+from pipeline.terminal.progress import console
+from shards.errors import UserError
 
 LOOK_S = 1.0
+MAX_RETRIES = 4
+_POLL_S = 1.0
 
 T = TypeVar("T", bound=Hashable)
+T_co = TypeVar("T_co", bound=Hashable, covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """Pieces of work that are still to be handed out."""
+
+    def __len__(self) -> int: ...
+
+    def next(self) -> T_co | None:
+        """One of them; None if there is none at the moment."""
+
+
+class Listed(Generic[T]):
+    """A source of known pieces, in their order."""
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self._waiting = list(reversed(items))
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def next(self) -> T | None:
+        """The next one."""
+        return self._waiting.pop() if self._waiting else None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where tasks of some work run, and how many at once."""
+
+    ray: RayConfig
+    work: capacity.Work
+    workers: int | Literal["all"]
+
+
+class WorkerDied(RuntimeError):
+    """A task's process died as often as Ray tries."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a task."""
+
+    reference: Any
+
+    def get(self) -> Any:
+        """What the function returned.
+
+        Raises:
+            UserError: as the function did.
+            WorkerDied: if its process died, and died again.
+            Exception: whatever else the function raised.
+        """
+        import ray
+
+        try:
+            return ray.get(self.reference)
+        except UserError as error:
+            raise UserError(str(getattr(error, "cause", error))) from None
+        except ray.exceptions.WorkerCrashedError as error:
+            raise WorkerDied(" ".join(str(error).split())) from None
+
+
+def share(value: Any, places: Places) -> Any:
+    """A reference to `value`, which is sent once, however many tasks take it."""
+    connection.connect(places.ray)
+    import ray
+
+    return ray.put(value)
+
+
+def fetch(reference: Any) -> Any:
+    """Within a task: what `share` was given."""
+    import ray
+
+    return ray.get(reference)
+
+
+def run_tasks(
+    function: Callable[..., Any],
+    source: Source[T],
+    arguments: Callable[[T], tuple[Any, ...]],
+    places: Places,
+    *,
+    retry_on: Sequence[type[Exception]] = (),
+    watch: Callable[[int], None] = lambda in_hand: None,
+) -> Iterator[tuple[T, Answer]]:
+    """Each piece of `source` with what came of `function(*arguments(piece))`, as it ends. What is
+    in hand is given up when the caller stops, or is interrupted.
+
+    Args:
+        function: at the top level of its module.
+        source: what to do.
+        arguments: of the function.
+        places: where, and how many at once.
+        retry_on: errors after which Ray tries a task again, as it does when a process dies.
+        watch: hears how many pieces are in hand.
+
+    Raises:
+        UserError: if the cluster does not answer, or can never have room for one task.
+    """
+    connection.connect(places.ray)
+    capacity.require(places.ray, places.work)
+    import ray
+
+    task = ray.remote(function).options(
+        **capacity.task_options(places.ray, places.work),
+        max_retries=MAX_RETRIES,
+        retry_exceptions=list(retry_on),
+    )
+    in_flight = InFlight[T](lambda item: task.remote(*arguments(item)))
+    bound = capacity.Limit(places.ray, places.work, places.workers)
+    try:
+        while len(source) or len(in_flight):
+            while len(in_flight) < bound.now and (item := source.next()) is not None:
+                in_flight.add(item)
+            watch(len(in_flight))
+            if not len(in_flight):
+                time.sleep(_POLL_S)
+                continue
+            for reference, ended in in_flight.ended():
+                yield ended, Answer(reference)
+                watch(len(in_flight))
+    finally:
+        in_flight.cancel()
 
 
 class InFlight(Generic[T]):
@@ -56,6 +189,12 @@ class InFlight(Generic[T]):
     def _replace_lost(self) -> None:
         num_dead = _count_dead_nodes()
         if num_dead > self._num_dead:
+            lost = num_dead - self._num_dead
+            console.print(
+                f"cluster   lost {lost} node{'s' if lost > 1 else ''}; what was at work is given "
+                f"out again, {len(self)} tasks",
+                soft_wrap=True,
+            )
             for item in dict.fromkeys(self._items.values()):
                 self.add(item)
         self._num_dead, self._looked_at = num_dead, time.monotonic()

@@ -26,6 +26,10 @@ class RayConfig(Section):
     """
     eval_workers: NonNegative | Literal["all"] = 0
     """Probes fitted at once on Ray; 0 fits them in this process, without Ray."""
+    study_workers: NonNegative | Literal["all"] = "all"
+    """Trainings of tables and sweeps at once on Ray; 0 runs one after the other in this process,
+    without Ray; `all`: as many as there is room for.
+    """
     cpus_per_worker: PositiveFloat = 1
     """Processors that Ray sets aside for each rendering task, trainer and probe; a part of one is
     allowed.

@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipeline.cluster import capacity, connection, monitoring
-from pipeline.cluster.tasks import InFlight
+from pipeline.cluster import monitoring
+from pipeline.cluster.tasks import (
+    MAX_RETRIES,
+    Answer,
+    Places,
+    WorkerDied,
+    fetch,
+    run_tasks,
+    share,
+)
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.generate.plan import (
@@ -44,7 +52,6 @@ from shards.storage import Folder
 if TYPE_CHECKING:
     from pipeline.generate.render import RenderedShard, StartedShard
 
-_MAX_RETRIES = 4
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
 
@@ -207,59 +214,36 @@ def _render_here(
 def _render_on_ray(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
-    connection.connect(ray_config)
-    capacity.require(ray_config, "render")
-    import ray
     from safetensors.numpy import load_file
 
-    weights = ray.put(load_file(teacher.folder / GENERATOR_FILE))
-    task = ray.remote(_render_task).options(
-        **capacity.task_options(ray_config, "render"),
-        max_retries=_MAX_RETRIES,
-        retry_exceptions=[OSError],
-    )
+    places = Places(ray_config, "render", ray_config.render_workers)
+    weights = [share(load_file(teacher.folder / GENERATOR_FILE), places)]
 
-    def submit(item: tuple[int, tuple[str, ...]]) -> Any:
+    def arguments(item: tuple[int, tuple[str, ...]]) -> tuple[Any, ...]:
         index, names = item
         schemas = _schemas(plan, names)
-        return task.remote(
-            [weights], plan.recipe, plan.folder, schemas, index, device, teacher.factory
-        )
+        return weights, plan.recipe, plan.folder, schemas, index, device, teacher.factory
 
-    in_flight = InFlight(submit)
-    bound = capacity.Limit(ray_config, "render", ray_config.render_workers)
-    try:
-        while len(work) or len(in_flight):
-            while len(in_flight) < bound.now and (item := work.next()):
-                in_flight.add(item)
-            watch(len(in_flight))
-            if not len(in_flight):
-                time.sleep(_POLL_S)
-                continue
-            for reference, (index, _) in in_flight.ended():
-                yield _result(reference, plan, index)
-                watch(len(in_flight))
-    finally:
-        in_flight.cancel()
+    ended = run_tasks(_render_task, work, arguments, places, retry_on=[OSError], watch=watch)
+    for (index, _), answer in ended:
+        yield _result(answer, plan, index)
 
 
 def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:
     return {shards.name: shards.schema for shards in plan.sets if shards.name in names}
 
 
-def _result(reference: Any, plan: Plan, index: int) -> RenderedShard:
-    import ray
-
+def _result(answer: Answer, plan: Plan, index: int) -> RenderedShard:
     try:
-        result: RenderedShard = ray.get(reference)
+        result: RenderedShard = answer.get()
         return result
-    except UserError as error:
-        raise UserError(str(getattr(error, "cause", error))) from None
+    except UserError:
+        raise
     except OSError as error:
         raise _unwritable(plan.folder, index, getattr(error, "cause", error)) from None
-    except ray.exceptions.WorkerCrashedError:
+    except WorkerDied:
         raise RuntimeError(
-            f"shard {index} of {plan.folder}: its renderer died {_MAX_RETRIES + 1} times"
+            f"shard {index} of {plan.folder}: its renderer died {MAX_RETRIES + 1} times"
         ) from None
     except Exception as error:
         error.add_note(f"while rendering shard {index} of {plan.folder}")
@@ -301,7 +285,6 @@ def _load_generator(
     weights: Any, architecture: str, device: str, precision: str, factory: str | None
 ) -> Any:
     """The generator of this worker process, built once."""
-    import ray
     import torch
 
     from pipeline.engine.device import choose_device
@@ -309,7 +292,7 @@ def _load_generator(
     from pipeline.teacher.checkpoint import build_generator
 
     arch: GeneratorArchitecture = TypeAdapter(AnyGeneratorArchitecture).validate_json(architecture)
-    tensors = {name: torch.tensor(array) for name, array in ray.get(weights).items()}
+    tensors = {name: torch.tensor(array) for name, array in fetch(weights).items()}
     generator = build_generator(arch, tensors, factory).to(choose_device(device))
     generator.set_precision(DTYPES[precision])
     return generator

@@ -12,14 +12,15 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.cluster import capacity, connection
+from pipeline.cluster.tasks import Answer, Listed, Places, run_tasks
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.stages import load_stage, needed_stages, run_stage
 from pipeline.terminal.progress import console, progress_bar
-from shards.errors import UserError
+from shards.errors import InUse, UserError
+
+_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,17 @@ def is_done(cell: Cell) -> bool:
         return False
 
 
-def run_cell(config: Config) -> str | None:
-    """Bring one training and its evaluation up to date; returns why that is not possible."""
+def run_cell(config: Config, *, waits: bool = False) -> str | None:
+    """Bring one training and its evaluation up to date; returns why that is not possible, but for
+    another command that is at work on it: with `waits` that is raised.
+    """
     try:
         for name in needed_stages(config):
             if name not in ("teacher", "report") and load_stage(name).find(config) is None:
                 run_stage(name, config)
     except UserError as error:
+        if waits and isinstance(error, InUse):
+            raise
         return str(error)
     except Exception as error:  # of one row: the others are run
         return f"{type(error).__name__}: {error}"
@@ -81,54 +86,42 @@ def run_cell(config: Config) -> str | None:
 
 
 def _run_each(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell, str | None]]:
-    if ray_config.render_workers == 0:  # as `generate`: in this process, without Ray
+    if ray_config.study_workers == 0 or not cells:
         for cell in cells:
             yield cell, run_cell(cell.config)
-    elif cells:
-        yield from _run_on_ray(cells, ray_config)
-
-
-def _run_on_ray(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell, str | None]]:
-    connection.connect(ray_config)
-    capacity.require(ray_config, "train")
-    import ray
-
-    task = ray.remote(_run_task).options(
-        **capacity.task_options(ray_config, "train"),
-        max_retries=2,
-    )
-    in_flight: dict[Any, Cell] = {}
-    waiting = list(reversed(cells))
-    bound = capacity.Limit(ray_config, "train", "all")
+        return
+    places = Places(ray_config, "train", ray_config.study_workers)
+    num_ended = 0
     try:
-        while waiting or in_flight:
-            while waiting and len(in_flight) < bound.now:
-                cell = waiting.pop()
-                in_flight[task.remote(cell.config)] = cell
-            for reference in connection.wait_for_any(in_flight):
-                cell = in_flight.pop(reference)
-                yield cell, _result(reference)
+        for index, answer in run_tasks(
+            _run_task, Listed(range(len(cells))), lambda n: (cells[n].config,), places
+        ):
+            num_ended += 1
+            yield cells[index], _problem_of(answer)
     finally:
-        connection.cancel(in_flight)
-        if in_flight:
+        if num_ended < len(cells):
             time.sleep(1)  # trainings save what they have
 
 
-def _result(reference: Any) -> str | None:
-    import ray
-
+def _problem_of(answer: Answer) -> str | None:
     try:
-        problem: str | None = ray.get(reference)
+        problem: str | None = answer.get()
         return problem
-    except ray.exceptions.RayError as error:
+    except Exception as error:  # of one row: the others are run
         return " ".join(str(error).split())[-300:]
 
 
 def _run_task(config: Config) -> str | None:
-    """Runs in a Ray worker, on one processor."""
+    """Runs in a Ray worker, on one processor. A training that another task has in hand, given out
+    twice when a node was lost, is waited for.
+    """
     import torch
 
     os.environ.pop("RAY_ADDRESS", None)  # the training is this process's own, no worker group
     torch.set_num_threads(1)
     console.quiet = True
-    return run_cell(config)
+    while True:
+        try:
+            return run_cell(config, waits=True)
+        except InUse:
+            time.sleep(_POLL_S)

@@ -91,3 +91,11 @@ def test_in_flight_cancels_all_that_has_not_ended(ray: FakeRay) -> None:
     ray.over.add("1.1")  # to cancel what has just ended may abort the process
     tasks.cancel()
     assert ray.cancelled == ["0.0", "2.2"]
+
+
+def test_lost_node_is_said_in_one_line(ray: FakeRay, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = start(ray)
+    ray.alive[0] = False
+    list(tasks.ended())
+    lines = [line for line in capsys.readouterr().err.splitlines() if "lost" in line]
+    assert lines == ["cluster   lost 1 node; what was at work is given out again, 3 tasks"]

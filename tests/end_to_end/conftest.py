@@ -16,7 +16,7 @@ def workspace(tmp_path: Path) -> Workspace:
     config = {
         "name": "tiny",
         "paths": {"store": str(tmp_path / "store"), "runs": str(tmp_path / "runs")},
-        "ray": {"render_workers": 0},
+        "ray": {"render_workers": 0, "study_workers": 0},
         "hardware": {"device": "cpu"},
         "real": {"source": "digits", "resolution": 16, "samples_per_shard": 500},
         "teacher": {"checkpoint": str(tmp_path / "teacher")},

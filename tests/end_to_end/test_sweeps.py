@@ -123,6 +123,13 @@ def test_pool_sweep_on_ray_equals_that_of_one_process(site: Site, tmp_path: Path
     arguments = (*TINY, "sweep.pool_sizes=[8, 24]")
     site.stage("pool-sweep", *arguments)
     places = (f"paths.store={tmp_path / 'ray' / 'store'}", f"paths.runs={tmp_path / 'ray'}")
-    succeed("pool-sweep", site.config, *arguments, *places, "ray.render_workers=2")
+    succeed(
+        "pool-sweep",
+        site.config,
+        *arguments,
+        *places,
+        "ray.render_workers=2",
+        "ray.study_workers=all",
+    )
     found = pq.read_table(tmp_path / "ray" / "tiny" / "pool-sweep.parquet")
     assert found.equals(pq.read_table(site.runs / "tiny" / "pool-sweep.parquet"))

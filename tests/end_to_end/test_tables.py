@@ -100,7 +100,7 @@ def test_tables_on_ray_interrupted_and_typed_again_equal_those_of_one_process(
     site.stage("tables", *rows)
     expected = (site.runs / "tiny" / "tables.parquet").read_bytes()
     places = (f"paths.store={site.store}", f"paths.runs={tmp_path / 'ray'}")
-    on_ray = (*rows, *places, "ray.render_workers=2")
+    on_ray = (*rows, *places, "ray.render_workers=2", "ray.study_workers=all")
     folder = tmp_path / "ray" / "tiny" / "tables"
     with start("tables", site.config, *on_ray) as run:
         run.wait_until(lambda: len(list(folder.glob("*/results.json"))) > 0)

@@ -108,7 +108,7 @@ def make_site(folder: Path) -> Site:
     _save_images(source / "images" / "test", 6)
     config = {
         "name": "tiny",
-        "ray": {"render_workers": 0},
+        "ray": {"render_workers": 0, "study_workers": 0},
         "hardware": {"device": "cpu"},
         "real": {
             "source": "folder",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.cluster import capacity, connection
-from pipeline.cluster.tasks import InFlight
+from pipeline.cluster.tasks import Listed, Places, run_tasks, share
 from pipeline.config.eval import EvalConfig
 from pipeline.config.root import Config
 from pipeline.engine.device import choose_device
 from pipeline.eval.extract import Representation
 from pipeline.eval.probes.probe import ProbeJob, Score, run_job
-
-_MAX_RETRIES = 4
 
 
 def run_jobs(
@@ -24,33 +21,17 @@ def run_jobs(
         for job in jobs:
             yield run_job(job, representation, config.eval, device)
         return
-    yield from _run_on_ray(jobs, representation, config)
-
-
-def _run_on_ray(
-    jobs: Sequence[ProbeJob], representation: Representation, config: Config
-) -> Iterator[Score]:
-    connection.connect(config.ray)
-    capacity.require(config.ray, "eval")
-    import ray
-
-    task = ray.remote(_run_task).options(
-        **capacity.task_options(config.ray, "eval"), max_retries=_MAX_RETRIES
-    )
-    shared = ray.put(representation)  # once, however many probes
-    bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
-    in_flight = InFlight[int](lambda index: task.remote(jobs[index], shared, config.eval))
-    waiting = list(reversed(range(len(jobs))))
+    places = Places(config.ray, "eval", config.ray.eval_workers)
+    shared = share(representation, places)  # once, however many probes
     done: dict[int, Score] = {}
-    try:
-        for index in range(len(jobs)):
-            while index not in done:
-                while waiting and len(in_flight) < bound.now:
-                    in_flight.add(waiting.pop())
-                done.update((place, ray.get(reference)) for reference, place in in_flight.ended())
-            yield done.pop(index)
-    finally:
-        in_flight.cancel()
+    next_place = 0
+    for place, answer in run_tasks(
+        _run_task, Listed(range(len(jobs))), lambda n: (jobs[n], shared, config.eval), places
+    ):
+        done[place] = answer.get()
+        while next_place in done:
+            yield done.pop(next_place)
+            next_place += 1
 
 
 def _run_task(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:

@@ -12,8 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.cluster import capacity, connection
-from pipeline.cluster.tasks import InFlight
+from pipeline.cluster.tasks import Listed, Places, run_tasks
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.eval.transfer.result import Transfer, TransferResult
@@ -28,7 +27,6 @@ from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RESULTS_FILE = "transfer.json"
-_MAX_RETRIES = 4
 
 
 def find(config: Config) -> Record[Transfer] | None:
@@ -130,25 +128,9 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, Tr
         for name in names:
             yield name, measure(config, name)
         return
-    connection.connect(config.ray)
-    capacity.require(config.ray, "eval")
-    import ray
-
-    task = ray.remote(_run_task).options(
-        **capacity.task_options(config.ray, "eval"),
-        max_retries=_MAX_RETRIES,
-    )
-    bound = capacity.Limit(config.ray, "eval", config.ray.eval_workers)
-    in_flight = InFlight[str](lambda name: task.remote(config, name))
-    waiting = list(reversed(names))
-    try:
-        while waiting or len(in_flight):
-            while waiting and len(in_flight) < bound.now:
-                in_flight.add(waiting.pop())
-            for reference, name in in_flight.ended():
-                yield name, ray.get(reference)
-    finally:
-        in_flight.cancel()
+    places = Places(config.ray, "eval", config.ray.eval_workers)
+    for name, answer in run_tasks(_run_task, Listed(names), lambda name: (config, name), places):
+        yield name, answer.get()
 
 
 def _run_task(config: Config, name: str) -> TransferResult:
