@@ -16,11 +16,13 @@ BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 pyth
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
+# Two files of tests at once, in the order of tests/conftest.py.
+ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
 TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
 DATA ?=
 
-.PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep test lint type check bench \
+.PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep test test-fast lint type check bench \
 	accelerator-dry-run clean
 
 help: ## Show this list
@@ -77,7 +79,10 @@ pool-sweep: $(STAMP) ## Accuracy against the size of the pool, and beside online
 	@$(RUN) pool-sweep $(ON_CONFIG)
 
 test: $(STAMP) ## Run the test suite
-	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest $(ABREAST) $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that are neither slow nor need Ray
+	@$(PYTHON) -m pytest $(ABREAST) -m "not slow and not ray" $(ARGS)
 
 lint: $(STAMP) ## Check format and lint
 	@$(PYTHON) -m ruff format --check .

@@ -56,6 +56,7 @@ def test_limit_spinning_leaves_what_the_user_has_set(
     assert spin_settings() == {name: value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["pipeline.__main__", "benchmarks"])
 def test_entry_points_set_the_turns_before_torch_is_imported(package: str) -> None:
     code = f"import {package}; {SAY}"

@@ -174,6 +174,7 @@ def test_train_on_a_damaged_shard_names_it(
     assert not (workspace.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli) -> None:
     assert cli("real").code == 0
     assert cli("generate").code == 0
@@ -181,6 +182,7 @@ def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli
     assert_mistake(cli("train", "train.epochs=2"), "train.epochs=1 (now 2)", "name=")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["[synthesis.b8]", "[synthesis.b16, synthesis.b8]"])
 def test_train_on_other_features_of_the_pool_in_the_same_run_names_the_difference(
     cli: Cli, features: str
@@ -200,6 +202,7 @@ def test_workers_that_do_not_divide_the_batch_are_refused(cli: Cli) -> None:
     assert_mistake(cli("train", "ray.train_workers=3"), "ray.train_workers", "global_batch")
 
 
+@pytest.mark.slow
 def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
     for stage in ("real", "generate"):
         assert cli(stage).code == 0
@@ -207,6 +210,7 @@ def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
     assert_mistake(cli("report"), "train.epochs=1 (now 3)")
 
 
+@pytest.mark.slow
 def test_eval_on_images_without_labels_says_what_is_missing(cli: Cli, workspace: Workspace) -> None:
     folder = workspace.folder / "images" / "train"
     folder.mkdir(parents=True)
@@ -221,6 +225,7 @@ def test_eval_on_images_without_labels_says_what_is_missing(cli: Cli, workspace:
     assert "class" in errors
 
 
+@pytest.mark.slow
 def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace) -> None:
     for stage in ("real", "generate", "train", "eval"):
         assert cli(stage).code == 0

@@ -12,6 +12,7 @@ import pytest
 from tests.support.command_line import command, run_process, start, succeed
 from tests.support.workspace import Workspace
 
+pytestmark = pytest.mark.slow
 ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2")
 IMPORTED = """
 import sys
@@ -28,7 +29,6 @@ ROWS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     workspace: Workspace,
@@ -56,7 +56,6 @@ def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
     assert "imported []" in second.out
 
 
-@pytest.mark.slow
 def test_train_killed_at_any_moment_ends_as_an_undisturbed_run(workspace: Workspace) -> None:
     for name in ("straight", "killed"):
         succeed("real", workspace.config, f"name={name}")
@@ -87,7 +86,6 @@ def torchrun(workspace: Workspace, *overrides: str) -> None:
     assert done.code == 0, done.errors
 
 
-@pytest.mark.slow
 def test_torchrun_two_workers_gives_a_finished_student(workspace: Workspace) -> None:
     succeed("real", workspace.config)
     succeed("generate", workspace.config)
@@ -95,7 +93,6 @@ def test_torchrun_two_workers_gives_a_finished_student(workspace: Workspace) -> 
     assert "done" in succeed("train", workspace.config).errors
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_train_two_workers_equals_torchrun_two_workers(workspace: Workspace) -> None:
     for name in ("ray", "torchrun"):

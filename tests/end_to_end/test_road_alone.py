@@ -12,6 +12,7 @@ from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
 from tests.support.command_line import Result, command, run_process, succeed
 from tests.support.workspace import ROOT, Workspace, environment
 
+pytestmark = pytest.mark.slow
 ONE_IMAGE = 100 / 360 + 1e-3
 """Percent of the digits' test images."""
 SETTINGS = (f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}", "eval.baselines=false")
@@ -30,7 +31,6 @@ def results(workspace: Workspace, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.slow
 def test_run_without_ray_webdataset_faiss_and_umap_has_the_same_results(
     workspace: Workspace,
 ) -> None:

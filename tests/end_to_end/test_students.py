@@ -9,6 +9,7 @@ import pytest
 from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import Site, make_site
 
+pytestmark = pytest.mark.slow
 TINY = (
     "train.epochs=1",
     "train.global_batch=8",

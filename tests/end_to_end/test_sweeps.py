@@ -11,6 +11,7 @@ import pytest
 from tests.support.command_line import assert_mistake, succeed
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 
+pytestmark = pytest.mark.slow
 TINY = (*TINY_TRAINING, "train.epochs=1", "sweep.seeds=[3]")
 SMALL_TEACHER = (
     "teacher.checkpoint=null",
@@ -118,7 +119,6 @@ def test_shards_gc_knows_the_trainings_of_sweeps(site: Site) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 def test_pool_sweep_on_ray_equals_that_of_one_process(site: Site, tmp_path: Path) -> None:
     arguments = (*TINY, "sweep.pool_sizes=[8, 24]")
     site.stage("pool-sweep", *arguments)

@@ -16,6 +16,7 @@ from tests.support.command_line import assert_mistake, start, succeed
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.workspace import ROOT
 
+pytestmark = pytest.mark.slow
 TINY = (*TINY_TRAINING, "tables.epochs=1", "tables.seeds=[0]")
 
 
@@ -27,7 +28,6 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-@pytest.mark.slow
 def test_tables_runs_every_row_and_shows_them_and_then_does_nothing(site: Site) -> None:
     site.stage("tables", *TINY, "tables.paper=cifar10")
     folder = site.runs / "tiny"
@@ -92,7 +92,6 @@ def test_shards_gc_knows_the_trainings_of_tables(site: Site) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 def test_tables_on_ray_interrupted_and_typed_again_equal_those_of_one_process(
     site: Site, tmp_path: Path
 ) -> None:

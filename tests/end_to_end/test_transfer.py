@@ -12,6 +12,7 @@ from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.transfer_sets import write_aircraft, write_dtd
 
+pytestmark = pytest.mark.slow
 RUN = (*TINY_TRAINING, "train.epochs=1", "train.method.name=vicreg", "train.images=real")
 
 

@@ -14,6 +14,7 @@ from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.workspace import ROOT
 
+pytestmark = pytest.mark.slow
 TINY = ("train.epochs=1", *TINY_TRAINING)
 NO_POOL = {
     "vicreg on real images": ("train.method.name=vicreg", "train.images=real"),

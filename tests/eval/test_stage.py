@@ -80,6 +80,7 @@ def evaluated(config: Config) -> tuple[dict[tuple[str, ...], float], Any]:
     return results, json.loads((config.run_dir / "eval" / "neighbours.json").read_text())
 
 
+@pytest.mark.slow
 def test_eval_probes_and_finds_neighbours_among_labelled_images_only(tmp_path: Path) -> None:
     known, test = (real_arrays(count, seed) for seed, count in enumerate((30, 20)))
     images = np.zeros((60, *known["image"].shape[1:]), dtype=np.uint8)

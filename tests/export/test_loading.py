@@ -61,6 +61,7 @@ def representations(backbone: nn.Module, config: Config, images: torch.Tensor) -
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 @pytest.mark.parametrize("name", STUDENTS)
 def test_lines_give_the_very_representations_of_the_student(

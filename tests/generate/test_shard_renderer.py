@@ -105,6 +105,7 @@ def test_renderer_whose_writer_fails_raises_its_error_and_leaves_nothing(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_renderer_does_not_wait_for_a_writer_that_died_early(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.write_text("a file, not a folder")

@@ -89,6 +89,7 @@ def test_launcher_takes_the_repository_without_what_is_made_in_it(name: str) -> 
     assert made | {".git", ".venv"} <= set(config["rsync_exclude"])
 
 
+@pytest.mark.slow
 def test_aws_config_starts_one_node_of_each_kind_on_a_simulated_ec2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_make_sheet_thumbnails_are_at_most_32_px(side: int, expected: int) -> No
     assert make_sheet(noise(4, side)).side == expected
 
 
+@pytest.mark.slow
 def test_make_sheet_that_would_be_too_large_has_smaller_thumbnails_and_then_fewer() -> None:
     images = noise(100, 32)
     whole = len(make_sheet(images).uri)
@@ -150,6 +151,7 @@ def test_make_sheet_that_would_be_too_large_has_smaller_thumbnails_and_then_fewe
     assert len(fewer.uri) <= len(smaller.uri) // 2
 
 
+@pytest.mark.slow
 def test_make_sheet_of_two_thousand_images_fits_the_page() -> None:
     sheet = make_sheet(noise(2000, 32))
     assert sheet.count == 2000

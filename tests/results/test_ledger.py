@@ -146,6 +146,7 @@ def start_writer(runs: Path, name: str, count: int) -> subprocess.Popen[bytes]:
     return writer
 
 
+@pytest.mark.slow
 def test_commands_that_append_at_once_lose_nothing_and_one_killed_leaves_whole_parts(
     tmp_path: Path,
 ) -> None:

@@ -40,6 +40,7 @@ def read_steps(
         rank.close()
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),

@@ -147,6 +147,7 @@ def test_cache_download_cut_on_the_way_ends_whole(
     assert list_copies(cache) == [copy]
 
 
+@pytest.mark.slow
 def test_cache_download_that_never_succeeds_is_an_error_and_leaves_nothing(
     bucket_folder: Folder, s3: S3Server, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_reader_brings_a_shard_again_that_was_dropped_before_it_was_mapped(
     np.testing.assert_array_equal(reader.gather("index", np.array([1])), [1])
 
 
+@pytest.mark.slow
 def test_reader_threads_that_drop_one_anothers_shards_all_read_them(
     bucket_folder: Folder, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -283,6 +285,7 @@ def start_fetching(source: Folder, cache: Cache) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_cache_two_processes_bring_a_shard_once(
     bucket_folder: Folder, s3: S3Server, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -301,6 +304,7 @@ def test_cache_two_processes_bring_a_shard_once(
     assert s3.downloads() == [shard_name(0)]
 
 
+@pytest.mark.slow
 def test_cache_process_killed_while_it_fetches_holds_up_no_other(
     bucket_folder: Folder, s3: S3Server, manifest: Manifest, tmp_path: Path
 ) -> None:

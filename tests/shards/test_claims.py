@@ -128,6 +128,7 @@ def test_claims_of_two_runs_in_the_same_moment_are_not_both_granted(
         assert (of_others(first), of_others(second)) == (set(), {7})
 
 
+@pytest.mark.slow
 def test_claims_of_threads_that_race_are_never_shared(local_pool: Folder) -> None:
     num_runs, num_shards = 3, 8
     with ExitStack() as stack:
@@ -170,6 +171,7 @@ def run_that_claims(pool: Folder) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_claims_of_a_killed_process_vanish_at_once(pool: Folder) -> None:
     with run_that_claims(pool) as process, Claims(pool) as claims:
         assert of_others(claims) == {3}
@@ -194,6 +196,7 @@ def test_claims_of_a_silent_run_on_another_machine_vanish_after_a_while(
         assert len(list_claims(local_pool)) == 1
 
 
+@pytest.mark.slow
 def test_claims_of_a_run_on_another_machine_stay_while_it_beats(
     local_pool: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

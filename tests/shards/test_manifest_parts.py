@@ -156,6 +156,7 @@ def test_manifest_of_writers_in_turns_is_the_union(folder: Folder) -> None:
     assert list_shards(folder) == [row(index) for index in range(9)]
 
 
+@pytest.mark.slow
 def test_manifest_of_threads_that_write_at_once_is_the_union(folder: Folder) -> None:
     def write(worker: int) -> None:
         writer = ManifestWriter(folder, INDEX_SCHEMA)
@@ -183,6 +184,7 @@ for index in range(int(sys.argv[2]), 12, 3):
 """
 
 
+@pytest.mark.slow
 def test_manifest_of_processes_that_write_at_once_is_the_union(folder: Folder) -> None:
     processes = [
         subprocess.Popen(

@@ -153,6 +153,7 @@ def test_folder_writing_leaves_nothing_on_the_local_disk(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_folder_keeps_files_larger_than_one_upload_part(
     bucket_folder: Folder, s3: S3Server, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def one_attempt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_file_systems()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_attempt")
 def test_folder_whose_server_is_gone_raises_storage_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -71,6 +72,7 @@ def test_folder_whose_server_is_gone_raises_storage_error_that_names_it(
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_attempt")
 def test_folder_that_has_answered_is_waited_for_while_its_server_is_gone(
     monkeypatch: pytest.MonkeyPatch,
@@ -90,6 +92,7 @@ def test_folder_that_has_answered_is_waited_for_while_its_server_is_gone(
     back[0].close()
 
 
+@pytest.mark.slow
 def test_folder_whose_server_drops_every_connection_raises_storage_error(
     bucket_folder: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +135,7 @@ with Folder.at(sys.argv[1]).writing("name") as path, path.open("wb") as file:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_bytes", "moment"),
     [
@@ -167,6 +171,7 @@ def test_upload_killed_on_the_way_leaves_no_object(
     assert bucket_folder.read("name") == b"again"
 
 
+@pytest.mark.slow
 def test_upload_killed_on_the_way_keeps_the_object_that_was_there(
     bucket_folder: Folder, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

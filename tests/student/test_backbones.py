@@ -172,6 +172,7 @@ def test_timm_that_is_absent_is_named_with_a_remedy(monkeypatch: pytest.MonkeyPa
         build_backbone(student("timm:resnet18"), seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["squeeze and span", "vicreg both", "simsiam both"])
 def test_training_of_a_named_backbone_is_exported_and_loaded(
     training_folder: Path, tmp_path: Path, method: str

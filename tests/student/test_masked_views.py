@@ -93,6 +93,7 @@ def compiled(config: AugmentConfig, **options: Any) -> Callable[[Tensor, ViewPar
     return made
 
 
+@pytest.mark.slow
 def test_masked_views_are_one_graph_for_every_draw() -> None:
     make = compiled(EVERYTHING, backend="aot_eager")
     images = draw_images(16)

@@ -17,6 +17,8 @@ from torchvision.transforms import v2
 from pipeline.config.augment import AugmentConfig
 from pipeline.student.views import draw_views, make_views
 
+pytestmark = pytest.mark.slow
+
 SIDE = 48
 NUM_VIEWS = 2000
 # strong jitter clips colours, so that the order of the operations shows

@@ -61,6 +61,7 @@ def repeat_few(images: Tensor, strength: int) -> Tensor:
     return kept.repeat(-(-len(images) // len(kept)), 1, 1, 1)[: len(images)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corrupt", [blur, add_noise, average_pairs, repeat_few])
 def test_distances_grow_with_the_corruption_of_digits(
     space: FeatureSpace, corrupt: Callable[[Tensor, int], Tensor]

@@ -96,6 +96,7 @@ def test_online_stream_parts_of_two_workers_are_the_single_workers_batch(
         torch.testing.assert_close(joined, expected, rtol=1e-4, atol=0.03)
 
 
+@pytest.mark.slow
 def test_online_training_killed_and_resumed_equals_uninterrupted(
     training_shards: TrainingShards, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_online_samples_of_a_gpu_touch_nothing_on_the_host(
     assert pooled.shape == (20, sum(width for _, width in BLOCKS))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 def test_online_samples_compiled_are_one_graph_and_equal_the_plain_ones(
     monkeypatch: pytest.MonkeyPatch,

@@ -80,6 +80,7 @@ def render_elsewhere(site: Site) -> None:
     site.stage("generate", *TRAINING)
 
 
+@pytest.mark.slow
 def test_train_goes_on_with_other_bytes_of_its_pool_and_names_both(stopped: Site) -> None:
     first = pool_digest(stopped)
     render_elsewhere(stopped)
@@ -95,6 +96,7 @@ def test_train_goes_on_with_other_bytes_of_its_pool_and_names_both(stopped: Site
     assert record_of(stopped, "eval")["inputs"]["pool"] == pool_digest(stopped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "difference"),
     [

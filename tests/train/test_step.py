@@ -44,6 +44,7 @@ def train(
     return trainer, losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_step_in_bfloat16_is_near_float32_with_losses_and_weights_in_float32(
     training_shards: TrainingShards, name: str
@@ -57,6 +58,7 @@ def test_step_in_bfloat16_is_near_float32_with_losses_and_weights_in_float32(
     assert found == pytest.approx(exact, rel=0.1, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 def test_step_captured_whole_equals_the_plain_one(training_shards: TrainingShards) -> None:
     # torch.compile up to the code that it writes, which takes minutes on a CPU
@@ -70,6 +72,7 @@ def capture(trainer: StudentTrainer) -> None:
     trainer.method.compile(backend="aot_eager", dynamic=False)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("batch_norm", ["separate", "joint"])
@@ -86,6 +89,7 @@ def test_whole_forward_pass_is_one_graph_without_breaks(
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_training_compiles_once_and_lets_go_of_gradients(training_shards: TrainingShards) -> None:
     graphs: list[int] = []

@@ -19,6 +19,7 @@ from tests.support.trainings import METHODS, changed, config_of, shards_of
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_student_training_never_waits_in_a_step(training_shards: TrainingShards, name: str) -> None:
     config = config_of(name)

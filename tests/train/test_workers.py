@@ -118,6 +118,7 @@ def tolerance(name: str) -> dict[str, float]:
     return {"rtol": 1e-5, "atol": 1e-8} if is_rendering else {"rtol": RTOL, "atol": ATOL}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GLOBAL)
 def test_workers_losses_and_metrics_equal_one_workers(
     name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
@@ -129,6 +130,7 @@ def test_workers_losses_and_metrics_equal_one_workers(
             assert found == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GLOBAL)
 def test_workers_parameter_gradients_equal_one_workers(
     name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
@@ -139,6 +141,7 @@ def test_workers_parameter_gradients_equal_one_workers(
         torch.testing.assert_close(worker["gradients"], one["gradients"], **tolerance(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GLOBAL)
 def test_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
     name: str, alone: dict[str, Any], workers: list[dict[str, Any]]

@@ -95,6 +95,7 @@ def test_images_of_something_else_are_refused(tmp_path: Path, content: bytes | s
         prepare_images(path, tmp_path / "images")
 
 
+@pytest.mark.slow
 def test_parts_that_fail_or_take_too_long_stop_no_other_and_are_packed(
     tmp_path: Path, findings: Findings
 ) -> None:
@@ -156,6 +157,7 @@ def test_pack_is_there_before_the_first_part_and_after_one_that_ends_the_process
     assert find_value(read_figures(back), "half") == 0.5
 
 
+@pytest.mark.slow
 def test_command_is_stopped_by_a_signal_that_it_may_follow(tmp_path: Path) -> None:
     code = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')"
     command, log = [sys.executable, "-c", code], tmp_path / "log"
@@ -262,6 +264,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_command_line_mistake_is_one_line() -> None:
     result = run("train", "--data", "nowhere.tar")
     assert result.returncode == 2

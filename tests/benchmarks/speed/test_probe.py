@@ -24,6 +24,7 @@ def test_probe_benchmark_at_toy_size_compares_the_choice_of_both_sides() -> None
     assert float(theirs["objective above ours, at least"]) > -1e-5
 
 
+@pytest.mark.slow
 def test_probe_command_prints_the_ratio_to_scikit_learn(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

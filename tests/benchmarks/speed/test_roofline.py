@@ -19,6 +19,7 @@ from tests.support.tiny_benchmark import tiny_config
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_roofline_at_toy_size_sets_every_part_beside_its_floor(tmp_path: Path) -> None:
     run = roofline.benchmark(tiny_config(), num_samples=40, repeats=1, device=CPU, folder=tmp_path)
 

@@ -13,6 +13,7 @@ from benchmarks.speed.stream_samples import KINDS, read_samples
 from benchmarks.speed.stream_tools import TOOLS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["raw", "jpg"])
 def test_stream_benchmark_at_toy_size_reads_every_sample_without_rivals(
     kind: str, tmp_path: Path

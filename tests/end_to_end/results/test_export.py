@@ -21,6 +21,8 @@ from tests.support.command_line import Result, assert_mistake, run
 from tests.support.measured_runs import TINY, arguments, config_of
 from tests.support.stored_pools import Site, snapshot
 
+pytestmark = pytest.mark.slow
+
 
 def export(site: Site, *more: object) -> Result:
     return run("export", *arguments(site, *TINY), *more)

@@ -19,6 +19,8 @@ from tests.support.command_line import Result, assert_mistake, run, succeed
 from tests.support.measured_runs import TINY, arguments, config_of, make_run
 from tests.support.stored_pools import Site
 
+pytestmark = pytest.mark.slow
+
 
 def results(site: Site, *arguments: object) -> Result:
     return run("results", "--runs", site.runs, *arguments)

@@ -275,6 +275,7 @@ def test_train_after_the_store_has_moved_reads_it_where_it_is(site: Site, tmp_pa
     assert not site.store.exists()
 
 
+@pytest.mark.slow
 def test_train_on_a_copy_of_the_store_reads_the_copy(site: Site, tmp_path: Path) -> None:
     copy = site.copy_to(tmp_path / "copy").store
     for stage in ("real", "generate"):

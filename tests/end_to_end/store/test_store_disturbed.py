@@ -20,6 +20,7 @@ from tests.support.command_line import assert_mistake, command, run_process, sta
 from tests.support.stored_pools import contents, flip, listed_rows, relist_as_it_is
 from tests.support.workspace import Workspace, tars
 
+pytestmark = pytest.mark.slow
 MANY = ("generate.num_samples=800", "generate.samples_per_shard=50")
 NUM_MANY = 16
 
@@ -56,7 +57,6 @@ def claims_of(pool: Path) -> list[Path]:
 # Two at once
 
 
-@pytest.mark.slow
 def test_generate_twice_at_once_in_one_run_ends_with_one_right_set(workspace: Workspace) -> None:
     run_at_once(workspace, MANY, MANY)
     assert tars(workspace.folder / "store") == render_undisturbed(workspace, *MANY)
@@ -71,7 +71,6 @@ def test_generate_twice_at_once_in_one_run_ends_with_one_right_set(workspace: Wo
     assert "all as the manifest says" in said.out
 
 
-@pytest.mark.slow
 def test_generate_other_features_at_once_under_other_runs_shares_the_images(
     workspace: Workspace,
 ) -> None:
@@ -94,7 +93,6 @@ def test_generate_other_features_at_once_under_other_runs_shares_the_images(
 # Killed
 
 
-@pytest.mark.slow
 def test_generate_killed_at_any_moment_and_finished_leaves_the_same_bytes(
     workspace: Workspace,
 ) -> None:
@@ -145,7 +143,6 @@ def test_generate_leaves_nothing_hidden_that_killed_runs_left_long_ago(
 # No room
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["real", "generate"])
 def test_shard_larger_than_a_file_may_be_is_one_line_and_leaves_the_rest(
     workspace: Workspace, stage: str
@@ -177,7 +174,6 @@ def has_namespaces() -> bool:
     return subprocess.run(mount, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="needs a file system of its own")
 def test_generate_on_a_full_disk_is_one_line_and_goes_on_with_more_room(
     workspace: Workspace,
@@ -202,7 +198,6 @@ def test_generate_on_a_full_disk_is_one_line_and_goes_on_with_more_room(
 # Shards that change under a training
 
 
-@pytest.mark.slow
 def test_train_whose_shards_change_under_it_stops_and_says_so(workspace: Workspace) -> None:
     long = ("train.epochs=3000", "train.global_batch=32", "real.samples_per_shard=100")
     for stage in ("real", "generate"):

@@ -12,6 +12,7 @@ from tests.support.command_line import assert_mistake, command, run, run_process
 from tests.support.s3 import BUCKET, S3Server, forget_file_systems, use_server
 from tests.support.workspace import Workspace, tars
 
+pytestmark = pytest.mark.slow
 STORE = f"s3://{BUCKET}/store"
 SMALL = ("train.epochs=1", "train.global_batch=1024")
 
@@ -42,7 +43,6 @@ def places(workspace: Workspace) -> list[str]:
     return [f"paths.store={STORE}", f"paths.cache={workspace.folder / 'cache'}"]
 
 
-@pytest.mark.slow
 def test_stages_on_s3_through_the_command_line_equal_those_on_a_disk(
     workspace: Workspace, server: S3Server
 ) -> None:

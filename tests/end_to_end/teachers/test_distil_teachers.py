@@ -105,6 +105,7 @@ def test_generate_half_precision_of_a_teacher_without_it_leaves_nothing(
     assert not (golden_run.folder / "store").exists()
 
 
+@pytest.mark.slow
 def test_train_on_a_feature_that_the_pool_has_not_is_one_line(golden_run: Workspace) -> None:
     for stage in ("real", "generate"):
         succeed(stage, golden_run.config)

@@ -10,6 +10,7 @@ import yaml
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.workspace import ROOT
 
+pytestmark = pytest.mark.slow
 OVER = ROOT / "configs" / "methods" / "squeeze.yaml"
 ON_REAL = ROOT / "configs" / "methods" / "vicreg-real.yaml"
 TINY = (*TINY_TRAINING, "train.epochs=1")

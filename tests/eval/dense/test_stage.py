@@ -38,6 +38,7 @@ def write_config(folder: Path, task: str, **changes: Any) -> tuple[Path, Config]
     return path, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "name", "least", "most"),
     [

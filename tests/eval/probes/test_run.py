@@ -259,6 +259,7 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     return list(summarise([run_job(job, representation, config, cpu) for job in list_jobs(config)]))
 
 
+@pytest.mark.slow
 def test_run_probes_rows_name_probe_labels_and_seeds() -> None:
     rows = run(12, seeds=(4, 7))
     assert [(row.probe, row.labels) for row in rows] == [
@@ -274,15 +275,18 @@ def test_run_probes_rows_name_probe_labels_and_seeds() -> None:
     assert "logistic" in rows[0].protocol
 
 
+@pytest.mark.slow
 def test_run_probes_separable_classes_score_near_100() -> None:
     assert min(row.top1_mean for row in run(12)) >= 97
 
 
+@pytest.mark.slow
 def test_run_probes_shuffled_labels_score_near_chance() -> None:
     for row in run(0, shuffle=True):
         assert abs(row.top1_mean - 25) < 12
 
 
+@pytest.mark.slow
 def test_run_probes_mean_and_deviation_are_over_the_seeds_alone() -> None:
     """Each seed's score is what it is when run by itself."""
     seeds = (0, 1, 2)

@@ -66,6 +66,7 @@ def shuffled(features: TransferFeatures) -> TransferFeatures:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITE)
 def test_planted_classes_score_high_and_shuffled_ones_near_chance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

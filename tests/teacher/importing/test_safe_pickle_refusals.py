@@ -75,6 +75,7 @@ def doubling_tuples(use: bytes) -> bytes:
     return b")" + b"2\x86" * 60 + use + b"."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -130,6 +130,7 @@ def test_resampling_under_autocast_gives_the_plain_forms_gradients(pair: Pair) -
     torch.testing.assert_close(found, gradients(plain), rtol=0.02, atol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.parametrize("pair", PAIRS)
 def test_resampling_is_captured_whole_with_its_gradient(pair: Pair) -> None:

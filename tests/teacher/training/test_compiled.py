@@ -26,6 +26,7 @@ CONFIG = TeacherConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of its look
 def test_teacher_step_captured_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +47,7 @@ def test_teacher_step_captured_equals_the_plain_one(monkeypatch: pytest.MonkeyPa
     assert captured.ada.p == plain.ada.p
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of its look
 @pytest.mark.parametrize(("pipe", "skips"), [("bgc", "orig"), ("upright", "resnet")])

@@ -61,6 +61,7 @@ def steps_of(trainer: TeacherTrainer, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
 @pytest.mark.parametrize("pipe", ["bgc", "upright"])
 @pytest.mark.parametrize("skips", ["orig", "resnet"])

@@ -18,6 +18,8 @@ from pipeline.engine.collectives import worker_part
 from pipeline.teacher.networks.discriminator import minibatch_std
 from pipeline.teacher.training.step import TeacherTrainer
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 NUM_STEPS = 5
 CONFIG = TeacherConfig(
