@@ -13,7 +13,7 @@ from tests.support.command_line import command, run_process, start, succeed
 from tests.support.workspace import Workspace
 
 pytestmark = pytest.mark.slow
-ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2")
+ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2", "eval.seeds=[0]")
 IMPORTED = """
 import sys
 from pipeline.__main__ import main
@@ -60,8 +60,8 @@ def test_train_killed_at_any_moment_ends_as_an_undisturbed_run(workspace: Worksp
     for name in ("straight", "killed"):
         succeed("real", workspace.config, f"name={name}")
         succeed("generate", workspace.config, f"name={name}")
-    succeed("train", workspace.config, "name=straight", "train.epochs=8")
-    killed = ("train", workspace.config, "name=killed", "train.epochs=8")
+    succeed("train", workspace.config, "name=straight", "train.epochs=4")
+    killed = ("train", workspace.config, "name=killed", "train.epochs=4")
     folder = workspace.folder / "runs" / "killed" / "train"
     metrics = folder / "metrics.jsonl"
     for kill_after in (1, 2):
@@ -86,15 +86,10 @@ def torchrun(workspace: Workspace, *overrides: str) -> None:
     assert done.code == 0, done.errors
 
 
-def test_torchrun_two_workers_gives_a_finished_student(workspace: Workspace) -> None:
-    succeed("real", workspace.config)
-    succeed("generate", workspace.config)
-    torchrun(workspace)
-    assert "done" in succeed("train", workspace.config).errors
-
-
 @pytest.mark.ray
-def test_ray_train_two_workers_equals_torchrun_two_workers(workspace: Workspace) -> None:
+def test_two_workers_of_ray_train_and_of_torchrun_finish_the_same_student(
+    workspace: Workspace,
+) -> None:
     for name in ("ray", "torchrun"):
         succeed("real", workspace.config, f"name={name}")
         succeed("generate", workspace.config, f"name={name}")
@@ -102,7 +97,9 @@ def test_ray_train_two_workers_equals_torchrun_two_workers(workspace: Workspace)
     with start("train", workspace.config, *on_ray) as run:  # its library warns of its own ways
         code, _, errors = run.result()
         assert code == 0, errors
-    torchrun(workspace, "name=torchrun", "train.epochs=1")
+    by_torchrun = ("name=torchrun", "train.epochs=1")
+    torchrun(workspace, *by_torchrun)
+    assert "done" in succeed("train", workspace.config, *by_torchrun).errors
     ours, theirs = (
         workspace.folder / "runs" / name / "train" / "student.safetensors"
         for name in ("ray", "torchrun")

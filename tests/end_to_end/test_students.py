@@ -35,9 +35,11 @@ def page_of(site: Site, name: str, *overrides: str) -> str:
 
 
 def test_run_with_a_named_architecture_says_what_the_student_is(site: Site) -> None:
-    named = page_of(site, "named", "train.student.architecture=mobilenet_v3_small")
+    quick = ("eval.probes=[knn]", "eval.embedding_samples=0")
+    named = page_of(site, "named", "train.student.architecture=mobilenet_v3_small", *quick)
     assert "mobilenet_v3_small, sha256" in named
-    resnet = page_of(site, "resnet", "train.student.architecture=resnet50", "train.student.width=4")
+    narrow = ("train.student.architecture=resnet50", "train.student.width=4")
+    resnet = page_of(site, "resnet", *narrow, *quick)
     assert "resnet50, width 4, stem cifar, sha256" in resnet
 
 
