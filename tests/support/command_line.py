@@ -7,7 +7,6 @@ own has, such as its environment and its modules; `start` for signals, kills and
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import resource
 import signal
@@ -23,22 +22,12 @@ from typing import NamedTuple
 from unittest import mock
 
 from pipeline.__main__ import main
+from tests.support.processes import PRELOADED
 from tests.support.workspace import ROOT, environment
 
 GOLDEN = ROOT / "tests" / "golden" / "stylegan2ada-cifar-tiny.pkl"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TIMEOUT_S = 240
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(  # so that what is started starts at once
-    [
-        "pipeline.__main__",
-        "pipeline.generate.render",
-        "pipeline.generate.stage",
-        "pipeline.teacher.checkpoint",
-        "pipeline.train.loop",
-        "pipeline.train.stage",
-    ]
-)
 
 
 class Result(NamedTuple):
@@ -135,7 +124,7 @@ def start(
     texts, variables = [*map(str, arguments)], environment() | variables
     with TemporaryDirectory() as said:
         given = (texts, variables, Path(said), max_file_bytes)
-        process = _CONTEXT.Process(target=_run_apart, args=given)
+        process = PRELOADED.Process(target=_run_apart, args=given)
         process.start()
         running = Running(process, Path(said))
         try:

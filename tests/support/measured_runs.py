@@ -8,7 +8,13 @@ from pipeline.config.file import load_config
 from pipeline.config.root import Config
 from tests.support.stored_pools import TINY_TRAINING, Site
 
-TINY = (*TINY_TRAINING, "train.epochs=1", "eval.baselines=false", "eval.domain_samples=0")
+TINY = (
+    *TINY_TRAINING,
+    "train.epochs=1",
+    "eval.probes=[linear, knn]",
+    "eval.baselines=false",
+    "eval.domain_samples=0",
+)
 
 
 def make_run(site: Site, *overrides: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -11,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.augment import AugmentConfig
+from pipeline.engine.collectives import num_workers, worker_rank
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import TrainingShards
 from pipeline.train.step import StudentTrainer
 from shards.pool import PoolReader
+from tests.support.processes import run_workers
 from tests.support.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shards
 from tests.support.trainings import (
     CPU,
@@ -69,29 +67,14 @@ def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any
     return result
 
 
-def run_all(folder: Path, rank: int, workers: int) -> dict[str, dict[str, Any]]:
-    torch.set_num_threads(1)
-    return {name: run_steps(folder, name, rank, workers) for name in GLOBAL}
-
-
-def run_worker(rank: int, workers: int, folder: Path, scratch: Path) -> None:
-    # the loopback interface: looking up the host's name may take minutes without a network
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    dist.init_process_group(
-        "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
-    )
-    torch.save(run_all(folder, rank, workers), scratch / f"worker-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+def run_all(folder: Path) -> dict[str, dict[str, Any]]:
+    return {name: run_steps(folder, name, worker_rank(), num_workers()) for name in GLOBAL}
 
 
 @pytest.fixture(scope="module")
 def alone(training_folder: Path) -> dict[str, Any]:
     """What one process computes."""
-    threads = torch.get_num_threads()
-    found = run_all(training_folder, 0, 1)
-    torch.set_num_threads(threads)
-    return found
+    return run_all(training_folder)
 
 
 @pytest.fixture(scope="module", params=[2, 4])
@@ -99,9 +82,8 @@ def workers(
     request: pytest.FixtureRequest, training_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     """What each of several does."""
-    count, scratch = request.param, tmp_path_factory.mktemp("workers")
-    spawn(run_worker, (count, training_folder, scratch), nprocs=count)
-    return [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(count)]
+    scratch = tmp_path_factory.mktemp("workers")
+    return run_workers(scratch, request.param, run_all, training_folder)
 
 
 # Everything is float64 on both sides, so only the order of sums differs: relative 1e-16 per sum,
@@ -223,12 +205,8 @@ def test_batch_stream_batch_not_divisible_by_workers_is_refused(
         open_stream(training_shards, TRAIN_CONFIG, num_workers=3)
 
 
-def run_compiled(rank: int, workers: int, folder: Path, scratch: Path) -> None:
+def run_compiled(folder: Path) -> dict[str, Any]:
     """The first step of two trainers, one of them captured whole."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    dist.init_process_group(
-        "gloo", init_method=f"file://{scratch / 'compiled'}", rank=rank, world_size=workers
-    )
     plainly = nn.Module.compile
     # up to the code that torch.compile writes, which takes minutes on a CPU
     nn.Module.compile = partialmethod(plainly, backend="aot_eager")  # type: ignore[method-assign]
@@ -236,20 +214,17 @@ def run_compiled(rank: int, workers: int, folder: Path, scratch: Path) -> None:
     for mode in ("off", "default"):
         method = make_method(TRAIN_CONFIG, shards.block_channels)
         trainer = StudentTrainer(TRAIN_CONFIG, method, CPU, mode)
-        output = trainer.losses(open_stream(shards, TRAIN_CONFIG, rank, workers).batch(0))
+        stream = open_stream(shards, TRAIN_CONFIG, worker_rank(), num_workers())
+        output = trainer.losses(stream.batch(0))
         trainer.backward(output)
         gradients = {n: p.grad for n, p in trainer.method.named_parameters() if p.grad is not None}
         found[mode] = {"loss": output.loss.detach(), "gradients": gradients}
-    torch.save(found, scratch / f"compiled-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.mark.slow
 def test_compiled_step_of_two_workers_is_the_plain_one(
     training_folder: Path, tmp_path: Path
 ) -> None:
-    spawn(run_compiled, (2, training_folder, tmp_path), nprocs=2)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"compiled-{rank}.pt", weights_only=True)
+    for found in run_workers(tmp_path, 2, run_compiled, training_folder):
         torch.testing.assert_close(found["default"], found["off"], rtol=1e-3, atol=1e-5)

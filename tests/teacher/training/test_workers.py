@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
 
 from pipeline.config.teacher import TeacherConfig
 from pipeline.engine.collectives import worker_part
 from pipeline.teacher.networks.discriminator import minibatch_std
 from pipeline.teacher.training.step import TeacherTrainer
+from tests.support.processes import run_workers
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +41,6 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (NUM_STEPS, BA
 
 def run_steps() -> dict[str, Any]:
     """All steps of this worker, in float64: what is left is the order of sums."""
-    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     try:
         trainer = TeacherTrainer(CONFIG, 16, torch.device("cpu"))
@@ -68,26 +63,12 @@ def run_steps() -> dict[str, Any]:
     return {"metrics": metrics, "weights": weights, "std": std.detach(), "second": second}
 
 
-def run_worker(rank: int, workers: int, scratch: Path) -> None:
-    # the loopback interface: looking up the host's name may take minutes without a network
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    dist.init_process_group(
-        "gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=workers
-    )
-    torch.save(run_steps(), scratch / f"worker-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def results(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What one process computes, and what each of two does."""
-    scratch = tmp_path_factory.mktemp("workers")
-    spawn(run_worker, (2, scratch), nprocs=2)
-    workers = [torch.load(scratch / f"worker-{rank}.pt", weights_only=True) for rank in range(2)]
-    return run_steps(), workers
+    return run_steps(), run_workers(tmp_path_factory.mktemp("workers"), 2, run_steps)
 
 
 def test_two_workers_report_the_losses_of_one(
