@@ -90,6 +90,20 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return found
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray first, then those with slow tests: none of them is left for the end,
+    when the other processes have nothing to do.
+    """
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+
+    def turn(item: pytest.Item) -> int:
+        return 2 - ("slow" in marks[item.path]) - ("ray" in marks[item.path])
+
+    items.sort(key=turn)
+
+
 def pytest_configure() -> None:
     """One thread: tensors this small gain nothing from more, and lose much on a busy machine."""
     torch.set_num_threads(1)

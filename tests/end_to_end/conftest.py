@@ -1,4 +1,6 @@
-"""A tiny run on the digits: a random teacher of a few channels, 150 samples, a narrow student."""
+"""A tiny run on the digits: a random teacher of a few channels, 150 samples, a narrow student; and
+one on folders of a dozen images, whose real images and pool are made once, and copies of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.stored_pools import Site, make_site
 from tests.support.workspace import Workspace, make_teacher
 
 
@@ -33,3 +36,18 @@ def workspace(tmp_path: Path) -> Workspace:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return Workspace(tmp_path, path)
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Real images and three shards of a pool; read only."""
+    site = make_site(tmp_path_factory.mktemp("original"))
+    site.stage("real")
+    site.stage("generate")
+    return site
+
+
+@pytest.fixture
+def site(original: Site, tmp_path: Path) -> Site:
+    """A copy to do with as one likes."""
+    return original.copy_to(tmp_path / "site")
