@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.command_line import assert_mistake, succeed
+from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 
 pytestmark = pytest.mark.slow
@@ -116,20 +116,3 @@ def test_shards_gc_knows_the_trainings_of_sweeps(site: Site) -> None:
     code, out, _ = site.shards("gc")
     assert code == 0
     assert out.startswith("0 recipes")
-
-
-@pytest.mark.ray
-def test_pool_sweep_on_ray_equals_that_of_one_process(site: Site, tmp_path: Path) -> None:
-    arguments = (*TINY, "sweep.pool_sizes=[8, 24]")
-    site.stage("pool-sweep", *arguments)
-    places = (f"paths.store={tmp_path / 'ray' / 'store'}", f"paths.runs={tmp_path / 'ray'}")
-    succeed(
-        "pool-sweep",
-        site.config,
-        *arguments,
-        *places,
-        "ray.render_workers=2",
-        "ray.study_workers=all",
-    )
-    found = pq.read_table(tmp_path / "ray" / "tiny" / "pool-sweep.parquet")
-    assert found.equals(pq.read_table(site.runs / "tiny" / "pool-sweep.parquet"))

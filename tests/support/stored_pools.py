@@ -82,12 +82,14 @@ class Site:
         return Site(folder, self.source)
 
     def stage(self, name: str, *overrides: object) -> Result:
-        return succeed(name, self.config, *self._paths(), *overrides)
+        return succeed(name, self.config, *self.places, *overrides)
 
     def try_stage(self, name: str, *overrides: object) -> Result:
-        return run(name, self.config, *self._paths(), *overrides)
+        return run(name, self.config, *self.places, *overrides)
 
-    def _paths(self) -> list[str]:
+    @property
+    def places(self) -> list[str]:
+        """Overrides for a command's runs and store to be here."""
         return [f"paths.store={self.store}", f"paths.runs={self.runs}"]
 
     def shards(self, command: str, *arguments: object, answer: str = "") -> Result:

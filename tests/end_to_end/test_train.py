@@ -1,10 +1,7 @@
-"""The whole road through the command line, and what happens when it is typed again."""
+"""Trainings through the command line: killed and typed again, and in several processes."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,47 +10,6 @@ from tests.support.command_line import command, run_process, start, succeed
 from tests.support.workspace import Workspace
 
 pytestmark = pytest.mark.slow
-ON_RAY = ("ray.render_workers=2", "ray.eval_workers=2", "eval.seeds=[0]")
-IMPORTED = """
-import sys
-from pipeline.__main__ import main
-code = main()
-print("imported", [name for name in ("torch", "ray") if name in sys.modules])
-sys.exit(code)
-"""
-ROWS = {
-    (representation, probe, labels)
-    for representation in ("student", "raw_pixels", "untrained_student")
-    for probe in ("linear", "knn")
-    for labels in ("all", "10_per_class")
-}
-
-
-@pytest.mark.ray
-def test_run_from_nothing_writes_results_and_report_and_then_does_nothing(
-    workspace: Workspace,
-) -> None:
-    succeed("run", workspace.config, *ON_RAY)
-    run = workspace.folder / "runs" / "tiny"
-    rows = json.loads((run / "results.json").read_text())
-    assert {(row["representation"], row["probe"], row["labels"]) for row in rows} == ROWS
-    assert all(0 <= row["top1_mean"] <= 100 and row["top1_std"] >= 0 for row in rows)
-    assert all({"seeds", "protocol"} <= set(row) for row in rows)
-
-    page = (run / "report.html").read_text()
-    assert not re.search(r"(?:src|href)=[\"'](?!data:)", page), "the page must be self-contained"
-
-    before = {
-        path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
-    }
-    again = ("run", str(workspace.config), *ON_RAY, "hardware.compile=off")
-    second = run_process([sys.executable, "-c", IMPORTED, *again])
-    after = {
-        path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*") if path.is_file()
-    }
-    assert second.code == 0, second.errors
-    assert after == before
-    assert "imported []" in second.out
 
 
 def test_train_killed_at_any_moment_ends_as_an_undisturbed_run(workspace: Workspace) -> None:
