@@ -107,13 +107,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure() -> None:
     """One thread: tensors this small gain nothing from more, and lose much on a busy machine."""
     torch.set_num_threads(1)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with tests on Ray first, then those with slow tests: a worker takes the next file when
-    it has done one, and the last must not be long.
-    """
-    marks: dict[Path, set[str]] = {}
-    for item in items:
-        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
-    items.sort(key=lambda item: [mark not in marks[item.path] for mark in ("ray", "slow")])
