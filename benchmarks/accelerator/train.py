@@ -58,7 +58,7 @@ class Limits:
     training: float = math.inf
 
 
-TOY_LIMITS = Limits(60, 10, 60, 90, 90, 60, training=12)  # for a CPU that others use, too
+TOY_LIMITS = Limits(60, 10, 60, 90, 90, 60, training=3)  # for a CPU that others use, too
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Road:
             self.place.run_stage("teacher", BASE, clock, changes)
         except PartError as error:
             problem = error  # a snapshot may be there, which is enough for what follows
-        folder = self.place.runs / BASE / "teacher"
+        folder = self._config(*changes).trained_teacher_folder
         self.teacher = find_teacher(folder)
         metrics = read_metrics(folder / "metrics.jsonl")
         write_json(self.place.results / "teacher-curve.json", {"curve": thin(metrics)})

@@ -31,7 +31,13 @@ from benchmarks.accelerator.train import Limits, Road
 from shards.errors import UserError
 
 CLASSES = ("cat", "dog")
-TINY = ("train.global_batch=16", "teacher.quality_images=16", "teacher.snapshot_images=[16]")
+TINY = (
+    "train.global_batch=16",
+    "teacher.num_images=320",
+    "teacher.quality_images=16",
+    "teacher.snapshot_images=[16]",
+    "generate.num_samples=250",
+)
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
 
 
