@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.studies.tables.rows import choose_configs
-from tests.support.command_line import assert_mistake, start, succeed
+from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
 from tests.support.workspace import ROOT
 
@@ -22,10 +20,7 @@ TINY = (*TINY_TRAINING, "tables.epochs=1", "tables.seeds=[0]")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    """Its config lies beside `methods/`, as those that ship do."""
-    site = make_site(tmp_path)
-    (site.source / "methods").symlink_to(ROOT / "configs" / "methods")
-    return site
+    return make_site(tmp_path)
 
 
 def test_tables_runs_every_row_and_shows_them_and_then_does_nothing(site: Site) -> None:
@@ -91,24 +86,3 @@ def test_shards_gc_knows_the_trainings_of_tables(site: Site) -> None:
     code, out, _ = site.shards("gc")
     assert code == 0
     assert out.startswith("0 recipes")
-
-
-@pytest.mark.ray
-def test_tables_on_ray_interrupted_and_typed_again_equal_those_of_one_process(
-    site: Site, tmp_path: Path
-) -> None:
-    rows = ("tables.rows=[squeeze, simsiam-real, vicreg-both]", *TINY)
-    site.stage("tables", *rows)
-    expected = (site.runs / "tiny" / "tables.parquet").read_bytes()
-    places = (f"paths.store={site.store}", f"paths.runs={tmp_path / 'ray'}")
-    on_ray = (*rows, *places, "ray.render_workers=2", "ray.study_workers=all")
-    folder = tmp_path / "ray" / "tiny" / "tables"
-    with start("tables", site.config, *on_ray) as run:
-        run.wait_until(lambda: len(list(folder.glob("*/results.json"))) > 0)
-        os.kill(run.pid, signal.SIGINT)
-        code, _, errors = run.result()
-        assert code == 130, errors
-    succeed("tables", site.config, *on_ray)
-    found = pq.read_table(tmp_path / "ray" / "tiny" / "tables.parquet")
-    assert found.equals(pq.read_table(site.runs / "tiny" / "tables.parquet"))
-    assert expected

@@ -18,7 +18,7 @@ from shards.atomic import write_atomic
 from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest, write_manifest
 from shards.storage import Folder
 from tests.support.command_line import Result, run, succeed
-from tests.support.workspace import make_teacher
+from tests.support.workspace import ROOT, make_teacher
 
 PER_SHARD = 8
 NUM_SHARDS = 3
@@ -104,9 +104,12 @@ class Site:
 
 
 def make_site(folder: Path) -> Site:
-    """Three shards of 8 samples, and 12 + 6 real images in shards of 5."""
+    """Three shards of 8 samples, and 12 + 6 real images in shards of 5; the config lies beside
+    `methods/`, as those that ship do.
+    """
     source, site = folder / "source", Site(folder / "site", folder / "source")
     make_teacher(source / "teacher")
+    (source / "methods").symlink_to(ROOT / "configs" / "methods")
     _save_images(source / "images" / "train", 12)
     _save_images(source / "images" / "test", 6)
     config = {

@@ -1,4 +1,4 @@
-"""Generation on Ray that is killed, or loses a renderer: the same bytes as in one process."""
+"""Generation on Ray and in one process: same bytes, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from tests.support.workspace import Workspace, tars
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 MANY = ("generate.num_samples=3000", "generate.samples_per_shard=50")
+
+
+def test_generate_with_one_two_or_no_ray_workers_gives_the_same_bytes(workspace: Workspace) -> None:
+    pools = []
+    for workers in (0, 1, 2):
+        store = workspace.folder / f"store{workers}"
+        places = f"paths.store={store}"
+        succeed("generate", workspace.config, f"ray.render_workers={workers}", places)
+        pools.append(tars(store))
+    assert len(pools[0]) == 2 * 3, "images and features"
+    assert pools[0] == pools[1] == pools[2]
 
 
 def test_generate_killed_and_typed_again_finishes_the_rest(workspace: Workspace) -> None:
