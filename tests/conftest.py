@@ -11,7 +11,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,6 +104,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 - ("slow" in marks[item.path]) - ("ray" in marks[item.path])
 
     items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A process for each file in turn, but one for all that start Ray: two Rays at once wait for
+    the same processors, and for a port that only one of them gets.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class RayInOneProcess(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "ray" if starts_ray(config.rootpath / file) else file
+
+    return RayInOneProcess(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@cache
+def starts_ray(file: Path) -> bool:
+    """Whether tests are marked so; the process that hands out tests knows nothing but names."""
+    return "mark.ray" in file.read_text(encoding="utf-8")
 
 
 def pytest_configure() -> None:
