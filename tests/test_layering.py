@@ -145,6 +145,7 @@ def test_what_decides_whether_there_is_work_imports_nothing_heavy_at_the_top(nam
     assert not {package.partition(".")[0] for package in found} & HEAVY
 
 
+@pytest.mark.slow
 def test_command_line_and_all_stages_import_neither_torch_nor_ray() -> None:
     stages = [name for name in MODULES if name.endswith(".stage")]
     code = (

@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
 INDIRECTLY = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ASK!r}], check=True)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [ASK, INDIRECTLY], ids=["process", "its child"])
 def test_environment_without_hides_those_packages_only(code: str) -> None:
     done = subprocess.run(

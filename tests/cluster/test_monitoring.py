@@ -28,6 +28,7 @@ print("ray" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_meters_without_ray_do_nothing_and_import_nothing() -> None:
     assert run_process([sys.executable, "-c", WITHOUT]) == (0, "False\n", "")
 

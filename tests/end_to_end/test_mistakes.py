@@ -53,6 +53,7 @@ def test_config_that_does_not_exist_is_named(cli: Cli, workspace: Workspace) -> 
     assert_mistake(cli("real"), "tiny.yaml")
 
 
+@pytest.mark.slow
 def test_stage_before_its_turn_says_which_command_comes_first(
     cli: Cli, workspace: Workspace
 ) -> None:

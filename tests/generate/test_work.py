@@ -204,6 +204,7 @@ class Alone(Claims):
         return {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)  # twice that when each shard looked through all that were handed out
 def test_work_of_very_many_shards_is_handed_out(local_pool: Folder) -> None:
     missing = dict.fromkeys(range(NUM_VERY_MANY), BOTH)

@@ -210,6 +210,7 @@ def test_exported_student_says_what_it_is(
     assert described == {**expected, **normalisation}
 
 
+@pytest.mark.slow
 def test_calibration_leaves_a_network_without_batch_normalisation_alone(
     real_reader: ShardReader,
 ) -> None:

@@ -99,6 +99,7 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATISTICS)
 def test_views_statistic_is_distributed_as_torchvisions(name: str, views: Views) -> None:
     ours, theirs = (STATISTICS[name](images) for images in views)

@@ -148,6 +148,7 @@ def test_build_feature_space_unusable_weights_are_named(
         build_feature_space(path, CPU)
 
 
+@pytest.mark.slow
 def test_build_feature_space_of_an_inception_file_gives_its_2048_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,8 @@ from tests.support.tiny_shards import (
 )
 from tests.support.trainings import CPU, config_of, open_stream, parts_of, run_training, shards_of
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TRAIN_CONFIG.model_copy(update={"epochs": 10})  # 20 steps of 16 images, two reports
 STEPS_PER_REPORT = 10
 
@@ -83,7 +85,6 @@ def assert_same_training(found: Path, expected: Path) -> None:
         assert (found / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-@pytest.mark.slow
 def test_train_killed_and_resumed_equals_uninterrupted(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -92,7 +93,6 @@ def test_train_killed_and_resumed_equals_uninterrupted(
     assert_same_training(run(training_shards, folder), uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_killed_twice_with_a_torn_metrics_line_equals_uninterrupted(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +103,6 @@ def test_train_killed_twice_with_a_torn_metrics_line_equals_uninterrupted(
     assert_same_training(run(training_shards, folder), uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_asked_to_save_goes_on_from_there(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +118,6 @@ def test_train_asked_to_save_goes_on_from_there(
     assert_same_training(run(training_shards, folder, **rare), uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_killed_before_its_first_checkpoint_equals_uninterrupted(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -128,7 +126,6 @@ def test_train_killed_before_its_first_checkpoint_equals_uninterrupted(
     assert_same_training(run(training_shards, folder), uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_finished_run_started_again_changes_nothing(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -136,7 +133,6 @@ def test_train_finished_run_started_again_changes_nothing(
     assert_same_training(run(training_shards, folder, report=kill), uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_metrics_have_one_line_per_report_keyed_by_samples_seen(uninterrupted: Path) -> None:
     lines = read_metrics(uninterrupted)
     assert [line["samples_seen"] for line in lines] == [160, 320]
@@ -148,7 +144,6 @@ def test_train_metrics_have_one_line_per_report_keyed_by_samples_seen(uninterrup
         assert all(math.isfinite(value) for value in line.values())
 
 
-@pytest.mark.slow
 def test_train_reports_every_logged_step_and_how_long_it_waited_for_rows(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -163,7 +158,6 @@ def test_train_reports_every_logged_step_and_how_long_it_waited_for_rows(
     assert reports == read_metrics(uninterrupted)
 
 
-@pytest.mark.slow
 def test_train_moves_the_student_and_depends_on_the_seed(
     training_shards: TrainingShards, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -173,7 +167,6 @@ def test_train_moves_the_student_and_depends_on_the_seed(
     assert student["layer1.0.bn2.weight"].abs().max() > 0
 
 
-@pytest.mark.slow
 def test_train_exports_the_backbone_under_torchvisions_names(uninterrupted: Path) -> None:
     path = uninterrupted / "student.safetensors"
     names = set(ResNet(BasicBlock, [2, 2, 2, 2]).state_dict())
@@ -200,7 +193,6 @@ def write_pool_of(features: np.ndarray, folder: Path) -> PoolReader:
     return open_pool(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_train_non_finite_loss_stops_before_the_optimiser_and_keeps_the_last_checkpoint(
     training_shards: TrainingShards, tmp_path: Path, value: float
@@ -237,7 +229,6 @@ def origins(folder: Path) -> list[str]:
     return list(state["synthetic"])
 
 
-@pytest.mark.slow
 def test_train_checkpoint_lists_every_pool_that_its_steps_have_seen(
     training_shards: TrainingShards, tmp_path: Path
 ) -> None:
@@ -255,7 +246,6 @@ def test_train_checkpoint_lists_every_pool_that_its_steps_have_seen(
     assert origins(folder) == digests[:2]
 
 
-@pytest.mark.slow
 def test_train_checkpoint_on_real_images_alone_lists_no_pool(
     training_shards: TrainingShards, tmp_path: Path
 ) -> None:
@@ -264,7 +254,6 @@ def test_train_checkpoint_on_real_images_alone_lists_no_pool(
     assert origins(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_train_checkpoint_of_another_fingerprint_is_refused(
     training_shards: TrainingShards, tmp_path: Path
 ) -> None:
@@ -275,7 +264,6 @@ def test_train_checkpoint_of_another_fingerprint_is_refused(
     assert (folder / "checkpoint.pt").read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_bytes", [0, 100, 50_000])
 def test_train_truncated_checkpoint_is_named(
     training_shards: TrainingShards, tmp_path: Path, num_bytes: int

@@ -139,6 +139,7 @@ def plain_covariance(z: Tensor) -> Tensor:
     return (covariance - torch.diag(covariance.diagonal())).square().sum() / z.shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(256, 2048), (64, 80), (80, 64)])
 @pytest.mark.parametrize("spread", [1.0, 1e-3, 30.0])
 def test_covariance_loss_of_few_and_many_samples_equals_the_whole_matrix(

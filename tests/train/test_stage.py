@@ -22,6 +22,8 @@ from tests.support.stored_pools import (
     relist_as_it_is,
 )
 
+pytestmark = pytest.mark.slow
+
 TRAINING = (*TINY_TRAINING, "train.epochs=4", "train.checkpoint_interval_s=0")
 
 
@@ -80,7 +82,6 @@ def render_elsewhere(site: Site) -> None:
     site.stage("generate", *TRAINING)
 
 
-@pytest.mark.slow
 def test_train_goes_on_with_other_bytes_of_its_pool_and_names_both(stopped: Site) -> None:
     first = pool_digest(stopped)
     render_elsewhere(stopped)
@@ -96,7 +97,6 @@ def test_train_goes_on_with_other_bytes_of_its_pool_and_names_both(stopped: Site
     assert record_of(stopped, "eval")["inputs"]["pool"] == pool_digest(stopped)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "difference"),
     [

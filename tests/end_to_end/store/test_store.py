@@ -58,6 +58,7 @@ def test_generate_samples_up_to_the_end_of_a_shard_renders_nothing(site: Site) -
     assert len(contents(site.pool)) == len(before) + 2
 
 
+@pytest.mark.slow
 def test_generate_fewer_samples_renders_nothing_and_trains_on_a_prefix(site: Site) -> None:
     before = snapshot(site.pool)
     few = "generate.num_samples=10"
@@ -71,6 +72,7 @@ def test_generate_fewer_samples_renders_nothing_and_trains_on_a_prefix(site: Sit
     assert_mistake(site.try_stage("train", "name=all", *TRAINING), damaged)
 
 
+@pytest.mark.slow
 def test_train_on_a_prefix_equals_train_on_a_pool_of_just_that_size(
     site: Site, tmp_path: Path
 ) -> None:
@@ -210,6 +212,7 @@ def test_generate_with_a_moved_teacher_renders_nothing_and_remembers_where_it_is
 # What a training reads
 
 
+@pytest.mark.slow
 def test_train_distils_only_the_features_that_the_config_asks_for(
     site: Site, tmp_path: Path
 ) -> None:
@@ -229,6 +232,7 @@ def test_train_distils_only_the_features_that_the_config_asks_for(
     assert path.read_bytes() != student(site), "more features make another student"
 
 
+@pytest.mark.slow
 def test_train_chooses_among_the_features_of_the_pool(site: Site, tmp_path: Path) -> None:
     both = features("synthesis.b8", "w")
     site.stage("generate", both)
@@ -239,11 +243,13 @@ def test_train_chooses_among_the_features_of_the_pool(site: Site, tmp_path: Path
     assert student(site) == student(only_w)
 
 
+@pytest.mark.slow
 def test_train_on_a_feature_that_was_not_asked_for_names_those_there_are(site: Site) -> None:
     result = site.try_stage("train", "train.features=[synthesis.b32]", *TRAINING)
     assert_mistake(result, "train.features", "synthesis.b32", *BLOCKS)
 
 
+@pytest.mark.slow
 def test_train_does_not_mind_damage_in_features_that_it_does_not_use(site: Site) -> None:
     only_w = features("w")
     site.stage("generate", only_w)
@@ -255,6 +261,7 @@ def test_train_does_not_mind_damage_in_features_that_it_does_not_use(site: Site)
     assert_mistake(site.try_stage("train", "name=all", *TRAINING), damaged)
 
 
+@pytest.mark.slow
 def test_train_again_after_the_pool_has_grown_is_done_already(site: Site) -> None:
     site.stage("train", *TRAINING)
     before = snapshot(site.runs / "tiny" / "train")
@@ -264,6 +271,7 @@ def test_train_again_after_the_pool_has_grown_is_done_already(site: Site) -> Non
     assert snapshot(site.runs / "tiny" / "train") == before
 
 
+@pytest.mark.slow
 def test_train_after_the_store_has_moved_reads_it_where_it_is(site: Site, tmp_path: Path) -> None:
     place = tmp_path / "another disk" / "store"
     place.parent.mkdir()

@@ -25,6 +25,8 @@ from pipeline.terminal.interrupt import Interrupted
 from shards.errors import UserError
 from tests.support.dense_sets import QUICK, SIDE, WRITERS, make_backbone, same_tensors
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TASKS: dict[str, Any] = {
     "detection": DetectionTask,
@@ -71,7 +73,6 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-@pytest.mark.slow
 def test_finetuning_interrupted_and_resumed_equals_uninterrupted(
     tmp_path: Path, root: Path
 ) -> None:
@@ -94,7 +95,6 @@ def test_finetuning_interrupted_and_resumed_equals_uninterrupted(
     assert metrics[0][-1]["samples_seen"] == config.steps * config.batch
 
 
-@pytest.mark.slow
 def test_finetuning_another_seed_gives_other_weights_and_the_same_seed_the_same(
     tmp_path: Path, root: Path
 ) -> None:
@@ -105,7 +105,6 @@ def test_finetuning_another_seed_gives_other_weights_and_the_same_seed_the_same(
     assert not same_tensors(first, other)
 
 
-@pytest.mark.slow
 def test_finetuning_leaves_the_global_generator_alone(tmp_path: Path, root: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -114,7 +113,6 @@ def test_finetuning_leaves_the_global_generator_alone(tmp_path: Path, root: Path
     assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.slow
 def test_finetuning_of_other_settings_refuses_the_state(tmp_path: Path, root: Path) -> None:
     config = config_of(root, root.name, steps=1)
     run(config, tmp_path / "run")
@@ -122,7 +120,6 @@ def test_finetuning_of_other_settings_refuses_the_state(tmp_path: Path, root: Pa
         train(make_task(config), config, tmp_path / "run", CPU, "g", ignore)
 
 
-@pytest.mark.slow
 def test_finetuning_stops_where_the_loss_is_not_finite(tmp_path: Path, root: Path) -> None:
     config = config_of(root, root.name)
     task = make_task(config)
@@ -133,7 +130,6 @@ def test_finetuning_stops_where_the_loss_is_not_finite(tmp_path: Path, root: Pat
     assert not (tmp_path / CHECKPOINT_FILE).exists()
 
 
-@pytest.mark.slow
 def test_finetuning_changes_only_what_is_not_frozen(tmp_path: Path, root: Path) -> None:
     config = config_of(root, root.name, steps=2, frozen="layer2", batch_norm="fixed")
     found = run(config, tmp_path / "run")
@@ -221,7 +217,6 @@ def test_optimizer_decays_biases_and_normalisation_of_detection_only(root: Path)
             assert decay[name] == (0.5 if is_kernel or root.name == "detection" else 0.0)
 
 
-@pytest.mark.slow
 def test_finetuning_in_half_precision_is_close_to_float32(tmp_path: Path, root: Path) -> None:
     config = config_of(root, root.name, steps=1)
     losses = []

@@ -16,6 +16,8 @@ from pipeline.results.ledger import LEDGER, read_ledger
 from tests.support.command_line import assert_mistake, run, succeed
 from tests.support.dense_sets import QUICK, WRITERS, make_run
 
+pytestmark = pytest.mark.slow
+
 LEARNS: dict[str, dict[str, Any]] = {
     "detection": {
         "steps": 60,
@@ -38,7 +40,6 @@ def write_config(folder: Path, task: str, **changes: Any) -> tuple[Path, Config]
     return path, config
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "name", "least", "most"),
     [

@@ -134,6 +134,7 @@ def test_linear_probe_uninformative_representation_is_near_chance() -> None:
     assert abs(found - 25) < 6
 
 
+@pytest.mark.slow
 def test_linear_probe_does_not_depend_on_scale_or_offset() -> None:
     train, labels = draw_classes(120, 2, 0)
     test, _ = draw_classes(200, 2, 1)
@@ -160,6 +161,7 @@ def test_linear_probe_constant_representation_predicts_without_a_warning() -> No
     assert found.predict(np.ones((2, 3), np.float32)).shape == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_labels", "choice"),
     [
@@ -177,6 +179,7 @@ def test_linear_probe_is_cross_validated_where_a_fifth_is_less_than_2500_labels(
     assert accuracy(probe.predict(train), labels) > 99
 
 
+@pytest.mark.slow
 def test_linear_probe_of_all_labels_equals_that_of_as_many_called_few() -> None:
     """Ten labels per class are chosen from as few, whatever their row is called."""
     train, _ = draw_classes(40, 1.5, 0)

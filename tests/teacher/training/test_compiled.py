@@ -10,6 +10,8 @@ import torch
 from pipeline.config.teacher import TeacherConfig
 from pipeline.teacher.training.step import TeacherTrainer
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TeacherConfig(
     z_dim=8,
     w_dim=8,
@@ -26,7 +28,6 @@ CONFIG = TeacherConfig(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of its look
 def test_teacher_step_captured_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,6 @@ def test_teacher_step_captured_equals_the_plain_one(monkeypatch: pytest.MonkeyPa
     assert captured.ada.p == plain.ada.p
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of its look
 @pytest.mark.parametrize(("pipe", "skips"), [("bgc", "orig"), ("upright", "resnet")])

@@ -26,6 +26,8 @@ from pipeline.teacher.training.step import TeacherTrainer
 from pipeline.terminal.interrupt import Interrupted
 from shards.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 NUM_REAL = 20
 BATCH = 8
@@ -72,7 +74,6 @@ def assert_same_state(found: TeacherTrainer, expected: TeacherTrainer) -> None:
     torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.slow
 def test_train_teacher_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     expected = train(tmp_path / "whole", 6)
     train(tmp_path / "parts", 3)
@@ -81,7 +82,6 @@ def test_train_teacher_interrupted_and_resumed_equals_uninterrupted(tmp_path: Pa
     assert_same_state(found, expected)
 
 
-@pytest.mark.slow
 def test_train_teacher_stopped_by_a_signal_leaves_a_teacher_and_goes_on_to_the_same_bytes(
     tmp_path: Path,
 ) -> None:
@@ -126,7 +126,6 @@ class Gone(Exception):
     """As where a machine is taken away."""
 
 
-@pytest.mark.slow
 def test_train_teacher_asked_to_save_loses_no_step_before_the_next(tmp_path: Path) -> None:
     reported: list[int] = []
 
@@ -157,7 +156,6 @@ def test_trainer_state_loaded_into_fresh_networks_goes_on_exactly() -> None:
     assert_same_state(second, first)
 
 
-@pytest.mark.slow
 def test_train_teacher_moves_generator_and_its_average_apart(tmp_path: Path) -> None:
     trainer, fresh = train(tmp_path, 6), create()
     start = fresh.generator.state_dict()["synthesis.b16.conv1.weight"]
@@ -197,7 +195,6 @@ def test_train_teacher_truncated_state_is_named(tmp_path: Path, num_bytes: int) 
         train(tmp_path, 4)
 
 
-@pytest.mark.slow
 def test_train_teacher_torn_metrics_line_does_not_stop_a_resumption(tmp_path: Path) -> None:
     train(tmp_path, 2)
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -207,7 +204,6 @@ def test_train_teacher_torn_metrics_line_does_not_stop_a_resumption(tmp_path: Pa
     assert [json.loads(line)["images_seen"] for line in lines] == [2 * BATCH, 4 * BATCH]
 
 
-@pytest.mark.slow
 def test_train_teacher_metrics_of_lost_progress_are_cut_back(tmp_path: Path) -> None:
     train(tmp_path, 2)
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
@@ -218,7 +214,6 @@ def test_train_teacher_metrics_of_lost_progress_are_cut_back(tmp_path: Path) -> 
     assert [json.loads(line)["images_seen"] for line in lines] == [2 * BATCH, 4 * BATCH]
 
 
-@pytest.mark.slow
 def test_train_teacher_diverging_training_stops_and_leaves_no_state(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(UserError, match="not finite"):
@@ -236,7 +231,6 @@ EXTRAS = {
 }
 
 
-@pytest.mark.slow
 def test_train_teacher_with_every_extra_resumes_exactly(tmp_path: Path) -> None:
     expected = train(tmp_path / "whole", 6, **EXTRAS)
     train(tmp_path / "parts", 3, **EXTRAS)
@@ -245,7 +239,6 @@ def test_train_teacher_with_every_extra_resumes_exactly(tmp_path: Path) -> None:
     assert found.path_length > 0
 
 
-@pytest.mark.slow
 def test_train_teacher_snapshots_are_teachers_of_their_moment(tmp_path: Path) -> None:
     train(tmp_path / "whole", 6, snapshot_images=(2 * BATCH, 4 * BATCH - 3))
     found = {p.name: read_teacher_info(p) for p in (tmp_path / "whole" / "snapshots").iterdir()}
@@ -256,7 +249,6 @@ def test_train_teacher_snapshots_are_teachers_of_their_moment(tmp_path: Path) ->
     torch.testing.assert_close(early, expected, rtol=0, atol=0)
 
 
-@pytest.mark.slow
 def test_train_teacher_measures_its_distance_to_the_real_images(tmp_path: Path) -> None:
     train(tmp_path, 6, quality_images=20, quality_interval=2 * BATCH)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -268,7 +260,6 @@ def test_train_teacher_measures_its_distance_to_the_real_images(tmp_path: Path) 
     assert quality["kernel_distance"] == measured[-1]["kernel_distance"]
 
 
-@pytest.mark.slow
 def test_train_teacher_leaves_the_average_as_the_teacher(tmp_path: Path) -> None:
     trainer = train(tmp_path, 3)
     expected = trainer.generator_ema.state_dict()

@@ -16,6 +16,8 @@ from pipeline.teacher.training.loop import train_teacher
 from pipeline.teacher.training.step import TeacherTrainer
 from tests.support.fake_cuda import FAKE_CUDA, fake_cuda
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 NUM_STEPS = 6
 CONFIG = TeacherConfig(
@@ -61,7 +63,6 @@ def steps_of(trainer: TeacherTrainer, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
 @pytest.mark.parametrize("pipe", ["bgc", "upright"])
 @pytest.mark.parametrize("skips", ["orig", "resnet"])
