@@ -1,0 +1,1 @@
+"""Commands on Ray; a package, for whose length one session lasts."""
