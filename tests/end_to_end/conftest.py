@@ -7,35 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support.stored_pools import Site, make_site
-from tests.support.workspace import Workspace, make_teacher
+from tests.support.workspace import Workspace, make_workspace
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    make_teacher(tmp_path / "teacher")
-    config = {
-        "name": "tiny",
-        "paths": {"store": str(tmp_path / "store"), "runs": str(tmp_path / "runs")},
-        "ray": {"render_workers": 0, "study_workers": 0},
-        "hardware": {"device": "cpu"},
-        "real": {"source": "digits", "resolution": 16, "samples_per_shard": 500},
-        "teacher": {"checkpoint": str(tmp_path / "teacher")},
-        "generate": {"num_samples": 150, "samples_per_shard": 50, "render_batch": 20},
-        "train": {
-            "epochs": 3,
-            "global_batch": 256,
-            "checkpoint_interval_s": 0,
-            "student": {"width": 4, "embedding_dim": 16},
-            "augment": {"flip_p": 0},
-        },
-        "eval": {"knn_k": 5, "seeds": [0, 1], "embedding_samples": 0},
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return Workspace(tmp_path, path)
+    return make_workspace(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
 from pipeline.teacher.checkpoint import save_teacher
@@ -51,3 +52,28 @@ def make_teacher(folder: Path, *, resolution: int = 16, seed: int = 0) -> None:
         torch.manual_seed(seed)
         judge = Discriminator(DiscriminatorArchitecture(resolution, 64, 8))
         save_teacher(folder, Generator(arch), judge, {"images_seen": 0})
+
+
+def make_workspace(folder: Path) -> Workspace:
+    """A random teacher of a few channels, the digits, 150 samples and a narrow student."""
+    make_teacher(folder / "teacher")
+    config = {
+        "name": "tiny",
+        "paths": {"store": str(folder / "store"), "runs": str(folder / "runs")},
+        "ray": {"render_workers": 0, "study_workers": 0},
+        "hardware": {"device": "cpu"},
+        "real": {"source": "digits", "resolution": 16, "samples_per_shard": 500},
+        "teacher": {"checkpoint": str(folder / "teacher")},
+        "generate": {"num_samples": 150, "samples_per_shard": 50, "render_batch": 20},
+        "train": {
+            "epochs": 3,
+            "global_batch": 256,
+            "checkpoint_interval_s": 0,
+            "student": {"width": 4, "embedding_dim": 16},
+            "augment": {"flip_p": 0},
+        },
+        "eval": {"knn_k": 5, "seeds": [0, 1], "embedding_samples": 0},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return Workspace(folder, path)
