@@ -81,6 +81,8 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         stage = load_stage(name)
         try:
             record = stage.find(config)
+            if record is None and "real" not in names:
+                check_images(name, config)
         except UserError as problem:
             if not dry_run:
                 raise
@@ -92,8 +94,6 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         elif dry_run:
             console.print(f"{name:<9} to do", soft_wrap=True)
         else:
-            if "real" not in names:
-                check_images(name, config)
             record = run_stage(name, config)
             console.print(f"{name:<9} finished: {stage.describe(config, record)}", soft_wrap=True)
 

@@ -17,7 +17,8 @@ HEAVY = {"torch", "torchvision", "ray", "faiss", "sklearn", "webdataset", "matpl
 
 LEVELS = (
     {"shards"},
-    {"config", "samples", "terminal", "measures"},
+    {"config", "samples", "measures"},
+    {"terminal"},
     {"records", "cluster"},
     {"engine"},
     {"student"},

@@ -49,12 +49,12 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
             wrong type or an impossible combination.
     """
     data = _read(path)
-    files = [Path(change) for change in changes if _is_file(change)]
+    files = [Path(change) for change in changes if is_file(change)]
     name = data.get("name")
     if files:
         _forget_no_teacher(data)
     for change in changes:
-        if _is_file(change):
+        if is_file(change):
             _merge(data, _read(Path(change)))
         else:
             _apply_override(data, change)
@@ -70,7 +70,8 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         raise UserError(_describe(error, place)) from None
 
 
-def _is_file(change: str) -> bool:
+def is_file(change: str) -> bool:
+    """Whether a change is a file to be laid over, and no override."""
     return "=" not in change and change.endswith((".yaml", ".yml"))
 
 

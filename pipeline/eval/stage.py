@@ -31,8 +31,6 @@ CONFUSION_FILE = "confusion.json"
 EMBEDDING_FILE = "embedding.json"
 CURVES_FILE = "curves.json"
 _ALWAYS = {RESULTS_FILE, NEIGHBOURS_FILE, DOMAINS_FILE, CONFUSION_FILE, CURVES_FILE}
-_NUM_MEASURES = 12
-_NUM_SPACES = 4
 
 
 def find(config: Config) -> Record[Files] | None:
@@ -128,7 +126,7 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Real and synthetic images, where the student saw a pool of the latter."""
     if not config.train.reads_pool or not config.eval.domain_samples:
         return
-    from pipeline.eval.domains.compare import Domains, compare_domains
+    from pipeline.eval.domains.compare import METRICS, Domains, compare_domains
     from pipeline.eval.subjects import cache_folder, load_student
     from pipeline.teacher.quality import build_feature_space
 
@@ -139,7 +137,7 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
         return
     space = build_feature_space(config.teacher.inception_weights, device)
     with progress_bar("measures") as bar:
-        task = bar.add_task("domains", total=_NUM_MEASURES, note="")
+        task = bar.add_task("domains", total=len(METRICS), note="")
         student, cache = load_student(config), cache_folder(config)
         for number in compare_domains(domains, student, space, config.train, device, cache):
             yield number
@@ -155,18 +153,19 @@ def _embed(config: Config) -> bool:
     if not config.train.reads_pool or not num_samples:
         return False
     from pipeline.eval.domains.embedding import MIN_SAMPLES
-    from pipeline.eval.domains.embedding_plot import embed_all
+    from pipeline.eval.domains.embedding_plot import SPACES, embed_all
     from pipeline.records.embeddings import write_embeddings
 
     if min(len(pool_shards(config).open()), num_samples) < MIN_SAMPLES:
         return False
     try:
         with progress_bar("spaces") as bar:
-            task = bar.add_task("embedding", total=_NUM_SPACES, note="")
-            found = embed_all(
-                config, num_samples, report=lambda name: bar.update(task, advance=1, note=name)
-            )
-            bar.update(task, completed=_NUM_SPACES)
+            task = bar.add_task("embedding", total=len(SPACES), note="")
+
+            def report(name: str, total: int) -> None:
+                bar.update(task, advance=1, total=total, note=name)
+
+            found = embed_all(config, num_samples, report)
         write_embeddings(path, found)
         return True
     except UserError as error:  # the teacher may be gone, and the numbers are there

@@ -1,15 +1,15 @@
 """Means, deviations and intervals over seeds.
 
 Intervals are of the mean, at 95 %, by Student's t: they take values of different seeds as
-independent draws of a normal distribution. Of one value there is neither deviation nor interval.
+independent draws of a normal distribution. Of one value there is neither deviation nor interval,
+and of values that are all equal no interval: it would claim certainty. Intervals are SciPy's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev, variance
+from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
 
@@ -42,8 +42,13 @@ def summarise(values: Sequence[float]) -> Summary:
     if len(values) < 2:
         return Summary(mean, None, 1, None, None)
     std = stdev(values)
-    half = _quantile(len(values) - 1) * std / math.sqrt(len(values))
-    return Summary(mean, std, len(values), mean - half, mean + half)
+    if std == 0:
+        return Summary(mean, std, len(values), None, None)
+    from scipy import stats
+
+    count = len(values)
+    low, high = stats.t.interval(CONFIDENCE, count - 1, loc=mean, scale=std / count**0.5)
+    return Summary(mean, std, count, float(low), float(high))
 
 
 def subtract(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
@@ -54,21 +59,17 @@ def subtract(first: Mapping[int, float], second: Mapping[int, float]) -> Differe
         found = summarise([second[seed] - first[seed] for seed in first])
         paired = f"paired by seed, n = {found.num_values}"
         how = paired if found.std is not None else "one seed: no interval"
+        if found.std == 0:
+            how = f"{paired}, all equal: no interval"
         return Difference(found.mean, found.low, found.high, how)
-    sizes = (len(first), len(second))
+    sizes = f"n = {len(first)} and {len(second)}"
     mean = fmean(second.values()) - fmean(first.values())
-    if min(sizes) < 2:
-        return Difference(mean, None, None, f"n = {sizes[0]} and {sizes[1]}: no interval")
-    squares = [variance(values.values()) / len(values) for values in (first, second)]
-    total = sum(squares)
-    half = 0.0
-    if total > 0:  # Welch-Satterthwaite
-        shares = [(s / total) ** 2 / (n - 1) for s, n in zip(squares, sizes, strict=True)]
-        half = _quantile(1 / sum(shares)) * math.sqrt(total)
-    return Difference(mean, mean - half, mean + half, f"Welch, n = {sizes[0]} and {sizes[1]}")
+    if min(len(first), len(second)) < 2:
+        return Difference(mean, None, None, f"{sizes}: no interval")
+    if len({*first.values()}) == len({*second.values()}) == 1:
+        return Difference(mean, None, None, f"Welch, {sizes}, equal on either side: no interval")
+    from scipy import stats
 
-
-def _quantile(degrees: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    found_test = stats.ttest_ind([*second.values()], [*first.values()], equal_var=False)
+    interval = found_test.confidence_interval(CONFIDENCE)
+    return Difference(mean, float(interval.low), float(interval.high), f"Welch, {sizes}")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from pipeline.config.file import is_file
 from pipeline.terminal.progress import console
 
 MODULE = "python -m pipeline"
@@ -51,14 +52,14 @@ class Command:
         is_script = Path(program).stem == SCRIPT
         by_make = environment.get(STARTED_BY) == "make"
         words = [word for word in rest if not word.startswith("-")]
-        files = [word for word in words if _is_file(word)]
+        files = [word for word in words if is_file(word)]
         config = files[0] if files else None
         later = words[words.index(config) + 1 :] if config else []
         return cls(
             program="make" if by_make else SCRIPT if is_script else MODULE,
             name=rest[0] if rest else "",
             config=config,
-            changes=tuple(word for word in later if _is_file(word) or _is_override(word)),
+            changes=tuple(word for word in later if is_file(word) or _is_override(word)),
             out=_option(rest, "--out"),
         )
 
@@ -88,12 +89,8 @@ def typed_command() -> Command:
 
 def announce(config: Path, changes: Sequence[str], run: str) -> None:
     """Say which config is read, and for which run: one that was forgotten is seen at once."""
-    files = [str(config), *filter(_is_file, changes)]
+    files = [str(config), *filter(is_file, changes)]
     console.print(f"config    {' with '.join(files)}, run {run}", soft_wrap=True)
-
-
-def _is_file(word: str) -> bool:
-    return "=" not in word and word.endswith((".yaml", ".yml"))
 
 
 def _is_override(word: str) -> bool:

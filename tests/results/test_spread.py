@@ -62,6 +62,14 @@ def test_difference_with_one_value_has_no_interval(
     assert "no interval" in found.how
 
 
-def test_difference_without_any_deviation_is_a_point() -> None:
-    found = subtract({0: 1.0, 1: 1.0}, {2: 3.0, 3: 3.0})
-    assert (found.low, found.mean, found.high) == (2.0, 2.0, 2.0)
+@pytest.mark.parametrize("second", [{2: 3.0, 3: 3.0}, {0: 3.0, 1: 3.0}])
+def test_difference_without_any_deviation_claims_no_certainty(second: dict[int, float]) -> None:
+    found = subtract({0: 1.0, 1: 1.0}, second)
+    assert (found.low, found.mean, found.high) == (None, 2.0, None)
+    assert "equal" in found.how
+    assert "no interval" in found.how
+
+
+def test_summary_of_equal_values_has_a_deviation_and_no_interval() -> None:
+    found = summarise([97.5, 97.5])
+    assert (found.mean, found.std, found.low, found.high) == (97.5, 0.0, None, None)

@@ -34,6 +34,16 @@ _LEAST = 3 * MIN_CELL_SAMPLES
 """Images of each domain, fewer of which are not compared."""
 _BATCH = 500
 _KERNELS: tuple[Literal["cubic", "rbf"], ...] = ("cubic", "rbf")
+_NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
+_TESTS = ("c_t", "c_t_control", "train_share", "train_share_control")
+METRICS = (
+    *(f"squared_mmd_{kernel}" for kernel in _KERNELS),
+    *_NEIGHBOURHOODS,
+    *(f"memorisation_{test}" for test in _TESTS),
+    "frechet_distance",
+    "kernel_distance",
+)
+"""What `compare_domains` measures, in order; without the tests where there are too few images."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def compare_domains(
         name = f"squared_mmd_{kernel}"
         yield DomainNumber(name, "student", gap.squared_mmd, gap.low, gap.high, gap.protocol)
     near = measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
-    for name in ("precision", "recall", "density", "coverage"):
+    for name in _NEIGHBOURHOODS:
         estimate = getattr(near, name)
         expected = {"density": 1.0, "coverage": near.equal_coverage}.get(name)
         yield DomainNumber(

@@ -37,16 +37,20 @@ _FLATTERED = (
 )
 
 
+SPACES = ("discriminator", "w", "generator", "student")
+"""All that a run may have."""
+
+
 def embed_all(
     config: Config,
     num_samples: int,
-    report: Callable[[str], None] = lambda space: None,
+    report: Callable[[str, int], None] = lambda space, total: None,
 ) -> Embeddings:
     """The pool's first `num_samples` samples in every space that the run has: a teacher without a
     discriminator, or a pool that stores no features but `w`, has one space less.
 
     The time is mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of
-    each.
+    each, and how many there are.
 
     Raises:
         UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's,
@@ -74,7 +78,7 @@ def embed_all(
     embedded = []
     for name, space in spaces:
         embedded.append(_embed(name, space, labelling.labels, seed))
-        report(name)
+        report(name, len(spaces))
     return Embeddings(
         tuple(embedded),
         labelling.labels,

@@ -1,0 +1,31 @@
+"""Both domains of a run, compared by every measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.config.student import StudentConfig
+from pipeline.config.train import TrainConfig
+from pipeline.eval.domains.compare import METRICS, Domains, compare_domains
+from pipeline.student.backbone import build_backbone
+from pipeline.teacher.quality import build_feature_space
+from tests.support.labelled_images import make_images
+from tests.support.shard_sets import smooth_images
+
+CPU = torch.device("cpu")
+
+
+def test_compare_domains_measures_what_it_announces(tmp_path: Path) -> None:
+    parts = [(smooth_images(64, seed), np.zeros(64, np.int64)) for seed in range(4)]
+    real = make_images(tmp_path / "real", parts[0], parts[1])
+    made = make_images(tmp_path / "made", parts[2])
+    config = TrainConfig(student=StudentConfig(width=2, embedding_dim=4))
+    domains = Domains(real.train, real.test, made.train, max_samples=64, seed=0)
+    student = build_backbone(config.student, seed=0)
+    space = build_feature_space(None, CPU)
+    found = list(compare_domains(domains, student, space, config, CPU))
+    assert tuple(number.metric for number in found) == METRICS
+    assert all(np.isfinite(number.value) for number in found)
