@@ -112,6 +112,8 @@ def _batches(images: TransferImages, loading: Loading) -> Iterator[Tensor]:
         _CroppedImages(images),
         batch_size=loading.batch_size,
         num_workers=loading.num_workers,
+        # not forked: this process may have threads, such as Ray's
+        multiprocessing_context="forkserver" if loading.num_workers else None,
         collate_fn=_collate,
         pin_memory=loading.device.type == "cuda",
         # the loader draws a number for its workers' seeds; nothing in them is random

@@ -108,7 +108,6 @@ def test_student_with_the_cifar_stem_takes_them_in_evaluation_mode(tmp_path: Pat
     np.testing.assert_allclose(stacked(alone), stacked(features), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_workers_change_nothing_and_no_generator_is_drawn_from(tmp_path: Path) -> None:
     images = write_images(tmp_path)
     state = torch.get_rng_state()
@@ -119,7 +118,6 @@ def test_workers_change_nothing_and_no_generator_is_drawn_from(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_unreadable_image_is_one_line(tmp_path: Path, num_workers: int) -> None:
     images = write_images(tmp_path)
     (tmp_path / "5.png").write_bytes(b"no image")
