@@ -62,11 +62,21 @@ class Work:
             self._drop_finished()
         self._had_others = bool(runs)
         others = {index for claimed in runs.values() for index in claimed}
-        for index in self._todo:
-            if index not in others and self._claims.take(index):
+        refused = set[int]()
+        while (index := self._first_but(others | refused)) is not None:
+            refused.add(index)
+            if not self._claims.take(index):
+                continue
+            if runs:  # one may have claimed, rendered and listed it between our looks at the two
+                self._drop_finished()
+            if index in self._todo:
                 return index, self._todo.pop(index)
+            self._claims.release([index])
         self.flush()  # others may wait for what is claimed here and done
         return None
+
+    def _first_but(self, others: set[int]) -> int | None:
+        return next((index for index in self._todo if index not in others), None)
 
     def finish(self, index: int, shards: dict[str, ShardInfo]) -> None:
         """Take rows for the manifest; they are written at once where that costs little time."""

@@ -194,6 +194,32 @@ def test_work_drops_a_damaged_shard_once_another_run_has_mended_it(local_pool: F
         assert len(mine) == 0
 
 
+class Late(Claims):
+    """Decides on a shard, and another run has rendered and listed it before the claim is out."""
+
+    def __init__(self, pool: Folder, others: Work, plan: Plan) -> None:
+        super().__init__(pool)
+        self._others = others
+        self._plan = plan
+
+    def take(self, index: int) -> bool:
+        if index == 0:
+            item = self._others.next()
+            assert item == (0, BOTH)
+            self._others.finish(0, render_all(self._plan, *item))
+            self._others.flush()
+        return super().take(index)
+
+
+def test_work_drops_what_another_run_finished_just_before_it_was_claimed(pool: Folder) -> None:
+    plan = make_plan(pool)
+    with Claims(pool) as others, Late(pool, Work(plan, others), plan) as claims:
+        work = Work(plan, claims)
+        assert work.next() == (1, BOTH)
+        assert len(work) == 2
+        assert of_others(others) == {1}
+
+
 class Alone(Claims):
     """Nobody else is there, and nothing is written."""
 
