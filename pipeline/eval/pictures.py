@@ -25,16 +25,16 @@ def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray
     """How often the student's first probe takes a test image of one class for another; `labels`
     [M] are the true ones.
     """
-    score = next(score for score in scores if score.representation == "student")
+    score = next(score for score in scores if score.top1.representation == "student")
     names = require_real(config).outputs.class_names
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (labels, score.predictions), 1)
     return {
         "classes": names,
         "counts": counts.tolist(),  # a row for each true class
-        "probe": score.probe,
-        "labels": score.labels,
-        "protocol": score.protocol,
+        "probe": score.top1.probe,
+        "labels": score.top1.labels,
+        "protocol": score.top1.protocol,
     }
 
 

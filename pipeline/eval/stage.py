@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import monitoring
 from pipeline.config.root import Config
-from pipeline.eval.numbers import append_numbers
+from pipeline.eval.numbers import accuracy_rows, append_numbers, domain_rows
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
-from pipeline.records.products import Files, is_intact, pool_shards, require_student
+from pipeline.records.products import Files, is_intact, pool_shards
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
 from pipeline.results.ledger import is_appended
@@ -47,36 +46,30 @@ def find(config: Config) -> Record[Files] | None:
 
 
 def run(config: Config) -> None:
-    """Measure everything; `results.json` comes last but for the ledger."""
+    """Measure everything, append it to the ledger, and write the files that show it."""
     from pipeline.engine.device import choose_device
     from pipeline.eval.pictures import count_confusions
-    from pipeline.eval.probes.probe import check_few_labels, summarise
+    from pipeline.eval.probes.probe import check_few_labels
     from pipeline.eval.subjects import labelled_images
 
     spec = _spec(config)
     device = choose_device(config.hardware.device)
-    student = require_student(config).outputs
-    lesson = {
-        "method": config.train.method.name,
-        "variant": config.train.variant,
-        "batch_norm": config.train.batch_norm,
-        "pool_size": student.pool_size,
-    }
     images = labelled_images(config)
     check_few_labels(config.eval, images.train_labels)
     scores = list(_scores(config, images, device))
-    rows = [{**asdict(result), **lesson} for result in summarise(scores)]
     domains = list(_compare_domains(config, images, device))
+    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config) else _ALWAYS
+    accuracies = [score.top1 for score in scores]
+    numbers = append_numbers(config, spec.fingerprint, accuracies, domains, str(device))
+    curves = {score.top1.representation: score.curve for score in scores if score.curve}
     contents = {
-        RESULTS_FILE: rows,
-        DOMAINS_FILE: [asdict(number) for number in domains],
+        RESULTS_FILE: accuracy_rows(numbers, curves),
+        DOMAINS_FILE: domain_rows(numbers),
         CONFUSION_FILE: count_confusions(config, scores, images.test_labels),
-        CURVES_FILE: {score.representation: score.curve for score in scores if score.curve},
+        CURVES_FILE: curves,
     }
     for name, content in contents.items():
         write_atomic(_place(config, name), json.dumps(content, indent=2) + "\n")
-    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config) else _ALWAYS
-    append_numbers(config, spec.fingerprint, scores, domains, str(device))
     files = {name: file_digest(_place(config, name)) for name in sorted(names)}
     write_record(config.run_dir / "eval", spec, files)
 
@@ -119,7 +112,8 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
 
 
 def _note(score: Any) -> str:
-    return f"{score.representation} {score.probe} {score.labels} {score.top1:.1f}"
+    found = score.top1
+    return f"{found.representation} {found.probe} {found.labels} {found.value:.1f}"
 
 
 def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:

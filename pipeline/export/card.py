@@ -1,8 +1,8 @@
 """`README.md` of an export: a model card with front matter as model hubs read it, and
 `config.json` in the style of timm's.
 
-Neighbours: `folder.py` writes both; `loading.py` has the code to load the student, `numbers.py`
-what was measured of it.
+Neighbours: `folder.py` writes both; `loading.py` has the code to load the student, the ledger what
+was measured of it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from pipeline.export.loading import (
     timm_name,
     torchvision_lines,
 )
-from pipeline.export.numbers import CardNumber, card_numbers, dataset_name
 from pipeline.records.ancestors import Ancestors, require_ancestors
+from pipeline.records.products import Files
+from pipeline.records.record import read_record
 from pipeline.report.sections import template
+from pipeline.results.ledger import read_evaluation, read_ledger
+from pipeline.results.query import Group, group
+from pipeline.results.wording import format_group, probe_title, spread_over, title, unit
 from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
 
@@ -74,8 +78,8 @@ def write_card(
     """
     origin = require_ancestors(config)
     train = origin.student
-    numbers = card_numbers(config, train)
-    protocols = list(dict.fromkeys(number.protocol for number in numbers))
+    numbers = _student_numbers(config, train.outputs.digest)
+    protocols = list(dict.fromkeys(found.first.protocol for found in numbers))
     described = config.train.student.backbone
     details = [f"{name} {value}" for name, value in described.items() if name != "architecture"]
     view = {
@@ -91,7 +95,9 @@ def write_card(
         "torchvision_lines": torchvision_lines(config),
         "timm_lines": timm_lines(config),
         "is_plain": is_plain(config.train.student),
-        "numbers": [(number, protocols.index(number.protocol) + 1) for number in numbers],
+        "numbers": [
+            _number_row(found, protocols.index(found.first.protocol) + 1) for found in numbers
+        ],
         "protocols": protocols,
         "lineage": _lineage(config, origin, weights_sha256),
         "training": yaml.safe_dump(train.config, sort_keys=False),
@@ -101,6 +107,42 @@ def write_card(
     }
     card: str = template(Path(__file__).parent, "card.md.j2").render(view)
     return card
+
+
+def dataset_name(config: Config) -> str:
+    """The data set's name; of a folder only its own, not where it lies."""
+    real = config.real
+    return real.path.name if real.source == "folder" and real.path is not None else real.source
+
+
+def _student_numbers(config: Config, student: str) -> list[Group]:
+    """What was measured of the very student with this digest and of the baselines beside it; none
+    if nothing was measured yet.
+
+    Raises:
+        UserError: for a ledger that is damaged, or that has lost the run's evaluation.
+    """
+    evaluated = read_record(config.run_dir / "eval", Files)
+    if evaluated is not None and evaluated.inputs["student"] == student:
+        read_evaluation(config.paths.runs, config.name, evaluated.fingerprint)
+    numbers = read_ledger(config.paths.runs, [config.name])
+    mine = [number for number in numbers if number.student_digest in (student, None)]
+    is_measured = any(number.student_digest == student for number in mine)
+    return group(mine) if is_measured else []
+
+
+def _number_row(found: Group, protocol: int) -> list[str]:
+    """One line of the table of numbers."""
+    first, summary = found.first, found.summary
+    seeds = "1" if summary.std is None else f"{summary.num_values} {spread_over(found)}"
+    names = (title(first.representation), first.dataset, _measured(found))
+    return [*names, format_group(found), seeds, str(protocol)]
+
+
+def _measured(found: Group) -> str:
+    """Probe, labels and metric, with its unit."""
+    first = found.first
+    return ", ".join(filter(None, [probe_title(first.probe, first.labels), unit(first.metric)]))
 
 
 def read_licence(card: Path) -> dict[str, Any]:
@@ -119,7 +161,7 @@ def read_licence(card: Path) -> dict[str, Any]:
     return {name: fields[name] for name in _LICENCE_FIELDS if fields.get(name) is not None}
 
 
-def _front_matter(config: Config, numbers: Sequence[CardNumber], licence: dict[str, Any]) -> str:
+def _front_matter(config: Config, numbers: Sequence[Group], licence: dict[str, Any]) -> str:
     student = config.train.student
     data: dict[str, Any] = {
         **licence,
@@ -128,9 +170,9 @@ def _front_matter(config: Config, numbers: Sequence[CardNumber], licence: dict[s
         "tags": ["image-feature-extraction", "self-supervised", "distillation", "gan"],
     }
     metrics = [
-        {"type": "accuracy", "name": number.measured, "value": round(number.top1, 2)}
-        for number in numbers
-        if number.top1 is not None
+        {"type": "accuracy", "name": _measured(found), "value": round(found.summary.mean, 2)}
+        for found in numbers
+        if found.first.task == "classification" and found.first.representation == "student"
     ]
     if metrics:
         dataset = {"type": config.real.source, "name": dataset_name(config)}

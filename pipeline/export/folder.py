@@ -5,6 +5,7 @@ Neighbours: the training wrote the student; `card.py` describes it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from pipeline.config.root import Config
 from pipeline.export.card import SIGNATURE, hub_config, read_licence, write_card
 from pipeline.export.loading import WEIGHTS_FILE
 from pipeline.records.ancestors import require_ancestors
-from pipeline.records.digests import file_digest
 from pipeline.records.products import is_intact, student_file
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Backbone, Normalise, load_backbone
@@ -66,15 +66,15 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
     if licence is not None:
         fields = {"license": licence}
     student = load_backbone(config.train.student, source).eval()
-    written = []
-    if _write_weights(config, student, load_file(source), folder / WEIGHTS_FILE):
-        written.append(WEIGHTS_FILE)
-    dim = student.representation_dim
-    digest = file_digest(folder / WEIGHTS_FILE)
+    weights, dim = save(load_file(source), {"format": "pt"}), student.representation_dim
+    digest = hashlib.sha256(weights).hexdigest()
     contents = {
         CONFIG_FILE: json.dumps(hub_config(config, dim), indent=2) + "\n",
         CARD_FILE: write_card(config, dim, digest, fields),
     }
+    written = []
+    if _write_weights(config, student, weights, folder / WEIGHTS_FILE):
+        written.append(WEIGHTS_FILE)
     for name, content in contents.items():
         if not _is_there(folder / name, content.encode()):
             write_atomic(folder / name, content)
@@ -96,13 +96,10 @@ def _check_place(folder: Path, usual: Path) -> None:
         )
 
 
-def _write_weights(
-    config: Config, student: Backbone, tensors: dict[str, torch.Tensor], path: Path
-) -> bool:
+def _write_weights(config: Config, student: Backbone, content: bytes, path: Path) -> bool:
     """Write and check the weights; returns whether they were not there already. The file appears
     when it has been checked.
     """
-    content = save(tensors, {"format": "pt"})
     if _is_there(path, content):
         _check(config, student, path)
         return False

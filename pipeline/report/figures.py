@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
+
+from pipeline.report.results import find_group, list_columns
+from pipeline.results import wording
+from pipeline.results.query import Group
 
 Metrics = list[dict[str, float]]
 STYLE: Any = {
@@ -102,7 +107,7 @@ def collapse_curves(metrics: Metrics) -> str:
         return svg(figure)
 
 
-def probe_curves(curves: dict[str, list[float]], names: dict[str, str]) -> str:
+def probe_curves(curves: dict[str, list[float]]) -> str:
     """Accuracy on the test images after every epoch of the probes by SGD, in percent; the last is
     the result. SVG data URI.
     """
@@ -111,7 +116,7 @@ def probe_curves(curves: dict[str, list[float]], names: dict[str, str]) -> str:
         axis = figure.subplots()
         for colour, (name, percents) in zip(_COLOURS, curves.items(), strict=False):
             epochs = range(1, len(percents) + 1)
-            axis.plot(epochs, percents, color=colour, label=names.get(name, name))
+            axis.plot(epochs, percents, color=colour, label=wording.title(name))
             axis.plot(epochs[-1], percents[-1], "o", color=colour, markersize=4)
         axis.set(xlabel="epochs of the probe", ylabel="top-1, %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -135,39 +140,36 @@ def teacher_curve(metrics: Metrics) -> str | None:
         return svg(figure)
 
 
+_BARS = dict(zip(wording.REPRESENTATIONS, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=True))
 _MOST_NUMBERS = 20  # classes whose counts can be read
 _MOST_NAMES = 50
 
 
-def result_bars(
-    rows: list[dict[str, Any]], names: dict[str, str], probe_names: dict[str, str]
-) -> str:
+def result_bars(groups: Sequence[Group]) -> str:
     """Accuracy of every representation under every probe that it has, SVG data URI; error bars are
     ± one std.
     """
-    protocols = list(dict.fromkeys((row["probe"], row["labels"]) for row in rows))
-    colours = dict(zip(names, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=False))
+    columns = list_columns(groups)
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
     with mpl.rc_context(STYLE):
         axis = figure.subplots()
-        for offset, name in enumerate(names):
-            chosen = {(r["probe"], r["labels"]): r for r in rows if r["representation"] == name}
-            places = [place for place, protocol in enumerate(protocols) if protocol in chosen]
-            shown = [chosen[protocols[place]] for place in places]
+        for offset, (name, colour) in enumerate(_BARS.items()):
+            cells = [find_group(groups, name, column) for column in columns]
+            shown = [(place, found) for place, found in enumerate(cells) if found is not None]
+            if not shown:
+                continue
             bars = axis.bar(
-                np.array(places) + (offset - 1) * 0.27,
-                [row["top1_mean"] for row in shown],
+                [place + (offset - 1) * 0.27 for place, _ in shown],
+                [found.summary.mean for _, found in shown],
                 0.25,
-                yerr=[row["top1_std"] or np.nan for row in shown],  # none, no cap
-                color=colours[name],
-                label=names[name],
+                yerr=[found.summary.std or np.nan for _, found in shown],  # none, no cap
+                color=colour,
+                label=wording.title(name),
                 capsize=2,
             )
             axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
-        labels = [f"{probe_names[p]}, {lab.replace('_', ' ')}" for p, lab in protocols]
         axis.set_xticks(
-            np.arange(len(protocols)),
-            [f"{label} labels" if "all" in label else label for label in labels],
+            np.arange(len(columns)), [wording.probe_title(*column) for column in columns]
         )
         axis.set(ylabel="top-1, %", ylim=(0, 112))
         axis.grid(axis="x", visible=False)

@@ -7,7 +7,7 @@ the sections.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def write_section(
     name: str,
     templates: Path,
     view: Mapping[str, Any],
-    columns: Mapping[str, list[Any]],
+    rows: Sequence[Mapping[str, Any]],
 ) -> list[Path]:
     """Write `name`.md, .html and .parquet into `run_dir`, and the section; returns the three.
 
@@ -44,10 +44,10 @@ def write_section(
         name: of the files and, in `templates`, of `name`.md.j2 and `name`.section.html.j2.
         templates: a folder.
         view: what the templates show.
-        columns: the numbers.
+        rows: the numbers, for Parquet.
     """
     buffer = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), buffer)
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
     section = template(templates, f"{name}.section.html.j2").render(view)
     page = template(templates, "section_page.html.j2")
     contents: dict[str, str | bytes] = {

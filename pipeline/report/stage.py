@@ -23,9 +23,12 @@ from pipeline.records.products import Files, pool_shards, real_shards
 from pipeline.records.record import Record, read_record, require_record, write_record
 from pipeline.records.spec import Spec
 from pipeline.report import results
-from pipeline.report.domains import domain_rows, memorisation_verdict, protocols
+from pipeline.report.domains import domain_row, memorisation_verdict
 from pipeline.report.lineage import describe_lesson, describe_lineage
 from pipeline.report.sections import list_sections, template
+from pipeline.results.ledger import Number, read_evaluation
+from pipeline.results.query import group
+from pipeline.results.wording import probe_title, protocol_notes, title
 from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -58,7 +61,8 @@ def describe(config: Config, record: Record[Files]) -> str:
 
 def print_results(config: Config) -> None:
     """The table of results, on the terminal."""
-    console.print(results.results_table(config.name, _results(config)))
+    groups = group([n for n in _numbers(config) if n.task == "classification"])
+    console.print(results.results_table(config.name, groups))
 
 
 def _spec(config: Config) -> Spec:
@@ -79,16 +83,19 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path}: missing or damaged ({error}); run `make eval` again") from None
 
 
-def _results(config: Config) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = _read_json(config.run_dir / "results.json")
-    return rows
+def _numbers(config: Config) -> list[Number]:
+    """All that the run's evaluation measured."""
+    evaluation = require_record(config.run_dir / "eval", "eval", Files, config.eval)
+    return read_evaluation(config.paths.runs, config.name, evaluation.fingerprint)
 
 
 def _render(config: Config) -> str:
     from pipeline.report import figures
 
     origin = require_ancestors(config)
-    rows = _results(config)
+    numbers = _numbers(config)
+    domains = [number for number in numbers if number.task == "domains"]
+    groups = group([number for number in numbers if number.task == "classification"])
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     readers = {
         "real": real_shards(config, "train").open(),
@@ -96,37 +103,34 @@ def _render(config: Config) -> str:
     }
     if config.train.reads_pool:
         readers["synthetic"] = pool_shards(config).open().images
-    few_rows = [row for row in rows if row["labels"] != "all"]
-    numbers = _read_json(config.run_dir / "eval" / "domains.json")
     confusion = _read_json(config.run_dir / "eval" / "confusion.json")
     curves = _read_json(config.run_dir / "eval" / "curves.json")
     sections = list_sections(config.run_dir)  # autoescaped when they were written
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
-        verdict=results.verdict(rows),
+        verdict=results.verdict(groups),
         lesson=describe_lesson(config, origin.student.outputs.pool_size, len(readers["real"])),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
-        names=results.list_representations(rows),
-        protocols=results.list_protocols(rows),
-        protocol_texts=results.protocol_texts(rows),
-        num_seeds=len(few_rows[0]["seeds"]) if few_rows else 1,
-        probe_names=results.PROBES,
-        cell=lambda key, protocol: results.cell(rows, key, protocol),
-        bars=figures.result_bars(rows, results.list_representations(rows), results.PROBES),
+        representations=results.list_representations(groups),
+        columns=results.list_columns(groups),
+        title=title,
+        protocols=protocol_notes([found.first for found in groups]),
+        num_seeds=max(found.summary.num_values for found in groups),
+        cell=lambda key, column: results.cell(groups, key, column),
+        bars=figures.result_bars(groups),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         neighbours=_neighbours(config, readers),
-        domains=domain_rows(numbers),
-        domain_protocols=protocols(numbers),
-        memorisation=memorisation_verdict(numbers),
+        domains=[domain_row(number) for number in domains],
+        domain_protocols=protocol_notes(domains),
+        memorisation=memorisation_verdict(domains),
         confusion=figures.confusion_matrix(confusion["counts"], confusion["classes"]),
         confusion_caption="Test images by class: "
-        f"{results.PROBES[confusion['probe']]} probe on the student, "
-        f"{confusion['labels'].replace('_', ' ')} labels.",
+        f"{probe_title(confusion['probe'], confusion['labels'])}, on the student.",
         scatter=_scatter(config, readers),
-        probe_curves=figures.probe_curves(curves, results.REPRESENTATIONS) if curves else None,
+        probe_curves=figures.probe_curves(curves) if curves else None,
         teacher=figures.teacher_curve(_teacher_metrics(config)),
         sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,

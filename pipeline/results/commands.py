@@ -18,7 +18,8 @@ from pipeline.results.compare import compare_runs, comparison_sheet
 from pipeline.results.formats import comparisons_to_csv, groups_to_csv, to_latex, to_markdown
 from pipeline.results.ledger import LEDGER, Number, list_runs, read_ledger
 from pipeline.results.query import Filters, group, near, parse_filters, select
-from pipeline.results.table import Sheet, Spread, make_sheets
+from pipeline.results.table import Sheet, make_sheets
+from pipeline.results.wording import Spread
 from pipeline.terminal.command import announce
 from pipeline.terminal.progress import console
 from shards.atomic import write_atomic

@@ -18,11 +18,14 @@ from pipeline.results.query import (
     near,
 )
 from pipeline.results.spread import CONFIDENCE, Difference, subtract
-from pipeline.results.table import (
-    Sheet,
-    check_agreement,
+from pipeline.results.table import Sheet, check_agreement
+from pipeline.results.wording import (
+    EMPTY,
+    format_group,
+    format_interval,
     format_value,
     protocol_notes,
+    split_note,
     spread_over,
     title,
     unit,
@@ -99,12 +102,14 @@ def comparison_sheet(comparisons: Sequence[Comparison], names: tuple[str, str]) 
     shared = {
         name for name in COLUMN if len({getattr(c.first.first, name) for c in comparisons}) == 1
     }
+    firsts = [comparison.first.first for comparison in comparisons]
     notes = [
         f"difference: {names[1]} less {names[0]}; interval: {100 * CONFIDENCE:.0f} %, Student's t",
         *_lineage_notes(comparisons),
-        *protocol_notes([comparison.first.first for comparison in comparisons]),
+        *protocol_notes(firsts),
+        split_note(firsts),
     ]
-    one = comparisons[0].first.first
+    one = firsts[0]
     known = [
         unit(one.metric) if name == "metric" else title(getattr(one, name))
         for name in COLUMN
@@ -162,18 +167,16 @@ def _agree(first: Number, second: Number) -> bool:
 
 
 def _figures(comparison: Comparison) -> tuple[str, ...]:
-    metric = comparison.first.first.metric
-    cells = []
-    for found in (comparison.first, comparison.second):
-        summary = found.summary
-        spread = "" if summary.std is None else f" ± {format_value(summary.std, metric)}"
-        cells.append(f"{format_value(summary.mean, metric)}{spread}")
-    difference = comparison.difference
-    cells.append(format_value(difference.mean, metric, sign="+"))
-    if difference.low is None or difference.high is None:
-        return (*cells, "–")
-    ends = (format_value(end, metric, sign="+") for end in (difference.low, difference.high))
-    return (*cells, f"[{', '.join(ends)}]")
+    metric, found = comparison.first.first.metric, comparison.difference
+    interval = EMPTY
+    if found.low is not None and found.high is not None:
+        interval = format_interval(found.low, found.high, metric, sign="+")
+    return (
+        format_group(comparison.first),
+        format_group(comparison.second),
+        format_value(found.mean, metric, sign="+"),
+        interval,
+    )
 
 
 def _lineage_notes(comparisons: Sequence[Comparison]) -> list[str]:

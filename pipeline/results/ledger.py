@@ -30,7 +30,7 @@ SUPERSEDED = ".superseded"
 """Folder inside the ledger of parts that another measurement has replaced; readers of Parquet pass
 over names with a dot.
 """
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _STALE_S = 3600.0
 
 
@@ -61,37 +61,59 @@ class Lineage:
     versions: str
     """JSON, package -> version."""
     device: str
+    created_at: datetime
+    """With a time zone."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number(Lineage):
-    """One row of the ledger: one value, measured once."""
+class Benchmark:
+    """What a number was measured on."""
 
     task: str
-    """Such as `classification`, `domain_gap`, `transfer`."""
+    """Such as `classification`, `domains`, `transfer`."""
     dataset: str
     split_digest: str
     """Of what exactly was measured on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One value, measured once, and how; `Number` says of what."""
+
     metric: str
-    """Such as `top1`, `mean_per_class`, `squared_mmd`."""
+    """Such as `top1`, `mean_per_class`, `squared_mmd_cubic`."""
     value: float
     """Finite; accuracies in percent."""
     low: float | None = None
-    """Ends of an interval that belongs to this value alone; the protocol says which."""
+    """Ends of an interval that belongs to this value alone; the protocol says which. Of a test,
+    that of values without an effect.
+    """
     high: float | None = None
-    probe: str
-    labels: str
+    expected: float | None = None
+    """Of a comparison of equal distributions, where that is not 0."""
+    p_value: float | None = None
+    """Of a test."""
+    probe: str = ""
+    labels: str = ""
     """`all`, or such as `10_per_class`."""
     seed: int
     """Of the evaluation: the draw of few labels, a probe's initial weights."""
-    representation: str
+    representation: str = "student"
     """`student`, `untrained_student` or `raw_pixels`."""
     protocol: str
     """How it was measured, in words: numbers of different protocols are never mixed. A remark in
     brackets at the end, such as by which engine or for which reason, makes no other protocol.
     """
-    created_at: datetime
-    """With a time zone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Measurement, Benchmark, Lineage):
+    """One row of the ledger: what was measured, on what, of what."""
+
+    @classmethod
+    def of(cls, lineage: Lineage, benchmark: Benchmark, found: Measurement) -> Number:
+        """The row of what was `found`."""
+        return cls(**asdict(lineage), **asdict(benchmark), **asdict(found))
 
 
 PROVENANCE = ("commit", "versions", "device", "created_at")
@@ -99,10 +121,10 @@ PROVENANCE = ("commit", "versions", "device", "created_at")
 _IDENTITY = ("task", "dataset", "split_digest", "metric", "probe", "labels", "seed",
              "representation", "protocol")  # fmt: skip
 _NULLABLE = ("train_seed", "training_digest", "student_digest", "pool_key", "pool_size",
-             "teacher_digest", "commit", "low", "high")  # fmt: skip
+             "teacher_digest", "commit", "low", "high", "expected", "p_value")  # fmt: skip
 _TYPES = {
     **dict.fromkeys(("train_seed", "epochs", "pool_size", "seed"), pa.int64()),
-    **dict.fromkeys(("value", "low", "high"), pa.float64()),
+    **dict.fromkeys(("value", "low", "high", "expected", "p_value"), pa.float64()),
     "created_at": pa.timestamp("us", tz="UTC"),
 }
 ARROW_SCHEMA = pa.schema(
@@ -169,6 +191,18 @@ def read_ledger(runs_folder: Path, runs: Collection[str] | None = None) -> list[
     return [number for part in parts for number in part]
 
 
+def read_evaluation(runs_folder: Path, run: str, fingerprint: str) -> list[Number]:
+    """Numbers of one evaluation, in the order in which they were measured.
+
+    Raises:
+        UserError: if they are gone or damaged.
+    """
+    path = part_path(runs_folder, run, fingerprint)
+    if not path.exists():
+        raise UserError(f"{path}: the numbers of {run} are gone; run `make eval` again")
+    return _read_part(path)
+
+
 def list_runs(runs_folder: Path) -> list[str]:
     """Names of the runs that have numbers, by the names of the parts."""
     paths = sorted((runs_folder / LEDGER).glob("*.parquet"))
@@ -187,7 +221,7 @@ def _check(numbers: Sequence[Number]) -> None:
         if count > 1:
             raise ValueError(f"{count} numbers of the same measurement: {key}")
     for number in numbers:
-        values = (number.value, number.low, number.high)
+        values = (number.value, number.low, number.high, number.expected, number.p_value)
         if not all(math.isfinite(value) for value in values if value is not None):
             raise ValueError(f"{number.metric} of {_identity(number)} is not finite: {values}")
 
@@ -221,8 +255,8 @@ def _read_part(path: Path) -> list[Number]:
         table = file.read(use_threads=False)
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         version = metadata.get("schema_version")
-        if version == "1":
-            table = _add_batch_norm(table)
+        if version in ("1", "2"):
+            table = _upgrade(table)
         elif version is not None and version != str(SCHEMA_VERSION):
             raise UserError(
                 f"{path}: numbers of schema {version}, this version reads {SCHEMA_VERSION}; "
@@ -237,14 +271,21 @@ def _read_part(path: Path) -> list[Number]:
     return numbers
 
 
-def _add_batch_norm(table: pa.Table) -> pa.Table:
-    """A part of schema 1, when all trainings were of joint batch normalisation, as one of schema
-    2.
+def _upgrade(table: pa.Table) -> pa.Table:
+    """A part of schema 1, when all trainings were of joint batch normalisation, or of schema 2,
+    without `expected` and `p_value`, as one of today's.
     """
-    place = table.schema.get_field_index("variant")
-    values = ["joint" if variant else "" for variant in table.column(place).to_pylist()]
-    field = ARROW_SCHEMA.field("batch_norm")
-    return table.add_column(place + 1, field, pa.array(values, field.type))
+    variants = table.column("variant").to_pylist()
+    added = {
+        "batch_norm": ["joint" if variant else "" for variant in variants],
+        "expected": [None] * len(variants),
+        "p_value": [None] * len(variants),
+    }
+    for name, values in added.items():
+        if name not in table.column_names:
+            field = ARROW_SCHEMA.field(name)
+            table = table.append_column(field, pa.array(values, field.type))
+    return table.select(ARROW_SCHEMA.names)
 
 
 def _remedy(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from pipeline.config.root import Config
 from pipeline.records.ancestors import require_seen_pool
@@ -44,6 +45,7 @@ def read_lineage(config: Config, device: str) -> Lineage:
         commit=current_commit(),
         versions=json.dumps(installed_versions(), sort_keys=True),
         device=device,
+        created_at=datetime.now(UTC),
     )
 
 

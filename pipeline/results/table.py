@@ -10,25 +10,21 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pipeline.results.ledger import Number
 from pipeline.results.query import COLUMN, MUST_AGREE, TRAINING, Group, name_differences
 from pipeline.results.spread import CONFIDENCE
+from pipeline.results.wording import (
+    EMPTY,
+    Spread,
+    format_group,
+    protocol_notes,
+    split_note,
+    spread_over,
+    title,
+    unit,
+)
 from shards.errors import UserError
-
-Spread = Literal["std", "interval"]
-_UNITS = {"top1": "top-1, %", "top5": "top-5, %", "mean_per_class": "mean per class, %",
-          "mAP": "mAP, %"}  # fmt: skip
-_NAMES = {
-    "knn": "kNN",
-    "all": "all labels",
-    "untrained_student": "student, untrained",
-    "raw_pixels": "raw pixels",
-    "domain_gap": "domain gap",
-    "squared_mmd": "squared MMD",
-}
-_EMPTY = "–"
 
 
 @dataclass(frozen=True)
@@ -87,23 +83,6 @@ def check_agreement(first: Number, second: Number) -> None:
         )
 
 
-def title(name: object) -> str:
-    """A field's value, for readers."""
-    return _NAMES.get(str(name), str(name).replace("_", " "))
-
-
-def unit(metric: str) -> str:
-    """A metric and its unit, for readers."""
-    return _UNITS.get(metric, title(metric))
-
-
-def format_value(value: float, metric: str, decimals: int | None = None, sign: str = "-") -> str:
-    """One decimal of a percentage, three significant digits of anything else."""
-    if metric in _UNITS:
-        return f"{value:{sign}.1f}"
-    return f"{value:{sign}.3g}" if decimals is None else f"{value:{sign}.{decimals}f}"
-
-
 def _sheet(groups: Sequence[Group], spread: Spread) -> Sheet:
     columns: dict[tuple[object, ...], list[Group]] = {}
     rows: dict[tuple[object, ...], list[Group]] = {}
@@ -117,7 +96,7 @@ def _sheet(groups: Sequence[Group], spread: Spread) -> Sheet:
     body = []
     for key, members in rows.items():
         cells = {_fields(found, COLUMN): _cell(found, spread, show_n) for found in members}
-        body.append((*labels[key], *(cells.get(column, _EMPTY) for column in columns)))
+        body.append((*labels[key], *(cells.get(column, EMPTY) for column in columns)))
     first = groups[0].first
     known = [title(first.task)]
     known += [
@@ -182,16 +161,9 @@ def _heading(column: tuple[object, ...], shared: set[str]) -> str:
 
 
 def _cell(found: Group, spread: Spread, show_n: bool) -> str:
-    summary, metric = found.summary, found.first.metric
-    value = format_value(summary.mean, metric)
-    if summary.std is None or summary.low is None:
-        low, high = found.first.low, found.first.high
-        if len(found.numbers) > 1 or low is None or high is None:
-            return value
-        return f"{value} [{format_value(low, metric)}, {format_value(high, metric)}]"
-    deviation = summary.std if spread == "std" else summary.mean - summary.low
-    size = f" (n = {summary.num_values})" if show_n else ""
-    return f"{value} ± {format_value(deviation, metric)}{size}"
+    summary = found.summary
+    size = f" (n = {summary.num_values})" if show_n and summary.std is not None else ""
+    return f"{format_group(found, spread)}{size}"
 
 
 def _notes(groups: Sequence[Group], spread: Spread) -> list[str]:
@@ -209,25 +181,5 @@ def _notes(groups: Sequence[Group], spread: Spread) -> list[str]:
         notes.append("[ ]: interval that comes with the one value, as its protocol says")
     if any(found.across_runs for found in groups):
         notes.append("NAME*: all runs whose names begin so and that differ in train.seed only")
-    notes += protocol_notes([found.first for found in groups])
-    return notes
-
-
-def spread_over(found: Group) -> str:
-    """What the seeds of a group are of."""
-    return "trainings" if found.over_trainings else "seeds of the evaluation, one training each"
-
-
-def protocol_notes(numbers: Sequence[Number]) -> list[str]:
-    """Protocols by probe, with its labels where it has several; and on what was measured."""
-    by_probe: dict[str, dict[str, None]] = {}
-    for number in numbers:
-        by_probe.setdefault(number.probe or number.metric, {})[number.protocol] = None
-    protocols: dict[str, dict[str, None]] = {}
-    for number in numbers:
-        probe = number.probe or number.metric
-        parts = [probe, number.labels] if len(by_probe[probe]) > 1 else [probe]
-        protocols.setdefault(number.protocol, {})[" ".join(map(title, filter(None, parts)))] = None
-    notes = [f"{', '.join(probes)}: {protocol}" for protocol, probes in protocols.items()]
-    splits = dict.fromkeys(f"{number.dataset} {number.split_digest[:8]}" for number in numbers)
-    return [*notes, f"measured on: {', '.join(splits)}"]
+    firsts = [found.first for found in groups]
+    return [*notes, *protocol_notes(firsts), split_note(firsts)]

@@ -7,7 +7,6 @@ say which there are, `collect.py` reads what they left.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pipeline.cluster.tasks import Answer, Listed, Places, run_tasks
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
+from pipeline.results.ledger import read_evaluation
+from pipeline.results.wording import probe_title
 from pipeline.stages import load_stage, needed_stages, run_stage
 from pipeline.terminal.progress import console, progress_bar
 from shards.errors import InUse, UserError
@@ -56,8 +57,11 @@ def run_cells(cells: Sequence[Cell], ray_config: RayConfig, title: str) -> dict[
 
 def _accuracy(cell: Cell) -> str:
     """The first of its numbers, for the terminal."""
-    first, *_ = json.loads((cell.config.run_dir / "results.json").read_text(encoding="utf-8"))
-    return f"{first['top1_mean']:.1f} % {first['probe']}, {first['labels']} labels"
+    evaluated = load_stage("eval").find(cell.config)
+    if evaluated is None:
+        return "done"
+    first, *_ = read_evaluation(cell.config.paths.runs, cell.config.name, evaluated.fingerprint)
+    return f"{first.value:.1f} % {probe_title(first.probe, first.labels)}"
 
 
 def is_done(cell: Cell) -> bool:

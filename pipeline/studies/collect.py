@@ -1,103 +1,79 @@
-"""What compared trainings left -> numbers, one for each row, seed and probe.
+"""What compared trainings left: their numbers in the ledger, and whether they collapsed.
 
 Numbers of different protocols are never put into one column.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import Any
 
 from pipeline.engine.metrics import read_metrics
 from pipeline.records.products import Files, Student
-from pipeline.records.record import read_record
+from pipeline.records.record import Record, read_record
+from pipeline.results.ledger import Number, read_evaluation
+from pipeline.results.query import MUST_AGREE, group, name_differences
+from pipeline.results.spread import summarise
+from pipeline.results.wording import EMPTY
+from pipeline.studies.cells import Cell
 from shards.errors import UserError
-
-if TYPE_CHECKING:
-    from pipeline.studies.cells import Cell
 
 COLLAPSED_RANK = 1.5
 COLLAPSED_STD = 1e-3
+Column = tuple[str, str]
+"""Probe and labels."""
 
 
 @dataclass(frozen=True)
-class Number:
-    """One accuracy, with all that it depends on."""
+class Outcome:
+    """What one training left."""
 
     row: str
     seed: int
-    probe: str
-    labels: str
-    top1: float
-    """Percent; a mean over the draws where few labels are drawn."""
-    protocol: str
-    epochs: int
-    pool_size: int
-    """Different synthetic samples that the training could see."""
-    variant: str
-    batch_norm: str
-    student: str
-    """SHA-256 of the weights."""
+    train: Record[Student]
+    numbers: tuple[Number, ...]
+    """Accuracies of the student."""
     collapsed: bool
     """Whether the student's embeddings ended in a point or on a line."""
-    perceptual: str
-    """Of an encoding: `lpips`, or why there is none; else empty."""
-    commit: str
-    torch: str
+
+    @property
+    def perceptual(self) -> str:
+        """Of an encoding: `lpips`, or why there is none; else empty."""
+        return self.train.inputs.get("perceptual", "")
 
 
-def read_numbers(cells: Sequence[Cell]) -> list[Number]:
+def read_outcomes(cells: Sequence[Cell]) -> list[Outcome]:
     """Those of all cells that have results.
 
     Raises:
         UserError: if the same probe was made by different protocols.
     """
-    numbers = [number for cell in cells for number in _read_cell(cell)]
-    protocols: dict[tuple[str, str], Number] = {}
-    for number in numbers:
-        first = protocols.setdefault((number.probe, number.labels), number)
-        if first.protocol != number.protocol:
+    outcomes = [outcome for cell in cells for outcome in _read_cell(cell)]
+    columns: dict[Column, Number] = {}
+    for number in (number for outcome in outcomes for number in outcome.numbers):
+        first = columns.setdefault((number.probe, number.labels), number)
+        if differences := name_differences(number, first, MUST_AGREE):
             raise UserError(
-                f"{number.row}-seed{number.seed} and {first.row}-seed{first.seed}: measured by "
-                f"different protocols ({number.protocol}; {first.protocol}); delete the `eval` "
-                "folder of one and type the command again"
+                f"{number.run} and {first.run}: measured by different protocols: "
+                f"{', '.join(differences)}; delete the `eval` folder of one and type the command "
+                "again"
             )
-    return numbers
+    return outcomes
 
 
-def _read_cell(cell: Cell) -> list[Number]:
-    folder = cell.config.run_dir
-    train = read_record(folder / "train", Student)
-    evaluated = read_record(folder / "eval", Files)
+def _read_cell(cell: Cell) -> list[Outcome]:
+    config = cell.config
+    train = read_record(config.run_dir / "train", Student)
+    evaluated = read_record(config.run_dir / "eval", Files)
     if train is None or evaluated is None:
         return []
-    rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    collapsed = has_collapsed(folder / "train")
-    return [
-        Number(
-            row=cell.row,
-            seed=cell.seed,
-            probe=row["probe"],
-            labels=row["labels"],
-            top1=row["top1_mean"],
-            protocol=row["protocol"],
-            epochs=cell.config.train.epochs if cell.config.train.method.trains else 0,
-            pool_size=train.outputs.pool_size,
-            variant=cell.config.train.variant,
-            batch_norm=cell.config.train.batch_norm,
-            student=train.outputs.digest,
-            collapsed=collapsed,
-            perceptual=train.inputs.get("perceptual", ""),
-            commit=train.commit or "",
-            torch=train.versions["torch"],
-        )
-        for row in rows
-        if row["representation"] == "student"
-    ]
+    numbers = read_evaluation(config.paths.runs, config.name, evaluated.fingerprint)
+    mine = [n for n in numbers if n.task == "classification" and n.representation == "student"]
+    collapsed = has_collapsed(config.run_dir / "train")
+    return [Outcome(cell.row, cell.seed, train, tuple(mine), collapsed)]
 
 
 def has_collapsed(folder: Path) -> bool:
@@ -116,7 +92,7 @@ def has_collapsed(folder: Path) -> bool:
 _MAIN_COLUMNS = (("linear_sgd", "all"), ("linear", "all"))
 
 
-def main_column(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def main_column(columns: Sequence[Column]) -> Column:
     """The one of `columns` to plot: a linear probe on all labels, the paper's own if there is
     one.
     """
@@ -124,56 +100,70 @@ def main_column(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
     return [*found, *columns, _MAIN_COLUMNS[-1]][0]
 
 
-def columns_of(numbers: Sequence[Number]) -> list[tuple[str, str]]:
-    """(probe, labels) in the order in which they were measured."""
-    return list(dict.fromkeys((number.probe, number.labels) for number in numbers))
+def numbers_of(outcomes: Sequence[Outcome]) -> list[Number]:
+    """Of all trainings."""
+    return [number for outcome in outcomes for number in outcome.numbers]
 
 
-_PROBES = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear probe by SGD"}
+def columns_of(outcomes: Sequence[Outcome]) -> list[Column]:
+    """In the order in which they were measured."""
+    return list(dict.fromkeys((n.probe, n.labels) for n in numbers_of(outcomes)))
 
 
-def column_title(probe: str, labels: str) -> str:
-    """For readers."""
-    shown = "all labels" if labels == "all" else labels.replace("_", " ")
-    return f"{_PROBES.get(probe, probe)}, {shown}"
+def values_of(outcomes: Sequence[Outcome], row: str, column: Column) -> dict[int, float]:
+    """Seed of the training -> top-1 in percent, a mean over the draws where few labels are
+    drawn.
+    """
+    values = {}
+    for outcome in outcomes:
+        found = [n.value for n in outcome.numbers if (n.probe, n.labels) == column]
+        if outcome.row == row and found:
+            values[outcome.seed] = fmean(found)
+    return values
 
 
-def protocol_texts(numbers: Sequence[Number]) -> list[str]:
-    """How the columns were measured: each protocol once, after the columns that are by it."""
-    protocols = {(number.probe, number.labels): number.protocol for number in numbers}
-    titles: dict[tuple[str, str], list[str]] = {}
-    for (probe, labels), protocol in protocols.items():
-        titles.setdefault((probe, protocol), []).append(column_title(probe, labels))
-    return [f"{'; '.join(columns)}: {protocol}" for (_, protocol), columns in titles.items()]
+def cells_of(outcomes: Sequence[Outcome], row: str) -> list[str]:
+    """Mean and standard deviation over the trainings of a row, for every column."""
+    cells = []
+    for column in columns_of(outcomes):
+        values = list(values_of(outcomes, row, column).values())
+        found = summarise(values) if values else None
+        spread = "" if found is None or found.std is None else f" ± {found.std:.1f}"
+        cells.append(EMPTY if found is None else f"{found.mean:.1f}{spread}")
+    return cells
 
 
-@dataclass(frozen=True)
-class Score:
-    """Mean and standard deviation over seeds, in percent; of one seed there is no deviation."""
-
-    mean: float
-    std: float | None
-    num_seeds: int
-
-    def __str__(self) -> str:
-        spread = "" if self.std is None else f" ± {self.std:.1f}"
-        return f"{self.mean:.1f}{spread}"
+def remarks_on(outcomes: Sequence[Outcome], row: str, problems: Mapping[str, str]) -> list[str]:
+    """What has to be known of a row."""
+    collapsed = [outcome.collapsed for outcome in outcomes if outcome.row == row]
+    remarks = []
+    if any(collapsed):
+        remarks.append(f"collapsed in {sum(collapsed)} of {len(collapsed)} trainings")
+    if row in problems:
+        remarks.append(f"not run: {problems[row]}")
+    return remarks
 
 
-def score(numbers: Sequence[Number], row: str, column: tuple[str, str]) -> Score | None:
-    """Of a row and column; None if it has no number."""
-    values = [
-        number.top1
-        for number in numbers
-        if number.row == row and (number.probe, number.labels) == column
+def parquet_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One for each training, probe and kind of labels."""
+    return [
+        {
+            "row": outcome.row,
+            "seed": outcome.seed,
+            "probe": found.first.probe,
+            "labels": found.first.labels,
+            "top1": found.summary.mean,
+            "protocol": found.first.protocol,
+            "epochs": found.first.epochs,
+            "pool_size": found.first.pool_size,
+            "variant": found.first.variant,
+            "batch_norm": found.first.batch_norm,
+            "student": found.first.student_digest,
+            "collapsed": outcome.collapsed,
+            "perceptual": outcome.perceptual,
+            "commit": outcome.train.commit or "",
+            "torch": outcome.train.versions["torch"],
+        }
+        for outcome in outcomes
+        for found in group(outcome.numbers)
     ]
-    if not values:
-        return None
-    return Score(mean(values), stdev(values) if len(values) > 1 else None, len(values))
-
-
-def as_columns(numbers: Sequence[Number]) -> Mapping[str, list[object]]:
-    """For Parquet: name -> values."""
-    rows = [asdict(number) for number in numbers]
-    names = list(Number.__dataclass_fields__)
-    return {name: [row[name] for row in rows] for name in names}

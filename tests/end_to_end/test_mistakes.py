@@ -234,7 +234,12 @@ def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace)
     path = workspace.folder / "runs" / "tiny" / "results.json"
     results = path.read_bytes()
     path.write_bytes(results[:100])
-    assert_mistake(cli("report", *settings), "results.json", "python -m pipeline eval")
+    (part,) = (workspace.folder / "runs" / "results.parquet").glob("*.parquet")
+    numbers = part.read_bytes()
+    part.write_bytes(numbers[:100])
+    assert_mistake(cli("report", *settings), "results.parquet", "damaged")
+    part.unlink()
+    assert_mistake(cli("report", *settings), "results.parquet", "python -m pipeline eval")
     assert cli("eval", *settings).code == 0
     assert path.read_bytes() == results
 

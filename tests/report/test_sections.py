@@ -25,7 +25,7 @@ def test_write_section_leaves_a_page_numbers_and_the_same_section(
     tmp_path: Path, templates: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    files = write_section(run_dir, "sweep", templates, VIEW, {"top1": [1.5, 2.5]})
+    files = write_section(run_dir, "sweep", templates, VIEW, [{"top1": 1.5}, {"top1": 2.5}])
 
     assert [file.name for file in files] == ["sweep.md", "sweep.html", "sweep.parquet"]
     page = (run_dir / "sweep.html").read_text()
@@ -45,5 +45,5 @@ def test_list_sections_are_in_the_order_of_their_names(tmp_path: Path, templates
     for name in ("sweep", "again"):
         for end in ("md", "section.html"):
             (templates / f"{name}.{end}.j2").write_text(name)
-        write_section(tmp_path / "run", name, templates, VIEW, {})
+        write_section(tmp_path / "run", name, templates, VIEW, [])
     assert [path.stem for path in list_sections(tmp_path / "run")] == ["again", "sweep"]

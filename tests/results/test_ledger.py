@@ -64,7 +64,7 @@ def test_ledger_is_one_table_to_pyarrow_and_pandas(tmp_path: Path) -> None:
 
 def test_ledger_says_which_schema_and_evaluation_it_is_of(tmp_path: Path) -> None:
     metadata = pq.read_schema(append(tmp_path, FINGERPRINT, [number()])).metadata
-    assert metadata[b"schema_version"] == b"2"
+    assert metadata[b"schema_version"] == b"3"
     assert metadata[b"fingerprint"] == FINGERPRINT.encode()
 
 
@@ -198,8 +198,8 @@ def test_damaged_part_is_named_with_the_run_to_evaluate_again(tmp_path: Path) ->
 def test_part_of_another_version_or_table_is_named(tmp_path: Path) -> None:
     path = append(tmp_path, FINGERPRINT, [number()])
     table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({"schema_version": "3"}), path)
-    with pytest.raises(UserError, match="schema 3, this version reads 2"):
+    pq.write_table(table.replace_schema_metadata({"schema_version": "4"}), path)
+    with pytest.raises(UserError, match="schema 4, this version reads 3"):
         read_ledger(tmp_path)
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(UserError, match="not a part of this ledger"):
@@ -207,15 +207,24 @@ def test_part_of_another_version_or_table_is_named(tmp_path: Path) -> None:
     assert path == part_path(tmp_path, "digits", FINGERPRINT)
 
 
+def rewrite_as(path: Path, schema: int, *lacking: str) -> None:
+    """The part as an earlier version wrote it."""
+    table = pq.read_table(path).drop_columns(list(lacking))
+    metadata = {**table.schema.metadata, b"schema_version": str(schema).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
 def test_part_of_schema_1_is_of_joint_batch_normalisation(tmp_path: Path) -> None:
     path = append(tmp_path, FINGERPRINT, [number(), number(labels="few", variant="")])
-    table = pq.read_table(path)
-    old = table.drop_columns("batch_norm").replace_schema_metadata(
-        {**table.schema.metadata, b"schema_version": b"1"}
-    )
-    pq.write_table(old, path)
+    rewrite_as(path, 1, "batch_norm", "expected", "p_value")
     expected = [number(batch_norm="joint"), number(labels="few", variant="", batch_norm="")]
     assert read_ledger(tmp_path) == expected
+
+
+def test_part_of_schema_2_has_neither_expected_values_nor_p_values(tmp_path: Path) -> None:
+    path = append(tmp_path, FINGERPRINT, [number(expected=1.0, p_value=0.5)])
+    rewrite_as(path, 2, "expected", "p_value")
+    assert read_ledger(tmp_path) == [number()]
 
 
 @pytest.mark.parametrize("position", range(10, 4000, 397))

@@ -99,8 +99,8 @@ def test_column_and_comparison_of_other_protocol_or_split_are_refused(
 def test_notes_name_the_labels_of_a_probe_with_several_protocols() -> None:
     few = number(40.0, labels="5_per_class", protocol="q")
     (found,) = make_sheets(group([number(50.0, labels="all", protocol="p"), few]))
-    assert "linear all labels: p" in found.notes
-    assert "linear 5 per class: q" in found.notes
+    assert "linear, all labels: p" in found.notes
+    assert "linear, 5 per class: q" in found.notes
     (found,) = make_sheets(group([few]))
     assert "linear: q" in found.notes
 

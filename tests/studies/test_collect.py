@@ -2,73 +2,61 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.root import Config
-from pipeline.records.products import Files, Student
-from pipeline.records.record import write_record
-from pipeline.records.spec import Spec
 from pipeline.studies.cells import Cell
-from pipeline.studies.collect import main_column, protocol_texts, read_numbers, score
+from pipeline.studies.collect import (
+    cells_of,
+    columns_of,
+    main_column,
+    parquet_rows,
+    read_outcomes,
+    values_of,
+)
 from shards.errors import UserError
+from tests.support.ledger_numbers import draws
+from tests.support.study_cells import write_cell
+
+LINEAR = ("linear", "all")
 
 
-def write_cell(folder: Path, row: str, seed: int, top1: float, protocol: str = "p") -> Cell:
-    name = f"{row}-seed{seed}"
-    config = Config.model_validate({"name": name, "paths": {"runs": str(folder)}})
-    student, files = Student("0" * 64, 10), Files()
-    for stage in ("train", "eval"):
-        (config.run_dir / stage).mkdir(parents=True)
-        product = student if stage == "train" else files
-        write_record(config.run_dir / stage, Spec(stage, {}, {}), product)
-    results = [
-        {"representation": name, "probe": "linear", "labels": "all", "top1_mean": value,
-         "top1_std": 0.0, "seeds": [0], "protocol": protocol}
-        for name, value in (("student", top1), ("raw_pixels", 1.0))
-    ]  # fmt: skip
-    (config.run_dir / "results.json").write_text(json.dumps(results))
-    return Cell(row, seed, config)
-
-
-def test_score_is_mean_and_deviation_over_the_seeds_of_the_student(tmp_path: Path) -> None:
+def test_values_and_cells_are_over_the_seeds_of_the_student(tmp_path: Path) -> None:
     cells = [write_cell(tmp_path, "a", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 97.0))]
     cells.append(write_cell(tmp_path, "b", 0, 50.0))
-    numbers = read_numbers(cells)
-    found = score(numbers, "a", ("linear", "all"))
-    assert found is not None
-    assert (found.mean, found.num_seeds) == (93.0, 3)
-    assert found.std == pytest.approx(13**0.5)
-    assert str(score(numbers, "b", ("linear", "all"))) == "50.0"
-    assert score(numbers, "c", ("linear", "all")) is None
+    outcomes = read_outcomes(cells)
+    assert columns_of(outcomes) == [LINEAR]
+    assert values_of(outcomes, "a", LINEAR) == {0: 90.0, 1: 92.0, 2: 97.0}
+    assert values_of(outcomes, "c", LINEAR) == {}
+    assert cells_of(outcomes, "a") == ["93.0 ± 3.6"]  # √13
+    assert cells_of(outcomes, "b") == ["50.0"]
+    assert cells_of(outcomes, "c") == ["–"]
+
+
+def test_values_are_means_over_the_draws_of_few_labels(tmp_path: Path) -> None:
+    (outcome,) = read_outcomes([write_cell(tmp_path, "a", 0, 90.0)])
+    few = replace(outcome, numbers=tuple(draws((80.0, 90.0, 97.0))))
+    column = ("linear", "10_per_class")
+    assert values_of([few], "a", column) == {0: 89.0}
+    (row,) = parquet_rows([few])
+    assert (row["row"], row["labels"], row["top1"]) == ("a", "10_per_class", 89.0)
 
 
 def test_numbers_of_different_protocols_are_refused(tmp_path: Path) -> None:
     cells = [
-        write_cell(tmp_path, "a", 0, 90.0, "last epoch"),
-        write_cell(tmp_path, "b", 1, 91.0, "best epoch"),
+        write_cell(tmp_path, "a", 0, 90.0, protocol="last epoch"),
+        write_cell(tmp_path, "b", 1, 91.0, protocol="best epoch"),
     ]
     with pytest.raises(UserError, match=r"b-seed1 and a-seed0.*best epoch.*last epoch"):
-        read_numbers(cells)
-
-
-def test_protocols_are_named_once_after_their_columns(tmp_path: Path) -> None:
-    (number,) = read_numbers([write_cell(tmp_path, "a", 0, 90.0, "p")])
-    few = [replace(number, labels=labels, protocol="q") for labels in ("5_per_class", "1_percent")]
-    knn = replace(number, probe="knn", protocol="r")
-    assert protocol_texts([number, *few, knn, number]) == [
-        "linear probe, all labels: p",
-        "linear probe, 5 per class; linear probe, 1 percent: q",
-        "kNN, all labels: r",
-    ]
+        read_outcomes(cells)
 
 
 def test_cells_without_results_have_no_numbers(tmp_path: Path) -> None:
     config = Config.model_validate({"name": "a-seed0", "paths": {"runs": str(tmp_path)}})
-    assert read_numbers([Cell("a", 0, config)]) == []
+    assert read_outcomes([Cell("a", 0, config)]) == []
 
 
 def test_main_column_is_the_papers_probe_else_a_linear_one_else_the_first() -> None:

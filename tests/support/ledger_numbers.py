@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.results.ledger import Number
+from pipeline.results.ledger import Measurement, Number
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = Number(
@@ -42,6 +43,11 @@ def number(value: float = 83.25, *, minutes: int = 0, **changes: Any) -> Number:
     """`FIRST` with changes, measured so many minutes later."""
     created_at = START + timedelta(minutes=minutes)
     return Number(**{**vars(FIRST), "value": value, "created_at": created_at, **changes})
+
+
+def measured(found: Measurement, **changes: Any) -> Number:
+    """What an evaluation found, of the student of `FIRST`."""
+    return replace(FIRST, **asdict(found), **changes)
 
 
 def draws(values: Sequence[float], **changes: Any) -> list[Number]:

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from pipeline.records.digests import file_digest, files_digest
 from pipeline.records.products import Files, is_intact, require_student, student_file
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
-from pipeline.results.ledger import Number, append, is_appended
+from pipeline.results.ledger import Benchmark, Measurement, Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.terminal.progress import progress_bar
 from shards.atomic import write_atomic
@@ -79,24 +77,25 @@ def _append(config: Config, spec: Spec, results: dict[str, Any]) -> None:
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
-    lineage = asdict(read_lineage(config, str(choose_device(config.hardware.device))))
+    lineage = read_lineage(config, str(choose_device(config.hardware.device)))
     digests = [spec.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
-    split_digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-    now = datetime.now(UTC)
+    benchmark = Benchmark(
+        task="finetune",
+        dataset=_DATASETS[config.finetune.task],
+        split_digest=hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
+    )
     numbers = [
-        Number(
-            **lineage,
-            created_at=now,
-            task="finetune",
-            dataset=_DATASETS[config.finetune.task],
-            split_digest=split_digest,
-            metric=name,
-            value=value,
-            probe="finetune",
-            labels="all",
-            seed=config.finetune.seed,
-            representation="student",
-            protocol=results["protocol"],
+        Number.of(
+            lineage,
+            benchmark,
+            Measurement(
+                metric=name,
+                value=value,
+                probe="finetune",
+                labels="all",
+                seed=config.finetune.seed,
+                protocol=results["protocol"],
+            ),
         )
         for name, value in results["metrics"].items()
     ]

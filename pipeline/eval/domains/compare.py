@@ -25,6 +25,7 @@ from pipeline.eval.domains.mmd import measure_domain_gap
 from pipeline.eval.domains.neighbours import measure_neighbourhoods
 from pipeline.eval.extract import extract, raw_pixels
 from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
+from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from pipeline.teacher.quality import FeatureSpace
 from pipeline.terminal.progress import console
@@ -44,24 +45,6 @@ METRICS = (
     "kernel_distance",
 )
 """What `compare_domains` measures, in order; without the tests where there are too few images."""
-
-
-@dataclass(frozen=True)
-class DomainNumber:
-    """One number about two sets of images."""
-
-    metric: str
-    representation: str
-    """In which they were compared."""
-    value: float
-    low: float | None
-    high: float | None
-    """Of the interval that `protocol` describes; of a test that of values without copying."""
-    protocol: str
-    expected: float | None = None
-    """Of equal distributions, where that is not 0."""
-    p_value: float | None = None
-    """Of a test."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +85,7 @@ def compare_domains(
     config: TrainConfig,
     device: torch.device,
     cache: Path | None = None,
-) -> Iterator[DomainNumber]:
+) -> Iterator[Measurement]:
     """Every measure, the cheap ones first.
 
     Args:
@@ -122,20 +105,31 @@ def compare_domains(
         gap = measure_domain_gap(
             train, synthetic, kernel=kernel, seed=seed, max_samples=limit, device=device
         )
-        name = f"squared_mmd_{kernel}"
-        yield DomainNumber(name, "student", gap.squared_mmd, gap.low, gap.high, gap.protocol)
+        yield Measurement(
+            metric=f"squared_mmd_{kernel}",
+            value=gap.squared_mmd,
+            low=gap.low,
+            high=gap.high,
+            seed=seed,
+            protocol=gap.protocol,
+        )
     near = measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
     for name in _NEIGHBOURHOODS:
         estimate = getattr(near, name)
-        expected = {"density": 1.0, "coverage": near.equal_coverage}.get(name)
-        yield DomainNumber(
-            name, "student", estimate.value, estimate.low, estimate.high, near.protocol, expected
+        yield Measurement(
+            metric=name,
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            expected={"density": 1.0, "coverage": near.equal_coverage}.get(name),
+            seed=seed,
+            protocol=near.protocol,
         )
     yield from _memorisation(domains)
     yield from _teacher_distances(domains, space, device)
 
 
-def _memorisation(domains: Domains) -> Iterator[DomainNumber]:
+def _memorisation(domains: Domains) -> Iterator[Measurement]:
     """Both tests with their controls; none where there are too few images for one of them."""
     pixels = [
         raw_pixels(domains.reader(name), domains.rows(name))
@@ -152,21 +146,22 @@ def _memorisation(domains: Domains) -> Iterator[DomainNumber]:
         found.train_share,
         found.train_share_control,
     ):
-        yield DomainNumber(
-            f"memorisation_{test.test}",
-            "raw_pixels",
-            test.statistic,
-            test.low,
-            test.high,
-            test.protocol,
-            test.expected,
-            test.p_value,
+        yield Measurement(
+            metric=f"memorisation_{test.test}",
+            value=test.statistic,
+            low=test.low,
+            high=test.high,
+            expected=test.expected,
+            p_value=test.p_value,
+            seed=domains.seed,
+            representation="raw_pixels",
+            protocol=test.protocol,
         )
 
 
 def _teacher_distances(
     domains: Domains, space: FeatureSpace, device: torch.device
-) -> Iterator[DomainNumber]:
+) -> Iterator[Measurement]:
     """Fréchet and kernel distance of synthetic to real train images; in the feature space
     "inception" FID and KID.
     """
@@ -179,13 +174,24 @@ def _teacher_distances(
         f"{{}} between {count} real train and {count} synthetic images in the feature space "
         f"{space.name}" + ("" if space.name == "inception" else ", a stand-in: not FID or KID")
     )
-    frechet = frechet_distance(Moments.from_features(real), Moments.from_features(made))
-    yield DomainNumber(
-        "frechet_distance", space.name, frechet, None, None, protocol.format("Fréchet distance")
-    )
-    kernel = kernel_distance(real, made, max_samples=count)
-    name = "unbiased squared MMD, kernel (x·y / D + 1)³,"
-    yield DomainNumber("kernel_distance", space.name, kernel, None, None, protocol.format(name))
+    distances = {
+        "frechet_distance": (
+            frechet_distance(Moments.from_features(real), Moments.from_features(made)),
+            protocol.format("Fréchet distance"),
+        ),
+        "kernel_distance": (
+            kernel_distance(real, made, max_samples=count),
+            protocol.format("unbiased squared MMD, kernel (x·y / D + 1)³,"),
+        ),
+    }
+    for metric, (value, text) in distances.items():
+        yield Measurement(
+            metric=metric,
+            value=value,
+            seed=domains.seed,
+            representation=space.name,
+            protocol=text,
+        )
 
 
 def _features(

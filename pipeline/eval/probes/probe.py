@@ -1,12 +1,11 @@
 """Probes of one representation: linear and kNN, on all labels and on few of them; the paper's own.
 
 A `ProbeJob` is one fit, independent of every other; `eval/stage.py` lists them, here or on Ray they
-become `Score`s, and `summarise` makes the rows of `results.json`.
+become `Score`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +25,7 @@ from pipeline.eval.probes.linear_sgd import (
     ProbeSettings,
     train_linear_probe,
 )
+from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from shards.errors import UserError
 
@@ -43,36 +43,13 @@ class ProbeJob:
 
 @dataclass(frozen=True)
 class Score:
-    """One accuracy, measured once."""
+    """One accuracy, and what it is of."""
 
-    representation: str
-    probe: str
-    labels: str
-    seed: int
-    top1: float
-    """Percent."""
-    protocol: str
+    top1: Measurement
     predictions: np.ndarray
     """[M] int64: labels of the test images as predicted."""
     curve: tuple[float, ...] = ()
     """Of a probe with epochs: after every one, in percent; the last is the result."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row of `results.json`; accuracies in percent, standard deviation over `seeds` (ddof 1, 0
-    for one seed).
-    """
-
-    representation: str
-    probe: str
-    labels: str
-    top1_mean: float
-    top1_std: float
-    seeds: list[int]
-    protocol: str
-    top1_best: float | None = None
-    """Of the best epoch, for a probe with epochs: chosen on the test images, and so no result."""
 
 
 def list_jobs(config: EvalConfig) -> list[ProbeJob]:
@@ -106,8 +83,8 @@ def run_job(
         predicted = knn.knn_classify(
             train, targets, representation.test, k=k, temperature=temperature
         )
-    top1 = 100 * float(np.mean(predicted == representation.test_labels))
-    return Score(representation.name, job.probe, job.labels, job.seed, top1, protocol, predicted)
+    percent = 100 * float(np.mean(predicted == representation.test_labels))
+    return Score(_top1(representation.name, job, percent, protocol), predicted)
 
 
 def run_sgd_probe(
@@ -129,8 +106,21 @@ def run_sgd_probe(
     curve = train_linear_probe(
         backbone, images, config.train, settings, device, seed=seed, report=report
     )
-    protocol, predictions = settings.protocol, curve.predictions
-    return Score(name, "linear_sgd", ALL, seed, curve.last, protocol, predictions, curve.top1)
+    job = ProbeJob("linear_sgd", ALL, seed)
+    top1 = _top1(name, job, curve.last, settings.protocol)
+    return Score(top1, curve.predictions, curve.top1)
+
+
+def _top1(representation: str, job: ProbeJob, percent: float, protocol: str) -> Measurement:
+    return Measurement(
+        metric="top1",
+        value=percent,
+        probe=job.probe,
+        labels=job.labels,
+        seed=job.seed,
+        representation=representation,
+        protocol=protocol,
+    )
 
 
 def check_few_labels(config: EvalConfig, labels: np.ndarray) -> None:
@@ -160,22 +150,3 @@ def draw_few_labels(labels: np.ndarray, few: str, seed: int) -> np.ndarray:
         members = np.flatnonzero(labels == label)
         rows.append(generator.permutation(members)[: count_labels(few, len(members))])
     return np.sort(np.concatenate(rows))
-
-
-def summarise(scores: Sequence[Score]) -> Iterator[Result]:
-    """One row for all seeds of a representation, probe and number of labels, in order."""
-    groups: dict[tuple[str, str, str], list[Score]] = {}
-    for score in scores:
-        groups.setdefault((score.representation, score.probe, score.labels), []).append(score)
-    for group in groups.values():
-        first, values = group[0], [score.top1 for score in group]
-        yield Result(
-            first.representation,
-            first.probe,
-            first.labels,
-            round(float(np.mean(values)), 3),
-            round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 3),
-            [score.seed for score in group],
-            first.protocol,
-            round(max(first.curve), 3) if first.curve else None,
-        )

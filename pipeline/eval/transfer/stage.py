@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.cluster.tasks import Listed, Places, run_tasks
@@ -20,7 +19,7 @@ from pipeline.eval.transfer.sets import TRANSFER_SETS
 from pipeline.records.products import require_student, student_file
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
-from pipeline.results.ledger import Number, append, is_appended
+from pipeline.results.ledger import Benchmark, Measurement, Number, append, is_appended
 from pipeline.results.lineage import read_lineage
 from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
@@ -176,22 +175,19 @@ def _append(config: Config, spec: Spec, results: dict[str, TransferResult]) -> N
     """To the ledger."""
     from pipeline.engine.device import choose_device
 
-    lineage = asdict(read_lineage(config, str(choose_device(config.hardware.device))))
-    now = datetime.now(UTC)
+    lineage = read_lineage(config, str(choose_device(config.hardware.device)))
     numbers = [
-        Number(
-            **lineage,
-            created_at=now,
-            task="transfer",
-            dataset=name,
-            split_digest=result.split_digest,
-            metric=result.metric,
-            value=result.score,
-            probe="linear",
-            labels="all",
-            seed=0,
-            representation="student",
-            protocol=result.protocol,
+        Number.of(
+            lineage,
+            Benchmark(task="transfer", dataset=name, split_digest=result.split_digest),
+            Measurement(
+                metric=result.metric,
+                value=result.score,
+                probe="linear",
+                labels="all",
+                seed=0,
+                protocol=result.protocol,
+            ),
         )
         for name, result in results.items()
     ]

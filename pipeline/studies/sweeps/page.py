@@ -11,21 +11,22 @@ from typing import Any
 from pipeline.config.root import Config
 from pipeline.report.sections import write_section
 from pipeline.results.spread import Difference, subtract
+from pipeline.results.wording import probe_title, protocol_notes
 from pipeline.studies.cells import Cell
 from pipeline.studies.collect import (
-    Number,
-    as_columns,
-    column_title,
+    Outcome,
+    cells_of,
     columns_of,
     main_column,
-    protocol_texts,
-    read_numbers,
-    score,
+    numbers_of,
+    parquet_rows,
+    read_outcomes,
+    remarks_on,
+    values_of,
 )
 from pipeline.studies.sweeps.figures import pool_plot, quality_plot
 from pipeline.studies.sweeps.points import Snapshot
 
-Column = tuple[str, str]
 _TEMPLATES = Path(__file__).parent
 _DISTANCES = ("images_seen", "frechet_distance", "kernel_distance", "feature_space")
 
@@ -47,18 +48,18 @@ def write_quality_sweep(
     Raises:
         UserError: if the same probe was made by different protocols.
     """
-    numbers = read_numbers(cells)
-    main = main_column(columns_of(numbers))
-    values = {row: of_row(numbers, row, main) for row in snapshots}
+    outcomes = read_outcomes(cells)
+    main = main_column(columns_of(outcomes))
+    values = {row: values_of(outcomes, row, main) for row in snapshots}
     by_distance = sorted(
         (row for row in snapshots if values[row]), key=lambda row: snapshots[row].frechet_distance
     )
     gain = subtract(values[by_distance[-1]], values[by_distance[0]]) if by_distance else None
     any_snapshot = next(iter(snapshots.values()))
     view = {
-        **_view(base, numbers),
+        **_view(base, outcomes),
         "rows": [
-            {**_view_row(row, base, numbers, problems), "snapshot": snapshot}
+            {**_view_row(row, base, outcomes, problems), "snapshot": snapshot}
             for row, snapshot in snapshots.items()
         ],
         "feature_space": any_snapshot.feature_space,
@@ -67,15 +68,14 @@ def write_quality_sweep(
         "gain_how": "" if gain is None else gain.how,
         "plot": quality_plot(
             [(snapshots[row].frechet_distance, list(values[row].values())) for row in by_distance],
-            f"top-1, %, {column_title(*main)}",
+            f"top-1, %, {probe_title(*main)}",
         ),
     }
-    more = {
-        name: [getattr(snapshots[number.row], name) for number in numbers] for name in _DISTANCES
-    }
-    return write_section(
-        base.run_dir, "quality-sweep", _TEMPLATES, view, {**as_columns(numbers), **more}
-    )
+    rows = [
+        {**row, **{name: getattr(snapshots[row["row"]], name) for name in _DISTANCES}}
+        for row in parquet_rows(outcomes)
+    ]
+    return write_section(base.run_dir, "quality-sweep", _TEMPLATES, view, rows)
 
 
 def write_pool_sweep(
@@ -95,45 +95,38 @@ def write_pool_sweep(
     Raises:
         UserError: if the same probe was made by different protocols.
     """
-    numbers = read_numbers(cells)
-    main = main_column(columns_of(numbers))
-    values = {row: of_row(numbers, row, main) for row in sizes}
+    outcomes = read_outcomes(cells)
+    main = main_column(columns_of(outcomes))
+    values = {row: values_of(outcomes, row, main) for row in sizes}
     (online,) = (row for row, size in sizes.items() if size is None)
-    rendered = next((number.pool_size for number in numbers if number.row == online), None)
+    rendered = next((o.train.outputs.pool_size for o in outcomes if o.row == online), None)
     rows = []
     for row, size in sizes.items():
         lost = subtract(values[online], values[row]) if values[online] and values[row] else None
         is_limit = size is None
         rows.append({
-            **_view_row(row, base, numbers, problems),
+            **_view_row(row, base, outcomes, problems),
             "size": "online" if is_limit else f"{size:,}",
             "saved": f"{rendered / size:,.1f}×" if rendered and size else "–",
             "lost": "–" if lost is None or is_limit else _as_text(lost),
             "how": "" if lost is None or is_limit else lost.how,
         })  # fmt: skip
     view = {
-        **_view(base, numbers),
+        **_view(base, outcomes),
         "rows": rows,
         "hows": list(dict.fromkeys(row["how"] for row in rows if row["how"])),
         "num_synthetic": base.train.num_synthetic,
         "rendered": rendered,
-        "main": column_title(*main),
+        "main": probe_title(*main),
         "plot": pool_plot(
             {size: list(values[row].values()) for row, size in sizes.items()
              if size is not None and values[row]},
             list(values[online].values()),
-            f"top-1, %, {column_title(*main)}",
+            f"top-1, %, {probe_title(*main)}",
         ),
     }  # fmt: skip
-    more = {"is_online": [number.row == online for number in numbers]}
-    return write_section(
-        base.run_dir, "pool-sweep", _TEMPLATES, view, {**as_columns(numbers), **more}
-    )
-
-
-def of_row(numbers: Sequence[Number], row: str, column: Column) -> dict[int, float]:
-    """Seed -> top-1 in percent of a row, under one probe."""
-    return {n.seed: n.top1 for n in numbers if n.row == row and (n.probe, n.labels) == column}
+    found = [{**row, "is_online": row["row"] == online} for row in parquet_rows(outcomes)]
+    return write_section(base.run_dir, "pool-sweep", _TEMPLATES, view, found)
 
 
 def _as_text(difference: Difference) -> str:
@@ -143,25 +136,17 @@ def _as_text(difference: Difference) -> str:
 
 
 def _view_row(
-    row: str, base: Config, numbers: Sequence[Number], problems: Mapping[str, str]
+    row: str, base: Config, outcomes: Sequence[Outcome], problems: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the templates show of every row."""
-    scores = [score(numbers, row, column) for column in columns_of(numbers)]
-    seeds = {number.seed for number in numbers if number.row == row}
-    collapsed = {number.seed for number in numbers if number.row == row and number.collapsed}
-    remarks = [f"collapsed in {len(collapsed)} of {len(seeds)} trainings"] if collapsed else []
+    remarks = remarks_on(outcomes, row, problems)
+    seeds = sorted(outcome.seed for outcome in outcomes if outcome.row == row)
     if 0 < len(seeds) < len(base.sweep.seeds):
-        remarks.append(f"seeds {', '.join(map(str, sorted(seeds)))} only")
-    if row in problems:
-        remarks.append(f"not run: {problems[row]}")
-    return {
-        "row": row,
-        "cells": ["–" if found is None else str(found) for found in scores],
-        "remark": "; ".join(remarks),
-    }
+        remarks.append(f"seeds {', '.join(map(str, seeds))} only")
+    return {"row": row, "cells": cells_of(outcomes, row), "remark": "; ".join(remarks)}
 
 
-def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
+def _view(base: Config, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """What the templates of both sweeps show."""
     return {
         "name": base.name,
@@ -172,8 +157,10 @@ def _view(base: Config, numbers: Sequence[Number]) -> dict[str, Any]:
         "batch_norm": base.train.batch_norm,
         "seeds": ", ".join(map(str, base.sweep.seeds)),
         "epochs": base.sweep.epochs or base.train.epochs,
-        "pool_sizes": ", ".join(f"{size:,}" for size in sorted({n.pool_size for n in numbers})),
-        "columns": [column_title(*column) for column in columns_of(numbers)],
-        "protocols": protocol_texts(numbers),
-        "commits": sorted({number.commit for number in numbers}),
+        "pool_sizes": ", ".join(
+            f"{size:,}" for size in sorted({o.train.outputs.pool_size for o in outcomes})
+        ),
+        "columns": [probe_title(*column) for column in columns_of(outcomes)],
+        "protocols": protocol_notes(numbers_of(outcomes)),
+        "commits": sorted({outcome.train.commit or "" for outcome in outcomes}),
     }

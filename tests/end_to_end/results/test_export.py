@@ -103,14 +103,12 @@ def test_card_has_lineage_numbers_and_front_matter_a_hub_reads(site: Site) -> No
     assert len(data.eval_results) == 4
 
 
-def test_card_of_a_run_that_is_not_in_the_ledger_has_its_results(site: Site) -> None:
+def test_card_of_a_run_whose_numbers_are_gone_is_refused(site: Site) -> None:
     record = read_record(site.runs / "tiny" / "eval", Files)
     assert record is not None
     part_path(site.runs, "tiny", record.fingerprint).unlink()
-    export(site)
-    text = (site.runs / "tiny" / "export" / "README.md").read_text()
-    assert text.count("| student |") == 4
-    assert " ± " in text
+    assert_mistake(export(site), "results.parquet", "python -m pipeline eval")
+    assert not (site.runs / "tiny" / "export").exists()
 
 
 def test_export_again_touches_nothing_and_keeps_the_users_licence(site: Site) -> None:

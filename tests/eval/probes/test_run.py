@@ -12,17 +12,17 @@ import torch
 from pipeline.config.eval import EvalConfig
 from pipeline.eval.extract import Representation
 from pipeline.eval.knn import knn_classify, nearest
+from pipeline.eval.numbers import accuracy_rows
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.probe import (
     ProbeJob,
-    Result,
     check_few_labels,
     draw_few_labels,
     list_jobs,
     run_job,
-    summarise,
 )
 from shards.errors import UserError
+from tests.support.ledger_numbers import measured
 
 NUM_CLASSES = 4
 
@@ -191,7 +191,7 @@ def test_linear_probe_of_all_labels_equals_that_of_as_many_called_few() -> None:
         for name in ("all", "10_per_class")
     )
     np.testing.assert_array_equal(whole.predictions, few.predictions)
-    assert whole.protocol == few.protocol
+    assert whole.top1.protocol == few.top1.protocol
 
 
 def test_draw_few_labels_takes_the_same_number_of_every_class() -> None:
@@ -249,7 +249,7 @@ def test_draw_few_labels_every_sample_has_its_turn() -> None:
     assert drawn == set(range(20))
 
 
-def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result]:
+def run(separation: float, shuffle: bool = False, **changes: Any) -> list[dict[str, Any]]:
     train, labels = draw_classes(160, separation, 0)
     test, test_labels = draw_classes(160, separation, 1)
     # kNN takes cosines: centre the clouds, which the linear probe does by itself
@@ -259,41 +259,42 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[Result
     representation = Representation("student", train, labels, rows, test, test_labels)
     config = EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes)
     cpu = torch.device("cpu")
-    return list(summarise([run_job(job, representation, config, cpu) for job in list_jobs(config)]))
+    scores = [run_job(job, representation, config, cpu) for job in list_jobs(config)]
+    return accuracy_rows([measured(score.top1) for score in scores], {})
 
 
 @pytest.mark.slow
 def test_run_probes_rows_name_probe_labels_and_seeds() -> None:
     rows = run(12, seeds=(4, 7))
-    assert [(row.probe, row.labels) for row in rows] == [
+    assert [(row["probe"], row["labels"]) for row in rows] == [
         ("linear", "all"),
         ("knn", "all"),
         ("linear", "5_per_class"),
         ("knn", "5_per_class"),
     ]
-    assert {row.representation for row in rows} == {"student"}
-    assert [row.seeds for row in rows] == [[4], [4], [4, 7], [4, 7]]
-    assert [row.top1_std for row in rows[:2]] == [0, 0]
-    assert "k = 5" in rows[1].protocol
-    assert "logistic" in rows[0].protocol
+    assert {row["representation"] for row in rows} == {"student"}
+    assert [row["seeds"] for row in rows] == [[4], [4], [4, 7], [4, 7]]
+    assert [row["top1_std"] for row in rows[:2]] == [0, 0]
+    assert "k = 5" in rows[1]["protocol"]
+    assert "logistic" in rows[0]["protocol"]
 
 
 @pytest.mark.slow
 def test_run_probes_separable_classes_score_near_100() -> None:
-    assert min(row.top1_mean for row in run(12)) >= 97
+    assert min(row["top1_mean"] for row in run(12)) >= 97
 
 
 @pytest.mark.slow
 def test_run_probes_shuffled_labels_score_near_chance() -> None:
     for row in run(0, shuffle=True):
-        assert abs(row.top1_mean - 25) < 12
+        assert abs(row["top1_mean"] - 25) < 12
 
 
 @pytest.mark.slow
 def test_run_probes_mean_and_deviation_are_over_the_seeds_alone() -> None:
     """Each seed's score is what it is when run by itself."""
     seeds = (0, 1, 2)
-    alone = [run(2, seeds=(seed,))[2].top1_mean for seed in seeds]
+    alone = [run(2, seeds=(seed,))[2]["top1_mean"] for seed in seeds]
     row = run(2, seeds=seeds)[2]
-    assert row.top1_mean == pytest.approx(np.mean(alone), abs=2e-3)
-    assert row.top1_std == pytest.approx(np.std(alone, ddof=1), abs=2e-3)
+    assert row["top1_mean"] == pytest.approx(np.mean(alone), abs=2e-3)
+    assert row["top1_std"] == pytest.approx(np.std(alone, ddof=1), abs=2e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from pathlib import Path
 
@@ -11,29 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.root import Config
-from pipeline.records.products import Files, Student
-from pipeline.records.record import write_record
-from pipeline.records.spec import Spec
 from pipeline.studies.cells import Cell
 from pipeline.studies.sweeps.figures import PAPER_CURVE, pool_plot, quality_plot
 from pipeline.studies.sweeps.page import write_pool_sweep, write_quality_sweep
 from pipeline.studies.sweeps.points import Snapshot
 from shards.errors import UserError
+from tests.support.study_cells import write_cell
 
 SIZES = {"teacher-pool100": 100, "teacher-pool400": 400, "teacher-online": None}
-
-
-def write_cell(folder: Path, row: str, seed: int, top1: float, size: int, protocol: str) -> Cell:
-    config = Config.model_validate({"name": f"{row}-seed{seed}", "paths": {"runs": str(folder)}})
-    student, files = Student("0" * 64, size), Files()
-    for stage in ("train", "eval"):
-        (config.run_dir / stage).mkdir(parents=True)
-        product = student if stage == "train" else files
-        write_record(config.run_dir / stage, Spec(stage, {}, {}), product)
-    result = {"representation": "student", "probe": "linear", "labels": "all", "top1_mean": top1,
-              "protocol": protocol}  # fmt: skip
-    (config.run_dir / "results.json").write_text(json.dumps([result]))
-    return Cell(row, seed, config)
 
 
 def base(folder: Path) -> Config:
@@ -43,7 +27,7 @@ def base(folder: Path) -> Config:
 
 def cells(folder: Path, tops: dict[str, tuple[float, ...]], protocol: str = "p") -> list[Cell]:
     return [
-        write_cell(folder, row, seed, top1, SIZES.get(row) or 1000, protocol)
+        write_cell(folder, row, seed, top1, pool_size=SIZES.get(row) or 1000, protocol=protocol)
         for row, values in tops.items()
         for seed, top1 in enumerate(values)
     ]
