@@ -4,7 +4,7 @@ executed on loading.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,10 +33,12 @@ from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.module import build_module
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.spelling import Spelling
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
+_OWN = Spelling()
 
 
 def save_teacher(
@@ -115,51 +117,58 @@ def read_discriminator(path: Path, info: TeacherInfo) -> Discriminator:
 
 
 def build_generator(
-    arch: GeneratorArchitecture, tensors: Mapping[str, Tensor], factory: str | None = None
+    arch: GeneratorArchitecture,
+    tensors: Mapping[str, Tensor],
+    factory: str | None = None,
+    spelling: Spelling = _OWN,
 ) -> TeacherGenerator:
     """A frozen generator of any family from its state dict.
 
     Raises:
-        ValueError: if the tensors are not those of the architecture.
+        ValueError: if the tensors are not those of the architecture, in `spelling`.
     """
     if isinstance(arch, ModuleArchitecture):
-        return fill(build_module(arch, factory), tensors)
+        return fill(build_module(arch, factory), tensors, spelling)
     with torch.device("meta"):  # no memory for sizes that turn out to be wrong
         generator = DCGANGenerator(arch) if isinstance(arch, DCGANArchitecture) else Generator(arch)
-    return fill(generator, tensors)
+    return fill(generator, tensors, spelling)
 
 
-def fill(network: Network, tensors: Mapping[str, Tensor]) -> Network:
+def fill(network: Network, tensors: Mapping[str, Tensor], spelling: Spelling = _OWN) -> Network:
     """`network`, which may be on the meta device, with the weights `tensors`; frozen, in evaluation
     mode, channels-last: the faster layout on CPUs and on GPUs.
 
     Raises:
-        ValueError: naming what is missing, superfluous or of another shape.
+        ValueError: naming what is missing, superfluous or of another shape, in `spelling`.
     """
     expected = network.state_dict()
     missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or extra:
-        parts = [f"missing {_first(missing)}"] * bool(missing) + [
-            f"unknown {_first(extra)}"
-        ] * bool(extra)
-        raise ValueError("; ".join(parts))
+        parts = {"missing": missing, "unknown": extra}
+        raise ValueError(
+            "; ".join(
+                f"{kind} {_first(map(spelling.name, names))}"
+                for kind, names in parts.items()
+                if names
+            )
+        )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
-            raise ValueError(
-                f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
-            )
+            found, wanted = (spelling.shape(name, x.shape) for x in (tensor, expected[name]))
+            raise ValueError(f"{spelling.name(name)} is {found}, expected {wanted}")
     converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     for name, tensor in converted.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{name} is not finite")
+            raise ValueError(f"{spelling.name(name)} is not finite")
     network.load_state_dict(converted, assign=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
 
 
-def _first(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _first(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
+    return ", ".join(ordered[:3]) + more
 
 
 def _misfit(path: Path, error: ValueError) -> UserError:

@@ -7,12 +7,12 @@ nothing from any of them. Neighbours: one `importing/` for each layout, `checkpo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from pipeline.records.digests import file_digest
 from pipeline.teacher.architecture import (
@@ -22,16 +22,10 @@ from pipeline.teacher.architecture import (
 )
 from pipeline.teacher.checkpoint import build_generator, fill, save_teacher
 from pipeline.teacher.description import TEACHER_FILE, TeacherInfo, read_teacher_info
-from pipeline.teacher.importing import stylegan2_ada, stylegan2_tensorflow
-from pipeline.teacher.importing.infer import complete
+from pipeline.teacher.importing import states, stylegan2_ada, stylegan2_tensorflow
+from pipeline.teacher.importing.infer import Converted, complete
 from pipeline.teacher.importing.safe_pickle import read_pickle
-from pipeline.teacher.importing.states import (
-    convert_dcgan,
-    convert_stylegan2,
-    is_state_file,
-    read_architecture,
-    read_states,
-)
+from pipeline.teacher.importing.states import is_state_file, read_architecture, read_states
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.stylegan2 import Generator
@@ -39,11 +33,11 @@ from shards.errors import UserError
 
 
 class Imported(NamedTuple):
-    """What a file holds: each network as architecture and tensors."""
+    """What a file holds."""
 
     layout: str
-    generator: tuple[GeneratorArchitecture, Mapping[str, Tensor]]
-    discriminator: tuple[DiscriminatorArchitecture, Mapping[str, Tensor]] | None
+    generator: Converted[GeneratorArchitecture]
+    discriminator: Converted[DiscriminatorArchitecture] | None
 
 
 def import_teacher(
@@ -75,7 +69,7 @@ def import_teacher(
         raise UserError(f"{folder}: holds another teacher; choose another --out, or delete it")
     try:
         imported = _read(file, architecture, discriminator)
-        generator, judge = _build(imported)
+        generator, judge = _build(imported, discriminator)
         with torch.no_grad():
             info = save_teacher(folder, generator, judge, {**origin, "layout": imported.layout})
     except (ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
@@ -96,12 +90,9 @@ def _read(file: Path, architecture: Path | None, discriminator: Path | None) -> 
                 f"{file}: a plain state dict; describe it with --architecture FILE.json, which "
                 'holds at least {"family": "stylegan2"} or {"family": "dcgan"}'
             )
-        tensors = read_states(file)
         if discriminator is not None and not discriminator.is_file():
             raise UserError(f"{discriminator}: no such file")
-        if discriminator is not None:
-            tensors |= {f"D.{n}": t for n, t in read_states(discriminator).items()}
-        return _read_states(tensors, read_architecture(architecture))
+        return _read_states(file, discriminator, read_architecture(architecture))
     if architecture is not None or discriminator is not None:
         raise UserError(
             f"{file}: neither safetensors nor a torch file of today's format. An official pickle "
@@ -135,23 +126,49 @@ def _read_pickle(file: Path) -> Imported:
     )
 
 
-def _read_states(tensors: dict[str, Tensor], said: dict[str, Any]) -> Imported:
+def _read_states(file: Path, discriminator: Path | None, said: dict[str, Any]) -> Imported:
+    if said["family"] == "dcgan" and discriminator is not None:
+        raise UserError("--discriminator: only a StyleGAN2 is imported with one; leave it out")
+    tensors = read_states(file)
     if said["family"] == "dcgan":
-        return Imported("DCGAN state dict", convert_dcgan(tensors, said), None)
-    return Imported("StyleGAN2 state dict", *convert_stylegan2(tensors, said))
+        return Imported("DCGAN state dict", states.convert_dcgan(tensors, said), None)
+    generator = states.convert_generator(tensors, said)
+    judge = None
+    with _naming(discriminator):
+        judge = states.convert_discriminator(
+            tensors if discriminator is None else read_states(discriminator),
+            said,
+            is_alone=discriminator is not None,
+        )
+    return Imported("StyleGAN2 state dict", generator, judge)
 
 
-def _build(imported: Imported) -> tuple[TeacherGenerator, Discriminator | None]:
+def _build(
+    imported: Imported, discriminator: Path | None
+) -> tuple[TeacherGenerator, Discriminator | None]:
     """The networks, checked name by name and shape by shape."""
-    arch, tensors = imported.generator
+    arch, tensors, spelling = imported.generator
     if isinstance(arch, StyleGAN2Architecture):
         with torch.device("meta"):
             expected = Generator(arch).state_dict()
         tensors = complete(tensors, expected)
-    generator = build_generator(arch, tensors)
+    generator = build_generator(arch, tensors, spelling=spelling)
     if imported.discriminator is None:
         return generator, None
-    arch_d, tensors_d = imported.discriminator
+    arch_d, tensors_d, spelling_d = imported.discriminator
     with torch.device("meta"):
-        discriminator = Discriminator(arch_d)
-    return generator, fill(discriminator, complete(tensors_d, discriminator.state_dict()))
+        judge = Discriminator(arch_d)
+    with _naming(discriminator):
+        judge = fill(judge, complete(tensors_d, judge.state_dict()), spelling_d)
+    return generator, judge
+
+
+@contextmanager
+def _naming(file: Path | None) -> Iterator[None]:
+    """Says that a misfit is in `file`, where it is another than the first."""
+    try:
+        yield
+    except ValueError as error:
+        if file is None:
+            raise
+        raise ValueError(f"in {file}: {error}") from None

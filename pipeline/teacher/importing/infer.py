@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,34 +20,44 @@ from pipeline.teacher.architecture import (
     StyleGAN2Architecture,
 )
 from pipeline.teacher.networks.fir import resample_filter
+from pipeline.teacher.spelling import Spelling
 
 Tensors = Mapping[str, Tensor]
+Arch = TypeVar("Arch", covariant=True)
 
 
-def infer_generator(tensors: Tensors, **known: Any) -> StyleGAN2Architecture:
+class Converted(NamedTuple, Generic[Arch]):
+    """A network of a file: what it is, its tensors by our names, and how the file has them."""
+
+    arch: Arch
+    tensors: Tensors
+    spelling: Spelling
+
+
+def infer_generator(tensors: Tensors, spelling: Spelling, **known: Any) -> StyleGAN2Architecture:
     """Architecture of the generator with these tensors; `known` are fields no shape tells.
 
     Raises:
-        ValueError: if the tensors are not those of a StyleGAN2 generator.
+        ValueError: if the tensors are not those of a StyleGAN2 generator, in `spelling`.
     """
-    resolutions = _resolutions(tensors, r"synthesis\.b(\d+)\.conv1\.weight")
-    if "synthesis.b4.const" not in tensors or "mapping.w_avg" not in tensors:
-        raise ValueError("no StyleGAN2 generator: synthesis.b4.const or mapping.w_avg is missing")
-    w_dim = _shape(tensors, "mapping.w_avg", 1)[0]
+    found = _Found(tensors, spelling)
+    resolutions = found.resolutions("synthesis.b{}.conv1.weight")
+    found.shape("synthesis.b4.const", 3)
+    (w_dim,) = found.shape("mapping.w_avg", 1)
     num_classes, z_dim = 0, w_dim
     if "mapping.fc0.weight" in tensors:
-        z_dim = _shape(tensors, "mapping.fc0.weight", 2)[1]
+        z_dim = found.shape("mapping.fc0.weight", 2)[1]
     if "mapping.embed.weight" in tensors:
-        width, num_classes = _shape(tensors, "mapping.embed.weight", 2)
+        width, num_classes = found.shape("mapping.embed.weight", 2)
         z_dim -= width
-    widths = {r: _shape(tensors, f"synthesis.b{r}.conv1.weight", 4)[0] for r in resolutions}
+    widths = {r: found.shape(f"synthesis.b{r}.conv1.weight", 4)[0] for r in resolutions}
     top = f"synthesis.b{resolutions[-1]}"
     return StyleGAN2Architecture(
         resolution=resolutions[-1],
         z_dim=z_dim,
         w_dim=w_dim,
         num_mapping_layers=_count(tensors, r"mapping\.fc\d+\.weight"),
-        image_channels=_shape(tensors, f"{top}.torgb.weight", 4)[0],
+        image_channels=found.shape(f"{top}.torgb.weight", 4)[0],
         num_classes=num_classes,
         skips=_skips(tensors, "synthesis.b4.torgb.weight", f"{top}.skip.weight"),
         **_base_and_max(widths),
@@ -55,26 +65,30 @@ def infer_generator(tensors: Tensors, **known: Any) -> StyleGAN2Architecture:
     )
 
 
-def infer_discriminator(tensors: Tensors, **known: Any) -> DiscriminatorArchitecture:
+def infer_discriminator(
+    tensors: Tensors, spelling: Spelling, **known: Any
+) -> DiscriminatorArchitecture:
     """Architecture of the discriminator with these tensors; `known` are fields no shape tells.
 
     Raises:
-        ValueError: if the tensors are not those of a StyleGAN2 discriminator.
+        ValueError: if the tensors are not those of a StyleGAN2 discriminator, in `spelling`.
     """
-    resolutions = _resolutions(tensors, r"b(\d+)\.conv0\.weight")
-    widths = {r: _shape(tensors, f"b{r}.conv0.weight", 4)[0] for r in resolutions}
-    widths[4], in_width = _shape(tensors, "b4.conv.weight", 4)[:2]
+    found = _Found(tensors, spelling)
+    resolutions = found.resolutions("b{}.conv0.weight")
+    widths = {r: found.shape(f"b{r}.conv0.weight", 4)[0] for r in resolutions}
+    widths[4], in_width = found.shape("b4.conv.weight", 4)[:2]
     if in_width != widths[4] + 1:
         raise ValueError(
-            f"discriminator: {in_width - widths[4]} minibatch-deviation channels; 1 is supported"
+            f"{spelling.name('b4.conv.weight')}: {in_width - widths[4]} minibatch-deviation "
+            "channels of the discriminator; 1 is supported"
         )
     num_classes, mapping_width = 0, None
     if "mapping.embed.weight" in tensors:
-        mapping_width, num_classes = _shape(tensors, "mapping.embed.weight", 2)
+        mapping_width, num_classes = found.shape("mapping.embed.weight", 2)
     top = f"b{resolutions[-1]}"
     return DiscriminatorArchitecture(
         resolution=resolutions[-1],
-        image_channels=_shape(tensors, f"{top}.fromrgb.weight", 4)[1],
+        image_channels=found.shape(f"{top}.fromrgb.weight", 4)[1],
         num_classes=num_classes,
         skips=_skips(tensors, "b4.fromrgb.weight", f"{top}.skip.weight"),
         num_mapping_layers=_count(tensors, r"mapping\.fc\d+\.weight"),
@@ -97,21 +111,33 @@ def complete(tensors: Tensors, expected: Iterable[str]) -> dict[str, Tensor]:
     return result
 
 
-def _resolutions(tensors: Tensors, pattern: str) -> list[int]:
-    found = sorted(int(match[1]) for name in tensors if (match := re.fullmatch(pattern, name)))
-    if not found or found[-1] < 8:
-        example = pattern.replace("\\", "").replace("(d+)", "8")
-        raise ValueError(f"no StyleGAN2 network: there is no tensor such as {example}")
-    return found
+class _Found(NamedTuple):
+    """Tensors of a file, and how it has them."""
 
+    tensors: Tensors
+    spelling: Spelling
 
-def _shape(tensors: Tensors, name: str, dims: int) -> list[int]:
-    if name not in tensors:
-        raise ValueError(f"no StyleGAN2 network of a known kind: {name} is missing")
-    shape = list(tensors[name].shape)
-    if len(shape) != dims:
-        raise ValueError(f"{name}: expected {dims} dimensions, found {shape}")
-    return shape
+    def resolutions(self, name: str) -> list[int]:
+        """Those in the place `{}` of the tensors called `name`."""
+        pattern = re.escape(name).replace(r"\{\}", r"(\d+)")
+        found = sorted(int(m[1]) for key in self.tensors if (m := re.fullmatch(pattern, key)))
+        if not found or found[-1] < 8:
+            example = self.spelling.name(name.format(8))
+            raise ValueError(f"no StyleGAN2 network: there is no tensor such as {example}")
+        return found
+
+    def shape(self, name: str, num_dims: int) -> list[int]:
+        """Of a tensor that has to be there, with so many dimensions."""
+        if name not in self.tensors:
+            raise ValueError(
+                f"no StyleGAN2 network of a known kind: {self.spelling.name(name)} is missing"
+            )
+        shape = list(self.tensors[name].shape)
+        if len(shape) != num_dims:
+            raise ValueError(
+                f"{self.spelling.name(name)}: expected {num_dims} dimensions, found {shape}"
+            )
+        return shape
 
 
 def _count(tensors: Tensors, pattern: str) -> int:

@@ -10,11 +10,12 @@ StyleGAN2: names as in the official checkpoints, either bare or under `generator
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -28,7 +29,8 @@ from pipeline.teacher.architecture import (
     StyleGAN2Architecture,
     TransposedLayer,
 )
-from pipeline.teacher.importing.infer import infer_discriminator, infer_generator
+from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
+from pipeline.teacher.spelling import Spelling
 from shards.errors import UserError
 
 _UNTOLD = ("conv_clamp", "mapping_lr_mult", "num_half_blocks")
@@ -37,6 +39,14 @@ _GENERATOR_PREFIXES = ("G_ema.", "generator.")
 _DISCRIMINATOR_PREFIXES = ("D.", "discriminator.")
 _CONV_NAMES = ("weight", "bias")
 _NORM_NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+class _Module(NamedTuple):
+    """Tensors of a module, by kind such as `weight`."""
+
+    place: str
+    """Its name in the file."""
+    tensors: dict[str, Tensor]
 
 
 def is_state_file(path: Path) -> bool:
@@ -92,44 +102,50 @@ def read_architecture(path: Path) -> dict[str, Any]:
     return content
 
 
-def convert_stylegan2(
+def convert_generator(
     tensors: Mapping[str, Tensor], said: dict[str, Any]
-) -> tuple[
-    tuple[StyleGAN2Architecture, dict[str, Tensor]],
-    tuple[DiscriminatorArchitecture, dict[str, Tensor]] | None,
-]:
-    """Generator and, if its tensors are there, discriminator.
+) -> Converted[StyleGAN2Architecture]:
+    """The StyleGAN2 generator among `tensors`.
 
     Raises:
-        ValueError: if the tensors are no StyleGAN2, or the JSON says otherwise.
+        ValueError: if there is none, or the JSON says otherwise.
     """
-    said = dict(said)
-    said_d = said.pop("discriminator", {})
-    if not isinstance(said_d, dict):
-        raise ValueError("discriminator: must be an object in the JSON")
-    said_d = dict(said_d)
-    generator = _under(tensors, _GENERATOR_PREFIXES) or {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name.startswith(("mapping.", "synthesis."))
-    }
-    arch = infer_generator(generator, **{name: said[name] for name in _UNTOLD if name in said})
+    said = {name: value for name, value in said.items() if name != "discriminator"}
+    prefix = _find_prefix(tensors, _GENERATOR_PREFIXES)
+    generator = _under(tensors, prefix)
+    if not prefix:
+        generator = {n: t for n, t in generator.items() if n.startswith(("mapping.", "synthesis."))}
+    spelling = Spelling.under(prefix)
+    known = {name: said[name] for name in _UNTOLD if name in said}
+    arch = infer_generator(generator, spelling, **known)
     _check_agreement(StyleGAN2Architecture, arch, said)
-    discriminator = _under(tensors, _DISCRIMINATOR_PREFIXES)
-    if not discriminator:
-        return (arch, generator), None
-    known = {name: said_d[name] for name in _UNTOLD_D if name in said_d}
-    known.setdefault("mbstd_group_size", 4)
-    if not said_d.get("num_classes"):
-        said_d.pop("num_mapping_layers", None)  # of a mapping that is not there
-    arch_d = infer_discriminator(discriminator, **known)
-    _check_agreement(DiscriminatorArchitecture, arch_d, said_d)
-    return (arch, generator), (arch_d, discriminator)
+    return Converted(arch, generator, spelling)
+
+
+def convert_discriminator(
+    tensors: Mapping[str, Tensor], said: dict[str, Any], *, is_alone: bool
+) -> Converted[DiscriminatorArchitecture] | None:
+    """The StyleGAN2 discriminator among `tensors`, if there is one; `is_alone`: in a file of its
+    own, where names may have no prefix. Raises as `convert_generator` does.
+    """
+    said = said.get("discriminator", {})
+    if not isinstance(said, dict):
+        raise ValueError("discriminator: must be an object in the JSON")
+    prefix = _find_prefix(tensors, _DISCRIMINATOR_PREFIXES)
+    if not prefix and not is_alone:
+        return None
+    discriminator, spelling = _under(tensors, prefix), Spelling.under(prefix)
+    known = {"mbstd_group_size": 4} | {name: said[name] for name in _UNTOLD_D if name in said}
+    if not said.get("num_classes"):  # layers of a mapping that is not there
+        said = {name: value for name, value in said.items() if name != "num_mapping_layers"}
+    arch = infer_discriminator(discriminator, spelling, **known)
+    _check_agreement(DiscriminatorArchitecture, arch, said)
+    return Converted(arch, discriminator, spelling)
 
 
 def convert_dcgan(
     tensors: Mapping[str, Tensor], said: dict[str, Any]
-) -> tuple[DCGANArchitecture, dict[str, Tensor]]:
+) -> Converted[DCGANArchitecture]:
     """A generator of transposed convolutions, each perhaps followed by a batch normalisation.
 
     `said` may have `strides`, `paddings` and `output_paddings`, one number for each layer. Without
@@ -137,22 +153,27 @@ def convert_dcgan(
     padding that doubles the side: those of Radford et al. 2016 with 4x4 kernels.
 
     Raises:
-        ValueError: if a tensor is neither, or a list is of the wrong length.
+        ValueError: if a tensor is neither, a list is of the wrong length, or layers do not fit.
     """
-    convs: list[dict[str, Tensor]] = []
-    norms: dict[int, dict[str, Tensor]] = {}
-    for prefix, group in _group(_under(tensors, _GENERATOR_PREFIXES) or tensors).items():
-        if group["weight"].dim() == 4 and group.keys() <= set(_CONV_NAMES):
-            convs.append(group)
+    convs: list[_Module] = []
+    norms: dict[int, _Module] = {}
+    prefix = _find_prefix(tensors, _GENERATOR_PREFIXES)
+    for module in _group({n: t for n, t in tensors.items() if n.startswith(prefix)}):
+        kinds = module.tensors.keys()
+        if module.tensors["weight"].dim() == 4 and kinds <= set(_CONV_NAMES):
+            convs.append(module)
         elif (
-            "running_mean" in group
-            and group.keys() <= set(_NORM_NAMES)
+            "running_mean" in kinds
+            and kinds <= set(_NORM_NAMES)
             and convs
             and len(convs) - 1 not in norms
         ):
-            norms[len(convs) - 1] = group
+            norms[len(convs) - 1] = module
         else:
-            raise ValueError(f"{prefix}: neither a transposed convolution nor a norm after one")
+            raise ValueError(
+                f"{module.place or ', '.join(kinds)}: neither a transposed convolution nor a norm "
+                "after one"
+            )
     if not convs:
         raise ValueError("no transposed convolution [in, out, k, k] among the tensors")
     settings = {
@@ -165,20 +186,36 @@ def convert_dcgan(
                          "strides, paddings, output_paddings")  # fmt: skip
     layers: list[TransposedLayer] = []
     renamed: dict[str, Tensor] = {}
+    places: dict[str, str] = {}
     for index, conv in enumerate(convs):
         name = "torgb" if index == len(convs) - 1 else f"block{index}"
         layers.append(_describe_layer(index, conv, index in norms, settings))
-        renamed |= {f"{name}.conv.{key}": value for key, value in conv.items()}
-        renamed |= {f"{name}.norm.{key}": value for key, value in norms.get(index, {}).items()}
+        parts = {f"{name}.conv": conv}
         if index in norms:
-            renamed.setdefault(f"{name}.norm.num_batches_tracked", torch.tensor(0))
-    return DCGANArchitecture(convs[0]["weight"].shape[0], tuple(layers)), renamed
+            parts[f"{name}.norm"] = norms[index]
+            renamed[f"{name}.norm.num_batches_tracked"] = torch.tensor(0)
+        for part, module in parts.items():
+            places[part] = module.place
+            renamed |= {f"{part}.{kind}": tensor for kind, tensor in module.tensors.items()}
+    try:
+        arch = DCGANArchitecture(convs[0].tensors["weight"].shape[0], tuple(layers))
+    except ValueError as error:  # speaks of layers[1]
+        reason = re.sub(
+            r"layers\[(\d+)\](?:: |\.)", lambda m: f"{convs[int(m[1])].place}: ", str(error)
+        )
+        raise ValueError(reason) from None
+
+    def name_in_file(name: str) -> str:
+        module, _, kind = name.rpartition(".")
+        return f"{places[module]}.{kind}".lstrip(".")
+
+    return Converted(arch, renamed, Spelling(name_in_file))
 
 
 def _describe_layer(
-    index: int, conv: dict[str, Tensor], has_norm: bool, settings: dict[str, list[int] | None]
+    index: int, conv: _Module, has_norm: bool, settings: dict[str, list[int] | None]
 ) -> TransposedLayer:
-    kernel = conv["weight"].shape[-1]
+    _, num_channels, _, kernel = conv.tensors["weight"].shape
     strides, paddings, extra = settings.values()
     stride = strides[index] if strides else (1 if index == 0 else 2)
     if paddings:
@@ -188,14 +225,14 @@ def _describe_layer(
     elif (kernel - stride) % 2 == 0 and kernel >= stride:
         padding = (kernel - stride) // 2
     else:
-        raise ValueError(f"layer {index}: kernel {kernel}; give strides and paddings in the JSON")
+        raise ValueError(f"{conv.place}: kernel {kernel}; give strides and paddings in the JSON")
     return TransposedLayer(
-        num_channels=conv["weight"].shape[1],
+        num_channels=num_channels,
         kernel=kernel,
         stride=stride,
         padding=padding,
         output_padding=extra[index] if extra else 0,
-        has_bias="bias" in conv,
+        has_bias="bias" in conv.tensors,
         has_norm=has_norm,
     )
 
@@ -218,24 +255,26 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
-def _group(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def _group(tensors: Mapping[str, Tensor]) -> list[_Module]:
     """Tensors by module: `main.0.weight` is `weight` of `main.0`."""
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        prefix, _, leaf = name.rpartition(".")
-        groups.setdefault(prefix, {})[leaf] = tensor
-    for prefix, group in groups.items():
+        place, _, kind = name.rpartition(".")
+        groups.setdefault(place, {})[kind] = tensor
+    for place, group in groups.items():
         if "weight" not in group:
-            raise ValueError(f"{prefix}: has {', '.join(group)} but no weight")
-    return groups
+            kinds = ", ".join(group)
+            raise ValueError(f"{place}: has {kinds} but no weight" if place else f"unknown {kinds}")
+    return [_Module(place, group) for place, group in groups.items()]
 
 
-def _under(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    for prefix in prefixes:
-        found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        if found:
-            return found
-    return {}
+def _find_prefix(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> str:
+    """The first of `prefixes` that a name has, "" if none has any."""
+    return next((p for p in prefixes if any(name.startswith(p) for name in tensors)), "")
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _check_agreement(kind: Any, arch: Any, said: dict[str, Any]) -> None:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
-from pipeline.teacher.importing.infer import infer_discriminator, infer_generator
+from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.safe_pickle import TensorFlowNetwork
 from pipeline.teacher.importing.stored_tensors import StoredArray, WeightBudget
+from pipeline.teacher.spelling import Spelling
 
 MIN_VERSION = 4  # of the first StyleGAN2 release
 MAX_VARIABLES = 10_000
@@ -40,57 +41,59 @@ _TRAINING = {
     *("is_training", "is_validation", "is_template_graph", "return_dlatents"),
 }  # what does not change the networks
 
-_Rule = tuple[str, str, Callable[[Tensor], Tensor]]
+
+class _Layout(NamedTuple):
+    """How a tensor is stored."""
+
+    read: Callable[[Tensor], Tensor]
+    """From the file's to ours."""
+    shape: Callable[[Sequence[int]], list[int]]
+    """From ours to the file's."""
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+_SAME = _Layout(lambda x: x, list)
+_DENSE = _Layout(lambda x: x.T, lambda s: [s[1], s[0]])
+_CONV = _Layout(lambda x: x.permute(3, 2, 0, 1), lambda s: [s[2], s[3], s[1], s[0]])
+_FLIPPED = _Layout(lambda x: _CONV.read(x.flip(0, 1)), _CONV.shape)
+_WITHOUT_ONE = _Layout(lambda x: x + 1, list)
+_CONSTANT = _Layout(lambda x: x[0], lambda s: [1, *s])
+_NOISE = _Layout(lambda x: x[0, 0], lambda s: [1, 1, *s])
+
+_Rule = tuple[str, str, _Layout]
 
 
-def _dense(x: Tensor) -> Tensor:
-    return x.T
-
-
-def _conv(x: Tensor) -> Tensor:
-    return x.permute(3, 2, 0, 1)
-
-
-def _flipped(x: Tensor) -> Tensor:
-    return x.flip(0, 1).permute(3, 2, 0, 1)
-
-
-def _layer_rules(source: str, target: str, weight: Callable[[Tensor], Tensor]) -> list[_Rule]:
+def _layer_rules(source: str, target: str, weight: _Layout) -> list[_Rule]:
     return [
         (rf"{source}/weight", rf"{target}.weight", weight),
-        (rf"{source}/bias", rf"{target}.bias", _same),
-        (rf"{source}/mod_weight", rf"{target}.affine.weight", _dense),
-        (rf"{source}/mod_bias", rf"{target}.affine.bias", lambda x: x + 1),
-        (rf"{source}/noise_strength", rf"{target}.noise_strength", _same),
+        (rf"{source}/bias", rf"{target}.bias", _SAME),
+        (rf"{source}/mod_weight", rf"{target}.affine.weight", _DENSE),
+        (rf"{source}/mod_bias", rf"{target}.affine.bias", _WITHOUT_ONE),
+        (rf"{source}/noise_strength", rf"{target}.noise_strength", _SAME),
     ]
 
 
 _R = r"(\d+)x\d+"
 _GENERATOR_RULES: list[_Rule] = [
-    ("dlatent_avg", "mapping.w_avg", _same),
-    *_layer_rules("mapping/LabelEmbed", "mapping.embed", _dense),
-    *_layer_rules(r"mapping/Dense(\d+)", r"mapping.fc\1", _dense),
-    ("synthesis/4x4/Const/const", "synthesis.b4.const", lambda x: x[0]),
-    *_layer_rules("synthesis/4x4/Conv", "synthesis.b4.conv1", _conv),
-    *_layer_rules(f"synthesis/{_R}/Conv0_up", r"synthesis.b\1.conv0", _flipped),
-    *_layer_rules(f"synthesis/{_R}/Conv1", r"synthesis.b\1.conv1", _conv),
-    *_layer_rules(f"synthesis/{_R}/ToRGB", r"synthesis.b\1.torgb", _conv),
-    *_layer_rules(f"synthesis/{_R}/Skip", r"synthesis.b\1.skip", _flipped),
+    ("dlatent_avg", "mapping.w_avg", _SAME),
+    *_layer_rules("mapping/LabelEmbed", "mapping.embed", _DENSE),
+    *_layer_rules(r"mapping/Dense(\d+)", r"mapping.fc\1", _DENSE),
+    ("synthesis/4x4/Const/const", "synthesis.b4.const", _CONSTANT),
+    *_layer_rules("synthesis/4x4/Conv", "synthesis.b4.conv1", _CONV),
+    *_layer_rules(f"synthesis/{_R}/Conv0_up", r"synthesis.b\1.conv0", _FLIPPED),
+    *_layer_rules(f"synthesis/{_R}/Conv1", r"synthesis.b\1.conv1", _CONV),
+    *_layer_rules(f"synthesis/{_R}/ToRGB", r"synthesis.b\1.torgb", _CONV),
+    *_layer_rules(f"synthesis/{_R}/Skip", r"synthesis.b\1.skip", _FLIPPED),
 ]
 _DISCRIMINATOR_RULES: list[_Rule] = [
-    *_layer_rules("LabelEmbed", "mapping.embed", _dense),
-    *_layer_rules(r"Mapping(\d+)", r"mapping.fc\1", _dense),
-    *_layer_rules(f"{_R}/FromRGB", r"b\1.fromrgb", _conv),
-    *_layer_rules(f"{_R}/Conv0", r"b\1.conv0", _conv),
-    *_layer_rules(f"{_R}/Conv1_down", r"b\1.conv1", _conv),
-    *_layer_rules(f"{_R}/Skip", r"b\1.skip", _conv),
-    *_layer_rules("4x4/Conv", "b4.conv", _conv),
-    *_layer_rules("4x4/Dense0", "b4.fc", _dense),
-    *_layer_rules("Output", "b4.out", _dense),
+    *_layer_rules("LabelEmbed", "mapping.embed", _DENSE),
+    *_layer_rules(r"Mapping(\d+)", r"mapping.fc\1", _DENSE),
+    *_layer_rules(f"{_R}/FromRGB", r"b\1.fromrgb", _CONV),
+    *_layer_rules(f"{_R}/Conv0", r"b\1.conv0", _CONV),
+    *_layer_rules(f"{_R}/Conv1_down", r"b\1.conv1", _CONV),
+    *_layer_rules(f"{_R}/Skip", r"b\1.skip", _CONV),
+    *_layer_rules("4x4/Conv", "b4.conv", _CONV),
+    *_layer_rules("4x4/Dense0", "b4.fc", _DENSE),
+    *_layer_rules("Output", "b4.out", _DENSE),
 ]
 
 
@@ -103,10 +106,8 @@ def is_official(content: Any) -> bool:
     )
 
 
-def convert_generator(
-    network: TensorFlowNetwork,
-) -> tuple[StyleGAN2Architecture, dict[str, Tensor]]:
-    """Architecture and state dict of `Gs`.
+def convert_generator(network: TensorFlowNetwork) -> Converted[StyleGAN2Architecture]:
+    """The network `Gs`.
 
     Raises:
         ValueError: if it is no StyleGAN2 generator, or has a part that is not supported.
@@ -114,43 +115,40 @@ def convert_generator(
     settings = _settings(network)
     variables = _variables(network)
     resolution = _top_resolution(variables)
-    variables, is_orig = _rename_lods(variables, "ToRGB", "synthesis/", resolution)
-    tensors = _convert(variables, _GENERATOR_RULES)
-    for name, value in variables.items():
-        if match := re.fullmatch(r"synthesis/noise(\d+)", name):
-            tensors[_noise_name(int(match[1]))] = value[0, 0]
-    if is_orig:
+    lods = _find_lods(variables, "ToRGB", "synthesis/", resolution)
+    tensors, spelling = _convert(variables, _GENERATOR_RULES, lods)
+    if lods:
         keep = f"synthesis.b{resolution}.torgb."
         tensors = {n: t for n, t in tensors.items() if ".torgb." not in n or n.startswith(keep)}
     arch = infer_generator(
         tensors,
+        spelling,
         conv_clamp=settings.get("conv_clamp"),
         mapping_lr_mult=settings.get("mapping_lrmul", 0.01),
         num_half_blocks=_num_half_blocks(settings, resolution),
     )
-    return arch, tensors
+    return Converted(arch, tensors, spelling)
 
 
-def convert_discriminator(
-    network: TensorFlowNetwork,
-) -> tuple[DiscriminatorArchitecture, dict[str, Tensor]]:
-    """Architecture and state dict of `D`; raises as `convert_generator` does."""
+def convert_discriminator(network: TensorFlowNetwork) -> Converted[DiscriminatorArchitecture]:
+    """The network `D`; raises as `convert_generator` does."""
     settings = _settings(network)
     variables = _variables(network)
     resolution = _top_resolution(variables)
-    variables, is_orig = _rename_lods(variables, "FromRGB", "", resolution)
-    tensors = _convert(variables, _DISCRIMINATOR_RULES)
-    if is_orig:
+    lods = _find_lods(variables, "FromRGB", "", resolution)
+    tensors, spelling = _convert(variables, _DISCRIMINATOR_RULES, lods)
+    if lods:
         keep = f"b{resolution}.fromrgb."
         tensors = {n: t for n, t in tensors.items() if ".fromrgb." not in n or n.startswith(keep)}
     arch = infer_discriminator(
         tensors,
+        spelling,
         conv_clamp=settings.get("conv_clamp"),
         mbstd_group_size=settings.get("mbstd_group_size"),
         num_half_blocks=_num_half_blocks(settings, resolution),
         mapping_lr_mult=settings.get("mapping_lrmul", 0.1),
     )
-    return arch, tensors
+    return Converted(arch, tensors, spelling)
 
 
 def _settings(network: TensorFlowNetwork) -> dict[str, Any]:
@@ -201,33 +199,64 @@ def _variables(network: TensorFlowNetwork) -> dict[str, Tensor]:
     return found
 
 
-def _convert(variables: dict[str, Tensor], rules: list[_Rule]) -> dict[str, Tensor]:
-    """Apply the first rule that fits each name; what none fits is not part of the network."""
-    tensors = {}
-    for name, value in variables.items():
-        for pattern, target, transform in rules:
-            match = re.fullmatch(pattern, name)
-            if match:
-                tensors[match.expand(target)] = transform(value).contiguous().float()
-                break
-    return tensors
-
-
-def _rename_lods(
-    variables: dict[str, Tensor], layer: str, prefix: str, resolution: int
-) -> tuple[dict[str, Tensor], bool]:
-    """`ToRGB_lod{k}` under the name of its resolution, and whether there was any: such networks are
-    `orig`.
+def _convert(
+    variables: dict[str, Tensor], rules: list[_Rule], lods: Mapping[str, str]
+) -> tuple[dict[str, Tensor], Spelling]:
+    """Apply the first rule that fits each name; what none fits is not part of the network. `lods`
+    are variables under the names that the rules know.
     """
-    renamed, is_orig = {}, False
+    tensors: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
+    layouts: dict[str, _Layout] = {}
     for name, value in variables.items():
-        match = re.fullmatch(rf"(?:{prefix})?{layer}_lod(\d+)/(.*)", name)
-        if match:
-            is_orig = True
+        target, layout = _find_target(lods.get(name, name), rules)
+        if target is None:
+            continue
+        try:
+            tensors[target] = layout.read(value).contiguous().float()
+        except (RuntimeError, IndexError):
+            raise ValueError(f"{name}: {list(value.shape)} is no shape of {target}") from None
+        names[target], layouts[target] = name, layout
+    usual = {name: lod for lod, name in lods.items()}
+
+    def name_in_file(name: str) -> str:
+        source = names.get(name) or _find_source(name, rules)
+        return usual.get(source, source)
+
+    return tensors, Spelling(
+        name_in_file, lambda name, shape: layouts.get(name, _SAME).shape(shape)
+    )
+
+
+def _find_target(name: str, rules: list[_Rule]) -> tuple[str | None, _Layout]:
+    """Our name of a variable, if it is part of the network."""
+    if match := re.fullmatch(r"synthesis/noise(\d+)", name):
+        return _noise_name(int(match[1])), _NOISE
+    for pattern, target, layout in rules:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(target), layout
+    return None, _SAME
+
+
+def _find_source(name: str, rules: list[_Rule]) -> str:
+    """The variable that would be our tensor `name`."""
+    for pattern, target, _ in rules:
+        if match := re.fullmatch(re.escape(target).replace(r"\\1", r"(\d+)"), name):
+            source = pattern.replace(_R, "{0}x{0}").replace(r"(\d+)", "{0}")
+            return source.format(*match.groups())
+    return name
+
+
+def _find_lods(
+    variables: dict[str, Tensor], layer: str, prefix: str, resolution: int
+) -> dict[str, str]:
+    """`ToRGB_lod{k}/…` with the names of their resolutions; networks that have any are `orig`."""
+    renamed = {}
+    for name in variables:
+        if match := re.fullmatch(rf"(?:{prefix})?{layer}_lod(\d+)/(.*)", name):
             side = resolution >> int(match[1])
-            name = f"{prefix}{side}x{side}/{layer}/{match[2]}"
-        renamed[name] = value
-    return renamed, is_orig
+            renamed[name] = f"{prefix}{side}x{side}/{layer}/{match[2]}"
+    return renamed
 
 
 def _top_resolution(variables: dict[str, Tensor]) -> int:

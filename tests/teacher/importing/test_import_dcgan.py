@@ -13,12 +13,14 @@ from torch import nn
 
 from pipeline.teacher.checkpoint import load_generator
 from pipeline.teacher.features import captured
+from shards.errors import UserError
 from tests.support.ordinary_dcgan import FIRST, SMALL, Layer, OrdinaryDCGAN, small_dcgan
 from tests.support.state_files import (
     DCGAN,
     State,
     assert_refused,
     import_state,
+    prefixed,
     save_state,
     with_tensor,
     without,
@@ -256,3 +258,68 @@ def test_import_dcgan_with_a_norm_after_the_last_layer_computes_it(tmp_path: Pat
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+MISFITS: dict[str, tuple[Callable[[State], State], str]] = {
+    "channels": (
+        with_tensor("main.3.weight", torch.zeros(4, 5, 4, 4)),
+        "main.3.weight is [4, 5, 4, 4], expected [6, 5, 4, 4]",
+    ),
+    "kernel": (
+        with_tensor("main.6.weight", torch.zeros(5, 3, 2, 4)),
+        "main.6.weight is [5, 3, 2, 4], expected [5, 3, 4, 4]",
+    ),
+    "bias": (
+        with_tensor("main.0.bias", torch.zeros(5)),
+        "main.0.bias is [5], expected [6]",
+    ),
+    "statistics": (
+        with_tensor("main.1.running_mean", torch.zeros(5)),
+        "main.1.running_mean is [5], expected [6]",
+    ),
+    "no-shift": (without("main.4.bias"), "missing main.4.bias"),
+    "not-finite": (
+        with_tensor("main.3.weight", torch.full((6, 5, 4, 4), torch.nan)),
+        "main.3.weight is not finite",
+    ),
+    "odd-kernel": (with_tensor("main.3.weight", torch.zeros(6, 5, 3, 3)), "main.3: kernel 3"),
+    "no-layer": (with_tensor("main.9.weight", torch.zeros(7, 7)), "main.9: neither"),
+    "statistics-alone": (without("main.1.weight"), "main.1: has bias"),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "generator."])
+@pytest.mark.parametrize("name", MISFITS)
+def test_import_dcgan_misfit_has_the_names_of_the_file(
+    name: str, prefix: str, tmp_path: Path
+) -> None:
+    change, mention = MISFITS[name]
+    state = change(dict(small_dcgan().state_dict()))
+    file = save_state(prefixed(prefix, state), tmp_path / "netG.pt")
+    words = mention.split(" ")
+    place = next(index for index, word in enumerate(words) if word.startswith("main."))
+    words[place] = prefix + words[place]
+    assert_refused(tmp_path, file, DCGAN, f": {' '.join(words)}")
+
+
+@pytest.mark.parametrize(
+    ("said", "mention"),
+    [
+        ({"strides": [1, 2, 0]}, "main.6: kernel, stride or padding"),
+        ({"paddings": [0, 9, 1]}, "main.3: makes images of"),
+        ({"output_paddings": [0, 2, 0]}, "main.3: output_padding: must be smaller"),
+    ],
+    ids=str,
+)
+def test_import_dcgan_layer_that_cannot_be_has_the_name_of_the_file(
+    said: dict[str, Any], mention: str, tmp_path: Path
+) -> None:
+    file = save_state(small_dcgan().state_dict(), tmp_path / "netG.pt")
+    assert_refused(tmp_path, file, DCGAN | said, mention)
+
+
+def test_import_dcgan_with_a_discriminator_says_that_it_takes_none(tmp_path: Path) -> None:
+    file = save_state(small_dcgan().state_dict(), tmp_path / "netG.pt")
+    judge = save_state(small_dcgan().state_dict(), tmp_path / "netD.pt")
+    with pytest.raises(UserError, match="--discriminator"):
+        import_state(tmp_path, file, DCGAN, discriminator=judge)

@@ -295,3 +295,39 @@ def test_import_stylegan2_discriminator_that_is_missing_is_named(tmp_path: Path)
     with pytest.raises(UserError, match=r"nowhere\.pt"):
         import_state(tmp_path, file, STYLEGAN2, discriminator=tmp_path / "nowhere.pt")
     assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["no-mapping", "no-image-layer", "no-bias", "unknown-tensor", "wrong-shape",
+             "wrong-dimensions", "scalar-average", "nan"],
+)  # fmt: skip
+def test_import_stylegan2_misfit_has_the_names_of_the_file(name: str, tmp_path: Path) -> None:
+    change, mention = NOT_STYLEGAN2[name]
+    state = prefixed("generator.", change(dict(GENERATOR_STATE)))
+    file = save_state(state, tmp_path / "state.pt")
+    section = "mapping" if "w_avg" in mention else "synthesis"
+    assert_refused(tmp_path, file, STYLEGAN2, f"generator.{section}.", mention)
+
+
+def test_import_stylegan2_misfit_of_the_discriminator_has_the_names_of_its_file(
+    tmp_path: Path,
+) -> None:
+    bad = DISCRIMINATOR_STATE | {"b8.conv0.bias": torch.zeros(5)}
+    problem = "b8.conv0.bias is [5], expected [12]"
+    both = prefixed("G_ema.", GENERATOR_STATE) | prefixed("discriminator.", bad)
+    file = save_state(both, tmp_path / "both.pt")
+    assert_refused(tmp_path, file, STYLEGAN2, f": discriminator.{problem}")
+    file = save_state(GENERATOR_STATE, tmp_path / "g.pt")
+    for prefix in ("", "D."):
+        judge = save_state(prefixed(prefix, bad), tmp_path / "d.pt")
+        place = f"in {judge}: {prefix}{problem}"
+        assert_refused(tmp_path, file, STYLEGAN2, place, discriminator=judge)
+
+
+def test_import_stylegan2_discriminator_in_a_file_of_its_own_may_have_a_prefix(
+    tmp_path: Path,
+) -> None:
+    file = save_state(GENERATOR_STATE, tmp_path / "g.pt")
+    judge = save_state(prefixed("D.", DISCRIMINATOR_STATE), tmp_path / "d.pt")
+    import_state(tmp_path, file, STYLEGAN2, discriminator=judge)
+    assert_same_teacher(tmp_path / "teacher", has_discriminator=True)
