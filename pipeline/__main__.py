@@ -41,7 +41,7 @@ from pipeline.stages import (
 )
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
-from pipeline.terminal.command import announce, typed_command
+from pipeline.terminal.command import Command, announce, typed_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
 from shards.errors import NotApplicable, UserError
@@ -212,20 +212,37 @@ def _describe(error: OSError) -> str:
         remedy = "check its permissions"
     else:
         remedy = "check this path"
-    typed = typed_command()
-    places = {} if typed.out is None else {"--out …": typed.out}
-    with suppress(UserError):
-        paths = load_config(Path(typed.config or ""), typed.changes).paths
-        places |= {"paths.runs=…": paths.runs, "paths.store=…": Path(paths.store)}
-        places["paths.cache=…"] = paths.cache
+    places = _places(typed_command())
     if error.filename is None:
-        return f"{error.strerror}; {remedy}, or write elsewhere with {', '.join(places)}"
+        elsewhere = f", or write elsewhere with {', '.join(places)}" if places else ""
+        return f"{error.strerror}; {remedy}{elsewhere}"
     file = Path(os.fsdecode(error.filename)).absolute()
     for name, place in places.items():
         if file.is_relative_to(place.absolute()) or place.absolute().is_relative_to(file):
             remedy += f", or write elsewhere with {name}"
             break
-    return f"{error.filename}: {error.strerror}; {remedy}"
+    is_taken = isinstance(error, FileExistsError)
+    reason = "a file where a folder should be" if is_taken else error.strerror
+    return f"{error.filename}: {reason}; {remedy}"
+
+
+def _places(typed: Command) -> dict[str, Path]:
+    """Where the command writes, by what chooses the place."""
+    if typed.out is not None:
+        return {"--out …": typed.out}  # commands that have it write nowhere else
+    if typed.name == "results":  # to the terminal
+        return {}
+    with suppress(UserError):
+        config = load_config(Path(typed.config or ""), typed.changes)
+        if typed.name == "export":
+            return {"--out …": config.run_dir / "export"}
+        paths = config.paths
+        return {
+            "paths.runs=…": paths.runs,
+            "paths.store=…": Path(paths.store),
+            "paths.cache=…": paths.cache,
+        }
+    return {}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def measure(
     changes: Changes = None, folder: Folder = FOLDER, out: Out = None, toy: Toy = False
 ) -> None:
     """Tests, floors, and the time of every part; 330 s at most."""
-    place, findings = _open("measure", folder, toy, changes)
+    place, findings = _open("measure", folder, toy, changes, out)
     _run(place, measure_parts(place), findings, out)
 
 
@@ -56,15 +56,21 @@ def train(
     """A teacher, its pool, two students and their probes; 450 s at most."""
     if not data.is_file():
         raise UserError(f"{data}: no such file; give --data FILE")
-    place, findings = _open("train", folder, toy, changes)
+    place, findings = _open("train", folder, toy, changes, out)
     shutil.rmtree(place.runs, ignore_errors=True)
     road = Road(place, findings, TOY_LIMITS if toy else Limits(), data)
     _run(place, road.parts(), findings, out)
 
 
 def _open(
-    command: str, folder: Path, toy: bool, changes: list[str] | None
+    command: str, folder: Path, toy: bool, changes: list[str] | None, out: Path | None
 ) -> tuple[Place, Findings]:
+    """Before minutes are spent, the folders are seen to be there."""
+    for option, path in {"--folder": folder, "--out": out or folder}.items():
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{option}={path}: {error.strerror}; name another folder") from None
     setting = Setting(toy, tuple(changes or ()), choose_device("auto"))
     place = Place(command, folder, setting)
     shutil.rmtree(place.results, ignore_errors=True)

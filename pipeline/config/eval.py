@@ -18,7 +18,7 @@ _PER_CLASS, _PERCENT = re.compile(r"([1-9]\d*)_per_class"), re.compile(r"(\d+(?:
 def _check_labels(labels: str) -> str:
     share = _PERCENT.fullmatch(labels)
     if not _PER_CLASS.fullmatch(labels) and not (share and 0 < float(share[1]) < 100):
-        raise ValueError("must be such as 10_per_class or 5_percent")
+        raise ValueError(f"must be such as 10_per_class or 5_percent, got {labels!r}")
     return labels
 
 

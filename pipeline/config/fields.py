@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,6 +27,21 @@ def _check_distinct(values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Seeds = Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+
+
+def spelled(pattern: str, rule: str) -> AfterValidator:
+    """Refuses a text unless `pattern` fits all of it; `rule` says what it must, in words."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must {rule}, got {text!r}")
+        return text
+
+    return AfterValidator(check)
+
+
+CodePath = Annotated[str, spelled(r"[\w.]+:\w+", "be code as package.module:name")]
+"""Code of one's own."""
 
 
 class Section(BaseModel):

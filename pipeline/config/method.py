@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from pipeline.config.fields import NonNegativeFloat, Section
+from pipeline.config.fields import CodePath, NonNegativeFloat, Section
 
 
 class MethodSection(Section):
@@ -104,7 +104,7 @@ class OwnMethodConfig(MethodSection):
 
     reads_teacher = True
 
-    name: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    name: CodePath
     """`package.module:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the class."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
 from pipeline.config.eval import EvalConfig
-from pipeline.config.fields import Section, unrecorded
+from pipeline.config.fields import Section, spelled, unrecorded
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.config.generate import GenerateConfig
 from pipeline.config.hardware import HardwareConfig
@@ -40,7 +40,13 @@ class Config(Section):
     """A whole run."""
 
     name: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_check_name)
+        str,
+        spelled(
+            r"[A-Za-z0-9][A-Za-z0-9._-]*",
+            "have only letters from a to z, digits, dots, underscores and hyphens, and begin "
+            "with a letter or digit",
+        ),
+        AfterValidator(_check_name),
     ]
     """Folder of the run under `paths.runs`; not `results.parquet` or `representations`, which are
     there for all runs.

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from pipeline.config.fields import Positive, Section
+from pipeline.config.fields import Positive, Section, spelled
 
 
 class StudentConfig(Section):
     """Backbone and projector."""
 
-    architecture: Annotated[str, Field(pattern=r"^(timm:)?\w[\w.]*$")] = "resnet18"
+    architecture: Annotated[
+        str,
+        spelled(r"(timm:)?\w[\w.]*", "be a name of torchvision's such as resnet18, or timm:NAME"),
+    ] = "resnet18"
     """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
     `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
     weights are random, and dropout and stochastic depth are off.

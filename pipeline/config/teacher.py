@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.fields import (
+    CodePath,
     Fraction,
     NonNegative,
     NonNegativeFloat,
@@ -33,7 +34,7 @@ class TeacherConfig(Section):
     yet. A run with a file laid over has it so, for the teacher of the run without. Not in the
     fingerprint.
     """
-    factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    factory: CodePath | None = None
     """Code that builds a teacher of one's own, `package.module:callable`; see docs/teachers.md."""
     recipe: Literal["cifar", "auto"] = "cifar"
     """Defaults of the fields below: the `cifar` configuration of StyleGAN2-ADA, or `auto`, which

@@ -85,7 +85,15 @@ def inspect_command(
             raise UserError(f"{name}: only with --latents FILE.npy")
         target = out or folder / SAMPLES_FILE
         print_teacher(folder, info)
-        save_samples(load_generator(folder, factory), target)
+        generator = load_generator(folder, factory)
+        try:
+            save_samples(generator, target)
+        except OSError as error:
+            if out is not None:
+                raise
+            raise UserError(
+                f"{target}: {error.strerror}; name another file with --out FILE.png"
+            ) from None
         console.print(f"samples   {target}", soft_wrap=True)
         return
     if out is None:

@@ -98,6 +98,26 @@ def test_load_config_field_of_another_section_is_found(
     assert f"unknown field {override.partition('=')[0]}; did you mean {suggestion}" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "mention"),
+    [
+        ("name='a run'", "name: must have only letters from a to z, digits, dots"),
+        ("name=-run", "name: must have only letters from a to z, digits, dots"),
+        ("teacher.factory=code", "teacher.factory: must be code as package.module:name"),
+        ("train.method.name='a b:c'", "train.method.name: must be code as package.module:name"),
+        ("train.student.architecture=res-net", "must be a name of torchvision's such as resnet18"),
+        ("eval.few_labels=[ten]", "must be such as 10_per_class or 5_percent"),
+    ],
+)
+def test_load_config_misspelt_text_is_told_the_rule_in_words(
+    tmp_path: Path, override: str, mention: str
+) -> None:
+    message = load_error(write(tmp_path, {"name": "x"}), override)
+    assert mention in message
+    assert message.endswith(f"got {yaml.safe_load(override.partition('=')[2].strip('[]'))!r}")
+    assert not set("^$\\") & set(message.rpartition("got ")[0]), message
+
+
 def test_load_config_section_of_another_section_is_found(tmp_path: Path) -> None:
     message = load_error(write(tmp_path, {"name": "x"}), "student.width=3")
     assert "unknown field student; did you mean train.student?" in message

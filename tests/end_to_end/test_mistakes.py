@@ -154,6 +154,22 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
     assert "paths." not in result.errors
 
 
+def test_image_that_may_not_be_read_is_not_called_damaged(
+    cli: Cli, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = workspace.folder / "images" / "train" / "0.png"
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(image)
+
+    def forbidden(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", forbidden)
+    result = cli("real", "real.source=folder", f"real.path={workspace.folder / 'images'}")
+    assert_mistake(result, f"{image}: Permission denied; check its permissions")
+    assert "remove" not in result.errors
+
+
 @pytest.mark.parametrize("shards", ["images", "features-*"])
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
 def test_train_on_a_damaged_shard_names_it(

@@ -60,6 +60,8 @@ def read_normals(file: Path) -> np.ndarray:
     """
     try:
         normals = np.load(file, allow_pickle=False)
+    except PermissionError:
+        raise UserError(f"{file}: Permission denied; check its permissions") from None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: not a readable array ({error}); replace it") from None
     is_floating = isinstance(normals, np.ndarray) and normals.dtype.kind == "f"
@@ -74,5 +76,7 @@ def _decode(file: Path, mode: str | None) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             return image if mode is None else image.convert(mode)
+    except PermissionError:
+        raise UserError(f"{file}: Permission denied; check its permissions") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: not a readable image ({error}); replace it") from None

@@ -52,6 +52,8 @@ class SplitImages:
         try:
             with Image.open(file) as image:
                 return image.convert("RGB")
+        except PermissionError:
+            raise UserError(f"{file}: Permission denied; check its permissions") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{file}: not a readable image ({reason}); get it again") from None

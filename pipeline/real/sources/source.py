@@ -39,6 +39,8 @@ def read_files(files: Iterable[LabelledFile], resolution: int) -> Iterator[tuple
         try:
             with Image.open(file) as image:
                 yield to_array(image, resolution), label
+        except PermissionError:
+            raise UserError(f"{file}: Permission denied; check its permissions") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError(f"{file}: not a readable image ({error}); mend or remove it") from None
 

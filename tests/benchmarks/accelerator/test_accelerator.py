@@ -279,6 +279,21 @@ def test_command_line_mistake_is_one_line() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("option", ["--out", "--folder"])
+def test_folder_that_cannot_be_made_is_named_before_anything_is_measured(
+    option: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    folders = {"--folder": tmp_path / "folder", "--out": tmp_path / "out"}
+    folders[option] = tmp_path / "taken"
+    words = [str(word) for pair in folders.items() for word in pair]
+    result = run("measure", "--toy", *words)
+    assert result.returncode == 2
+    assert f"error: {option}={tmp_path / 'taken'}: " in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
 def test_train_at_toy_size_ends_in_two_students_of_equal_views(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,19 @@ def test_export_is_pushed_through_the_hubs_client(
     assert "https://hub/me/tiny" in errors
     assert sent["folder_path"] == site.runs / "tiny" / "export"
     assert sent["repo_id"] == "me/tiny"
+
+
+@pytest.mark.parametrize("problem", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("is_default", [True, False])
+def test_export_that_cannot_be_written_names_the_option_that_chooses_the_place(
+    site: Site, monkeypatch: pytest.MonkeyPatch, problem: int, is_default: bool
+) -> None:
+    """Elsewhere under `paths.runs` there would be no student."""
+
+    def fail(*_: object) -> None:
+        raise OSError(problem, os.strerror(problem))
+
+    monkeypatch.setattr(os, "replace", fail)
+    result = export(site, *([] if is_default else ["--out", site.runs / "exported"]))
+    assert_mistake(result, os.strerror(problem), "write elsewhere with --out …")
+    assert "paths." not in result.errors

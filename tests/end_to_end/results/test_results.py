@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.records.products import Files
 from pipeline.records.record import read_record
+from pipeline.results import commands
 from pipeline.results.ledger import part_path
 from pipeline.results.lineage import lineage_of, read_lineage
 from pipeline.stages import load_stage
@@ -130,6 +132,18 @@ def test_results_are_written_to_files_of_known_kinds_only(
 ) -> None:
     assert_mistake(results(site, "--out", tmp_path / place), "--out=")
     assert not any(tmp_path.glob("*.pdf"))
+
+
+def test_results_on_a_full_disk_names_the_option_that_chooses_the_place(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commands, "write_atomic", fail)
+    result = run("results", *arguments(site, *TINY), "--out", tmp_path / "table.md")
+    assert_mistake(result, "No space left on device; free some space", "--out …")
+    assert "paths." not in result.errors
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,18 @@ def test_import_teacher_of_something_else_is_one_line(
 def test_import_teacher_out_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     result = run("import-teacher", GOLDEN, "--out", tmp_path / "taken" / "teacher")
-    assert_mistake(result, "taken")
+    assert_mistake(result, "taken", "write elsewhere with --out …")
+
+
+def test_inspect_teacher_in_a_folder_that_is_read_only_says_where_else_to_write(
+    imported: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:  # root may write what chmod forbids
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", forbidden)
+    result = run("inspect-teacher", imported[0])
+    assert_mistake(result, imported[0] / "samples.png", "Permission denied", "--out FILE.png")
 
 
 def test_inspect_teacher_shows_table_and_grid(imported: tuple[Path, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,20 @@ def test_sets_that_lack_a_file_or_have_a_damaged_one_name_it(
     with pytest.raises(UserError, match=place.name) as raised:
         images[1]
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("task", "reader"), [("segmentation", Image.open), ("normals", np.load)])
+def test_sets_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, reader: Any
+) -> None:
+    def forbidden(path: Path, **_: Any) -> None:  # root may read what chmod forbids
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    WRITERS[task](tmp_path)
+    images = DenseImages(config_of(task, tmp_path), "train")
+    monkeypatch.setattr(Image if reader is Image.open else np, reader.__name__, forbidden)
+    with pytest.raises(UserError, match=r"\d\.\w+: Permission denied; check its permissions"):
+        images[0]
 
 
 def test_sets_a_pickled_array_is_refused_and_not_executed(tmp_path: Path) -> None:

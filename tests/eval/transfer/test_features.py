@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,18 @@ def test_unreadable_image_is_one_line(tmp_path: Path, num_workers: int) -> None:
     with pytest.raises(UserError, match=r"5\.png: not a readable image") as raised:
         extract_features(Pixels(), images, loading)
     assert "\n" not in str(raised.value)
+
+
+def test_image_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> None:  # root may read what chmod forbids
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    images = write_images(tmp_path)
+    monkeypatch.setattr(Image, "open", forbidden)
+    with pytest.raises(UserError, match=r"0\.png: Permission denied; check its permissions"):
+        images.train.open(0)
 
 
 def test_progress_adds_up_to_all_images(tmp_path: Path) -> None:
