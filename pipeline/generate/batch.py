@@ -16,7 +16,7 @@ from pipeline.engine.gpu import HostCopy
 from pipeline.generate.plan import PoolRecipe
 from pipeline.teacher.draws import GeneratorInputs, draw_inputs
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.sampling import render_samples
+from pipeline.teacher.rendered import render_samples
 from shards.schema import Schema, W, encode_meta
 
 Columns = dict[str, np.ndarray]

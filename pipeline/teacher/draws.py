@@ -3,7 +3,7 @@
 Two ways to draw them. A pool's come from a counter of each sample's own, on the CPU, and are the
 same on every machine (`draw_inputs`). Those of a training that renders on a GPU come from that
 GPU's generator and never wait for it (`draw_on_device`): other samples, of the same distribution.
-Neighbours: `sampling.py` renders them.
+Neighbours: `rendered.py` renders them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import GeneratorInputs, InputSpec, draw_inputs, draw_on_device
 from pipeline.teacher.features import capture, pool_features, select
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.sampling import run_generator, to_pixels
+from pipeline.teacher.rendered import run_generator, to_pixels
 from shards.schema import W
 
 

@@ -22,10 +22,10 @@ from pipeline.teacher.architecture import (
 )
 from pipeline.teacher.checkpoint import build_generator, fill, save_teacher
 from pipeline.teacher.description import TEACHER_FILE, TeacherInfo, read_teacher_info
-from pipeline.teacher.importing import states, stylegan2_ada, stylegan2_tensorflow
+from pipeline.teacher.importing import state_dicts, stylegan2_ada, stylegan2_tensorflow
 from pipeline.teacher.importing.infer import Converted, complete
 from pipeline.teacher.importing.safe_pickle import read_pickle
-from pipeline.teacher.importing.states import is_state_file, read_architecture, read_states
+from pipeline.teacher.importing.state_dicts import is_state_file, read_architecture, read_states
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.stylegan2 import Generator
@@ -131,11 +131,11 @@ def _read_states(file: Path, discriminator: Path | None, said: dict[str, Any]) -
         raise UserError("--discriminator: only a StyleGAN2 is imported with one; leave it out")
     tensors = read_states(file)
     if said["family"] == "dcgan":
-        return Imported("DCGAN state dict", states.convert_dcgan(tensors, said), None)
-    generator = states.convert_generator(tensors, said)
+        return Imported("DCGAN state dict", state_dicts.convert_dcgan(tensors, said), None)
+    generator = state_dicts.convert_generator(tensors, said)
     judge = None
     with _naming(discriminator):
-        judge = states.convert_discriminator(
+        judge = state_dicts.convert_discriminator(
             tensors if discriminator is None else read_states(discriminator),
             said,
             is_alone=discriminator is not None,

@@ -1,6 +1,6 @@
 """DCGAN generator (Radford et al. 2016): transposed convolutions, of any depth and width.
 
-Neighbour: `importing/states.py` fills it from an ordinary state dict, whatever its names.
+Neighbour: `importing/state_dicts.py` fills it from an ordinary state dict, whatever its names.
 """
 
 from __future__ import annotations

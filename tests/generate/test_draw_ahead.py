@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.generate.draw import NUM_AHEAD, InputDrawer
+from pipeline.generate.draw_ahead import NUM_AHEAD, InputDrawer
 from pipeline.teacher.draws import InputSpec, draw_inputs
 from tests.support.tiny_shards import pool_recipe, random_generator
 
