@@ -30,7 +30,7 @@ from pipeline.engine.device import choose_device
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "ours"
-Cell = str | float
+TableCell = str | float
 T = TypeVar("T")
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
@@ -41,9 +41,9 @@ class ResultTable:
 
     title: str
     headings: tuple[str, ...]
-    rows: Sequence[tuple[Cell, ...]]
+    rows: Sequence[tuple[TableCell, ...]]
 
-    def by_heading(self) -> list[dict[str, Cell]]:
+    def by_heading(self) -> list[dict[str, TableCell]]:
         """Every row's cells by their headings."""
         return [dict(zip(self.headings, row, strict=True)) for row in self.rows]
 
@@ -58,11 +58,11 @@ class ResultTable:
         console.print(table)
 
 
-def against_rivals(what: str, unit: str, rates: Mapping[str, float]) -> list[tuple[Cell, ...]]:
+def against_rivals(what: str, unit: str, rates: Mapping[str, float]) -> list[tuple[TableCell, ...]]:
     """A row of `tabulate_ratios` for every rival of `OURS` in `rates`, or one without."""
     ours = rates[OURS]
     rivals = {name: rate for name, rate in rates.items() if name != OURS}
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[TableCell, ...]] = [
         (what, f"{shown(ours)} {unit}", name, rate, f"{ours / rate:.2f} x")
         for name, rate in rivals.items()
     ]
@@ -70,7 +70,7 @@ def against_rivals(what: str, unit: str, rates: Mapping[str, float]) -> list[tup
 
 
 def tabulate_ratios(
-    title: str, device: torch.device, rows: Sequence[tuple[Cell, ...]]
+    title: str, device: torch.device, rows: Sequence[tuple[TableCell, ...]]
 ) -> ResultTable:
     """Rates beside those of rivals; a ratio above 1 says that ours is faster."""
     on = describe_device(device)
@@ -78,7 +78,7 @@ def tabulate_ratios(
     return ResultTable(f"{title} – {on['name']}, {on['precision']}", headings, rows)
 
 
-def shown(value: Cell) -> str:
+def shown(value: TableCell) -> str:
     """Text as it is, a number with three digits or more."""
     if isinstance(value, str):
         return value

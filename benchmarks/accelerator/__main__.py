@@ -30,7 +30,7 @@ Changes = Annotated[
     list[str] | None, typer.Argument(metavar="[section.field=value …]", help="For the pipeline.")
 ]
 Data = Annotated[Path, typer.Option(help="Archive of class folders.")]
-Folder = Annotated[Path, typer.Option(help="Of both commands; on one machine, keep it.")]
+FolderOption = Annotated[Path, typer.Option(help="Of both commands; on one machine, keep it.")]
 Out = Annotated[Path | None, typer.Option(help="Gets the one file to bring back [FOLDER].")]
 Toy = Annotated[bool, typer.Option(help="Narrow networks, few images: for a CPU.")]
 DATA, FOLDER = Path("cifar10-jpeg.tar.xz"), Path("runs/accelerator")
@@ -38,7 +38,7 @@ DATA, FOLDER = Path("cifar10-jpeg.tar.xz"), Path("runs/accelerator")
 
 @app.command()
 def measure(
-    changes: Changes = None, folder: Folder = FOLDER, out: Out = None, toy: Toy = False
+    changes: Changes = None, folder: FolderOption = FOLDER, out: Out = None, toy: Toy = False
 ) -> None:
     """Tests, floors, and the time of every part; 330 s at most."""
     place, findings = _open("measure", folder, toy, changes, out)
@@ -49,7 +49,7 @@ def measure(
 def train(
     changes: Changes = None,
     data: Data = DATA,
-    folder: Folder = FOLDER,
+    folder: FolderOption = FOLDER,
     out: Out = None,
     toy: Toy = False,
 ) -> None:
@@ -99,7 +99,7 @@ def _print_table(folders: list[Path]) -> None:
 
 
 @app.command("dry-run")
-def dry_run(data: Data = DATA, folder: Folder = Path("runs/accelerator-dry-run")) -> None:
+def dry_run(data: Data = DATA, folder: FolderOption = Path("runs/accelerator-dry-run")) -> None:
     """Both commands at toy size on a CPU, without the packages that the machine lacks."""
     prepare_images(data, folder / "probe", per_class=10)  # a wrong archive is named at once
     if not run_dry(data, folder):

@@ -63,7 +63,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PartOutcome:
     """How a part ended."""
 
     part: str
@@ -73,7 +73,9 @@ class Outcome:
     note: str
 
 
-def run_parts(parts: Sequence[Part], folder: Path, pack: Path, findings: Findings) -> list[Outcome]:
+def run_parts(
+    parts: Sequence[Part], folder: Path, pack: Path, findings: Findings
+) -> list[PartOutcome]:
     """Run all of them; returns how they ended.
 
     Args:
@@ -82,7 +84,7 @@ def run_parts(parts: Sequence[Part], folder: Path, pack: Path, findings: Finding
         pack: file that gets the folder's content, at first and after every part.
         findings: in that folder; gets the outcomes.
     """
-    outcomes: list[Outcome] = []
+    outcomes: list[PartOutcome] = []
     deadline = time.monotonic()
 
     def keep() -> None:
@@ -96,7 +98,7 @@ def run_parts(parts: Sequence[Part], folder: Path, pack: Path, findings: Finding
             since = time.monotonic()
             state, note = _run_part(part, Clock(deadline))
             seconds = round(time.monotonic() - since, 1)
-            outcomes.append(Outcome(part.name, state, seconds, part.limit_s, note))
+            outcomes.append(PartOutcome(part.name, state, seconds, part.limit_s, note))
             console.print(f"{part.name:<24} {state:<12} {seconds:6.1f} s  {note}")
     finally:
         keep()

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.faults.hosts import bring_up, environment, no_hosts_left
-from benchmarks.faults.rows import Row, list_rows
+from benchmarks.faults.rows import FaultRow, list_rows
 from benchmarks.faults.runs import (
-    Command,
-    Place,
+    RunFolders,
+    RunningStage,
     digests,
     largest_difference,
     make_place,
@@ -34,7 +34,7 @@ _TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MeasuredRow:
     """A row as it was measured."""
 
     row: str
@@ -55,14 +55,14 @@ class _Bench:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._undisturbed: dict[tuple[object, ...], tuple[Place, float]] = {}
+        self._undisturbed: dict[tuple[object, ...], tuple[RunFolders, float]] = {}
 
-    def measure(self, row: Row) -> Outcome:
+    def measure(self, row: FaultRow) -> MeasuredRow:
         """Run both and compare."""
         straight, undisturbed_s = self._run_straight(row)
         place = self._place(row, row.name)
         bring_up(row.num_hosts)
-        command = Command(place, row.stage, row.overrides)
+        command = RunningStage(place, row.stage, row.overrides)
         fault = row.disturb(command)
         codes, seconds = [command.result()], command.age_s
         if codes[0]:
@@ -70,14 +70,14 @@ class _Bench:
                 f"{row.name}: exit code {codes[0]}, said {command.last_line}", soft_wrap=True
             )
             bring_up(row.num_hosts)
-            command = Command(place, row.stage, (*row.overrides, *row.again))
+            command = RunningStage(place, row.stage, (*row.overrides, *row.again))
             codes.append(command.result())
             seconds += command.age_s
         verdict, is_equal = _compare(row, place, straight)
         if codes[0] and not row.ends:
             verdict = f"command ended with code {codes[0]}; typed again: {verdict}"
         shown = " ".join(["python", *place.arguments(row.stage, row.overrides)])
-        return Outcome(
+        return MeasuredRow(
             row.name,
             shown.replace(str(self._root), "TMP"),
             fault,
@@ -88,24 +88,24 @@ class _Bench:
             round(seconds, 1),
         )
 
-    def _run_straight(self, row: Row) -> tuple[Place, float]:
+    def _run_straight(self, row: FaultRow) -> tuple[RunFolders, float]:
         """Once for each stage, whose rows differ in nothing that changes its result."""
         key = (row.stage, row.num_hosts, row.on_s3)
         if key not in self._undisturbed:
             place = self._place(row, f"straight-{len(self._undisturbed)}")
             bring_up(row.num_hosts)
-            command = Command(place, row.stage, row.overrides)
+            command = RunningStage(place, row.stage, row.overrides)
             if command.result():
                 raise UserError(f"{row.name}: failed undisturbed: {command.last_line}")
             self._undisturbed[key] = place, command.age_s
         return self._undisturbed[key]
 
-    def _place(self, row: Row, name: str) -> Place:
+    def _place(self, row: FaultRow, name: str) -> RunFolders:
         store = f"s3://{BUCKET}/{name}" if row.on_s3 else None
         return make_place(self._root, name, row.stage, store)
 
 
-def _compare(row: Row, place: Place, straight: Place) -> tuple[str, bool]:
+def _compare(row: FaultRow, place: RunFolders, straight: RunFolders) -> tuple[str, bool]:
     if row.compares_losses:
         difference = largest_difference(place, straight)
         return f"losses within {difference:.1e}", difference < _TOLERANCE
@@ -127,7 +127,7 @@ def main() -> int:
     if unknown := set(arguments.rows) - set(rows):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     chosen = [rows[name] for name in arguments.rows or rows]
-    outcomes: list[Outcome] = []
+    outcomes: list[MeasuredRow] = []
     os.environ.update(environment())  # the digests of a bucket are taken here
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, no_hosts_left():
         root = Path(scratch).resolve()
@@ -140,7 +140,7 @@ def main() -> int:
                 try:
                     outcome = bench.measure(row)
                 except RuntimeError as error:
-                    outcome = Outcome(row.name, "", "", f"not measured: {error}", False)
+                    outcome = MeasuredRow(row.name, "", "", f"not measured: {error}", False)
                 console.print(f"{row.name}: {outcome.fault}: {outcome.verdict}", soft_wrap=True)
                 outcomes.append(outcome)
                 if arguments.json:
@@ -152,7 +152,7 @@ def main() -> int:
     return 0 if all(outcome.is_equal for outcome in outcomes) else 1
 
 
-def _write(path: Path, outcomes: list[Outcome]) -> None:
+def _write(path: Path, outcomes: list[MeasuredRow]) -> None:
     content = {
         "rows": [asdict(outcome) for outcome in outcomes],
         "command": " ".join(["python", "-m", "benchmarks.faults", *sys.argv[1:]]),
@@ -162,7 +162,7 @@ def _write(path: Path, outcomes: list[Outcome]) -> None:
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _cells(outcome: Outcome) -> tuple[str | float, ...]:
+def _cells(outcome: MeasuredRow) -> tuple[str | float, ...]:
     lost = outcome.disturbed_s - outcome.undisturbed_s
     seconds = (outcome.undisturbed_s, outcome.disturbed_s, lost)
     return (outcome.row, outcome.fault, outcome.verdict, *(round(value) for value in seconds))

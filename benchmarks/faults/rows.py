@@ -22,7 +22,7 @@ from benchmarks.faults.hosts import (
     find_processes,
     kill_host,
 )
-from benchmarks.faults.runs import Command, saved_steps
+from benchmarks.faults.runs import RunningStage, saved_steps
 from benchmarks.faults.s3_server import S3Server
 from benchmarks.measure import ROOT
 
@@ -31,12 +31,12 @@ _DOWN_S = 20
 _NOTICE_S = 10
 _NO_CHECKPOINTS = "train.checkpoint_interval_s=3600"
 _MANY_CHECKPOINTS = "train.checkpoint_interval_s=2"
-Disturb = Callable[[Command], str]
+Disturb = Callable[[RunningStage], str]
 """Does it while the command is at work, and says what was done and when."""
 
 
 @dataclass(frozen=True)
-class Row:
+class FaultRow:
     """One fault."""
 
     name: str
@@ -53,7 +53,7 @@ class Row:
     """Not digests: sums are in another order."""
 
 
-def _find_host(command: Command, title: str) -> tuple[int, str]:
+def _find_host(command: RunningStage, title: str) -> tuple[int, str]:
     """A host without the driver that is at work under that title, and how far the command is."""
 
     def hosts() -> list[int]:
@@ -64,25 +64,25 @@ def _find_host(command: Command, title: str) -> tuple[int, str]:
     return hosts()[0], _progress(command)
 
 
-def _kill_process(title: str, command: Command) -> str:
+def _kill_process(title: str, command: RunningStage) -> str:
     host, done = _find_host(command, title)
     os.kill(find_processes(host, title)[0], signal.SIGKILL)
     return f"{title} on host {host} killed {done}"
 
 
-def _kill_host(title: str, command: Command) -> str:
+def _kill_host(title: str, command: RunningStage) -> str:
     host, done = _find_host(command, title)
     kill_host(host)
     return f"host {host}, which had a {title}: all processes killed {done}"
 
 
-def _unplug_host(title: str, command: Command) -> str:
+def _unplug_host(title: str, command: RunningStage) -> str:
     host, done = _find_host(command, title)
     cut_off(host)
     return f"host {host}, which had a {title}: unplugged {done}"
 
 
-def _kill_driver(command: Command) -> str:
+def _kill_driver(command: RunningStage) -> str:
     _wait_for_progress(command)
     done = _progress(command)
     command.process.kill()
@@ -90,7 +90,7 @@ def _kill_driver(command: Command) -> str:
     return f"driver killed {done}"
 
 
-def _add_host(command: Command) -> str:
+def _add_host(command: RunningStage) -> str:
     _wait_for_progress(command)
     done, since = _progress(command), time.monotonic()
     bring_up(3)
@@ -100,7 +100,7 @@ def _add_host(command: Command) -> str:
     return f"host 3 started {done}; there after {came:.1f} s, rendering {took:.1f} s later"
 
 
-def _take_host_away(title: str, command: Command) -> str:
+def _take_host_away(title: str, command: RunningStage) -> str:
     """A notice, then the loss."""
     host, done = _find_host(command, title)
     since = time.monotonic()
@@ -113,7 +113,7 @@ def _take_host_away(title: str, command: Command) -> str:
     return f"host {host} announced as lost {done}; killed {then}"
 
 
-def _fill_object_stores(command: Command) -> str:
+def _fill_object_stores(command: RunningStage) -> str:
     """Twice the room of every node, held for as long as the command is at work."""
     script = ROOT / "benchmarks" / "faults" / "fill_store.py"
     megabytes = 2 * OBJECT_STORE_MB
@@ -135,7 +135,7 @@ def _fill_object_stores(command: Command) -> str:
     return f"{megabytes} MB put into each node's {OBJECT_STORE_MB} MB {done}{late}"
 
 
-def _stop_storage(server: S3Server, command: Command) -> str:
+def _stop_storage(server: S3Server, command: RunningStage) -> str:
     name = command.place.name
     command.wait_until(lambda: server.num_objects(name, ".tar") >= 8)
     count = server.num_objects(name, ".tar")
@@ -146,7 +146,7 @@ def _stop_storage(server: S3Server, command: Command) -> str:
     return f"endpoint refused connections for {_DOWN_S} s {done}"
 
 
-def _wait_for_progress(command: Command) -> None:
+def _wait_for_progress(command: RunningStage) -> None:
     """Four shards; forty steps and a checkpoint, or ten without one; nothing in `eval`."""
     place = command.place
     if command.stage == "generate":
@@ -157,7 +157,7 @@ def _wait_for_progress(command: Command) -> None:
         command.wait_until(lambda: place.num_lines() >= 4 and place.checkpoint.exists())
 
 
-def _progress(command: Command) -> str:
+def _progress(command: RunningStage) -> str:
     done = f"{command.age_s:.0f} s after the start"
     if command.stage == "generate":
         return f"{done}, with {command.place.num_shards()} of 40 shards"
@@ -166,31 +166,32 @@ def _progress(command: Command) -> str:
     return done
 
 
-def list_rows(server: S3Server) -> list[Row]:
+def list_rows(server: S3Server) -> list[FaultRow]:
     """All rows, in the order of the table."""
     saves, probes = (_MANY_CHECKPOINTS,), ("ray.eval_workers=3",)
     alone = ("ray.train_workers=1",)
 
-    def on(disturb: Callable[[str, Command], str], title: str) -> Disturb:
+    def on(disturb: Callable[[str, RunningStage], str], title: str) -> Disturb:
         return partial(disturb, title)
 
     return [
-        Row("renderer-killed", "generate", on(_kill_process, RENDERER)),
-        Row("generate-host-killed", "generate", on(_kill_host, RENDERER)),
-        Row("generate-host-cut-off", "generate", on(_unplug_host, RENDERER)),
-        Row("generate-host-joins", "generate", _add_host, num_hosts=2),
-        Row("generate-driver-killed", "generate", _kill_driver, ends=True),
-        Row("generate-host-preempted", "generate", on(_take_host_away, RENDERER)),
-        Row("generate-object-store-full", "generate", _fill_object_stores),
-        Row("trainer-killed", "train", on(_kill_process, TRAINER), saves),
-        Row("train-host-killed", "train", on(_kill_host, TRAINER), saves),
-        Row("train-host-cut-off", "train", on(_unplug_host, TRAINER), saves),
-        Row("train-driver-killed", "train", _kill_driver, saves, ends=True),
-        Row("train-host-preempted", "train", on(_take_host_away, TRAINER), (_NO_CHECKPOINTS,)),
-        Row("train-other-workers", "train", _kill_driver, saves, ends=True, again=alone,
+        FaultRow("renderer-killed", "generate", on(_kill_process, RENDERER)),
+        FaultRow("generate-host-killed", "generate", on(_kill_host, RENDERER)),
+        FaultRow("generate-host-cut-off", "generate", on(_unplug_host, RENDERER)),
+        FaultRow("generate-host-joins", "generate", _add_host, num_hosts=2),
+        FaultRow("generate-driver-killed", "generate", _kill_driver, ends=True),
+        FaultRow("generate-host-preempted", "generate", on(_take_host_away, RENDERER)),
+        FaultRow("generate-object-store-full", "generate", _fill_object_stores),
+        FaultRow("trainer-killed", "train", on(_kill_process, TRAINER), saves),
+        FaultRow("train-host-killed", "train", on(_kill_host, TRAINER), saves),
+        FaultRow("train-host-cut-off", "train", on(_unplug_host, TRAINER), saves),
+        FaultRow("train-driver-killed", "train", _kill_driver, saves, ends=True),
+        FaultRow("train-host-preempted", "train", on(_take_host_away, TRAINER), (_NO_CHECKPOINTS,)),
+        FaultRow("train-other-workers", "train", _kill_driver, saves, ends=True, again=alone,
             compares_losses=True),
-        Row("eval-host-killed", "eval", on(_kill_host, PROBE), probes),
-        Row("eval-host-cut-off", "eval", on(_unplug_host, PROBE), probes),
-        Row("eval-object-store-full", "eval", _fill_object_stores, probes),
-        Row(f"storage-gone-{_DOWN_S}-s", "generate", partial(_stop_storage, server), on_s3=True),
+        FaultRow("eval-host-killed", "eval", on(_kill_host, PROBE), probes),
+        FaultRow("eval-host-cut-off", "eval", on(_unplug_host, PROBE), probes),
+        FaultRow("eval-object-store-full", "eval", _fill_object_stores, probes),
+        FaultRow(f"storage-gone-{_DOWN_S}-s", "generate", partial(_stop_storage, server),
+                 on_s3=True),
     ]  # fmt: skip

@@ -44,7 +44,7 @@ _LIMIT_S = 540.0
 
 
 @dataclass(frozen=True)
-class Place:
+class RunFolders:
     """A run's folders; `root` is shared by all runs of the benchmark, and seen by all hosts."""
 
     root: Path
@@ -82,7 +82,7 @@ class Place:
 
 def prepare_base(root: Path, stages: set[str]) -> None:
     """Do once, in single processes, what the `stages` under test find done."""
-    base = Place(root, "base", str(root / "store"))
+    base = RunFolders(root, "base", str(root / "store"))
     alone = ("ray.render_workers=0", "ray.train_workers=1")
     earlier = {done for stage in stages for done in _STAGES[stage]}
     for stage in (stage for stage in ("real", "generate", "train") if stage in earlier):
@@ -94,19 +94,19 @@ def prepare_base(root: Path, stages: set[str]) -> None:
             raise UserError(f"{stage}: {done.stdout[-500:]}{done.stderr[-500:]}")
 
 
-def make_place(root: Path, name: str, stage: str, store: str | None = None) -> Place:
+def make_place(root: Path, name: str, stage: str, store: str | None = None) -> RunFolders:
     """A fresh run in which the stages before `stage` are done."""
     earlier = _STAGES[stage]
-    place = Place(root, name, store or str(root / ("store" if earlier else f"store-{name}")))
+    place = RunFolders(root, name, store or str(root / ("store" if earlier else f"store-{name}")))
     for done in earlier:
         shutil.copytree(root / "runs" / "base" / done, place.run_dir / done)
     return place
 
 
-class Command:
+class RunningStage:
     """A stage at work on host 1."""
 
-    def __init__(self, place: Place, stage: str, overrides: tuple[str, ...]) -> None:
+    def __init__(self, place: RunFolders, stage: str, overrides: tuple[str, ...]) -> None:
         self.place, self.stage, self.overrides = place, stage, overrides
         self._log = place.root / f"{place.name}.log"
         with self._log.open("ab") as log:
@@ -147,7 +147,7 @@ class Command:
             return self.process.wait()
 
 
-def digests(place: Place, stage: str) -> dict[str, str]:
+def digests(place: RunFolders, stage: str) -> dict[str, str]:
     """SHA-256 of what `stage` left, by name: every shard as its manifest has it and as it is, the
     student, or the results.
     """
@@ -170,13 +170,13 @@ def _sets(pool: Folder) -> list[str]:
     return [name for name in pool.list_folders() if MANIFEST_FOLDER in (pool / name).list_folders()]
 
 
-def saved_steps(place: Place) -> int:
+def saved_steps(place: RunFolders) -> int:
     """Steps that are in the training's checkpoint."""
     state = load_state(place.checkpoint, torch.device("cpu"))
     return 0 if state is None else int(state["samples_seen"]) // 256
 
 
-def largest_difference(place: Place, other: Place) -> float:
+def largest_difference(place: RunFolders, other: RunFolders) -> float:
     """Largest relative difference of the losses of two trainings, line by line; infinite where
     they have other lines.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
 
-from benchmarks.measure import OURS, Cell, ResultTable
+from benchmarks.measure import OURS, ResultTable, TableCell
 from benchmarks.random_shards import blocks_of, pool_schemas, random_columns
 from benchmarks.scale.manifest import BLOCKS, SAMPLES_PER_SHARD
 from benchmarks.speed.render import build_random_generator, build_renderers, count_gflop
@@ -39,7 +39,7 @@ _CODECS: dict[str, tuple[Codec, int | None]] = {
 
 
 @dataclass(frozen=True)
-class Pool:
+class PlannedPool:
     """A pool to be reckoned."""
 
     name: str
@@ -59,13 +59,13 @@ class Pool:
         return images, features
 
 
-def make_pools() -> list[Pool]:
+def make_pools() -> list[PlannedPool]:
     """20 M of CIFAR's size, 100 M of 256 px."""
     small, _ = build_architectures(TeacherConfig(), 32)
     large, _ = build_architectures(TeacherConfig.model_validate(auto_recipe(256)), 256)
     return [
-        Pool("32 px", 20_000_000, small, ("npy",), 13_300),  # views of 3.3 GFLOP
-        Pool("256 px", 100_000_000, large, tuple(_CODECS), 1_800),  # 25 GFLOP
+        PlannedPool("32 px", 20_000_000, small, ("npy",), 13_300),  # views of 3.3 GFLOP
+        PlannedPool("256 px", 100_000_000, large, tuple(_CODECS), 1_800),  # 25 GFLOP
     ]
 
 
@@ -120,8 +120,8 @@ def num_objects(num_samples: int, samples_per_shard: int, num_sets: int, part_ro
 
 def tabulate_costs() -> list[ResultTable]:
     """Bytes of a sample by codec and by blocks, then all of each pool."""
-    sample_rows: list[tuple[Cell, ...]] = []
-    cost_rows: list[tuple[Cell, ...]] = []
+    sample_rows: list[tuple[TableCell, ...]] = []
+    cost_rows: list[tuple[TableCell, ...]] = []
     for pool in make_pools():
         parts = dict(_sample_bytes(pool))
         sample_rows += [
@@ -136,7 +136,7 @@ def tabulate_costs() -> list[ResultTable]:
     ]
 
 
-def _sample_bytes(pool: Pool) -> Iterator[tuple[str, float]]:
+def _sample_bytes(pool: PlannedPool) -> Iterator[tuple[str, float]]:
     for codec in pool.codecs:
         images, _ = pool.schemas(codec)
         yield f"images, {codec}", measure_sample_bytes(images, photographs(pool.arch.resolution))
@@ -146,7 +146,7 @@ def _sample_bytes(pool: Pool) -> Iterator[tuple[str, float]]:
         yield f"features, {name}", measure_sample_bytes(features)
 
 
-def _costs(pool: Pool, sample_bytes: float) -> Iterator[tuple[str, float]]:
+def _costs(pool: PlannedPool, sample_bytes: float) -> Iterator[tuple[str, float]]:
     renderers = build_renderers(build_random_generator(pool.arch, torch.device("cpu")), batch=1)
     gflop = count_gflop(renderers[OURS], batch=1)
     num_shards = pool.num_samples // SAMPLES_PER_SHARD

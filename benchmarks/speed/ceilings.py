@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.measure import interleave
-from benchmarks.speed.operations import Work
+from benchmarks.speed.operations import WorkCount
 from pipeline.samples.seeding import torch_generator
 
 Route = Literal["device", "host", "upload"]
@@ -52,7 +52,7 @@ class Ceilings:
     copies: Mapping[Route, float]
     """Bytes/s; read and written ones within a memory, each once on the way to the GPU."""
 
-    def floor(self, work: Work, route: Route = "device") -> Floor:
+    def floor(self, work: WorkCount, route: Route = "device") -> Floor:
         """The least time of `work` whose bytes take `route`.
 
         Raises:

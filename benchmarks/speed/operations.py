@@ -36,7 +36,7 @@ from benchmarks.measure import uses_tf32
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkCount:
     """Operations and bytes of a computation."""
 
     operations: Mapping[str, float] = field(default_factory=dict)
@@ -49,14 +49,14 @@ class Work:
         """Operations in whatever arithmetic."""
         return sum(self.operations.values())
 
-    def __add__(self, other: Work) -> Work:
+    def __add__(self, other: WorkCount) -> WorkCount:
         operations = dict(self.operations)
         for arithmetic, count in other.operations.items():
             operations[arithmetic] = operations.get(arithmetic, 0.0) + count
-        return Work(operations, self.num_bytes + other.num_bytes)
+        return WorkCount(operations, self.num_bytes + other.num_bytes)
 
 
-def count_work(task: Callable[[], object]) -> Work:
+def count_work(task: Callable[[], object]) -> WorkCount:
     """The work of one call, optimisers' steps included.
 
     Functions that torch compiled run as they were written here, since torch leaves its compiler out
@@ -75,7 +75,7 @@ def count_work(task: Callable[[], object]) -> Work:
 class _WorkCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.work = Work()
+        self.work = WorkCount()
 
     def add_update(self, optimizer: Optimizer, *_: Any) -> None:
         """Parameters and their state are read and written, gradients read."""
@@ -85,7 +85,7 @@ class _WorkCounter(TorchDispatchMode):
                     state = optimizer.state[parameter].values()
                     moved = [parameter, *(part for part in state if isinstance(part, Tensor))]
                     num_bytes = 2 * memory_bytes(moved) + memory_bytes([parameter.grad])
-                    self.work += Work(num_bytes=num_bytes)
+                    self.work += WorkCount(num_bytes=num_bytes)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -100,7 +100,7 @@ class _WorkCounter(TorchDispatchMode):
         operations = formula(*args, **kwargs, out_val=result)
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
         name = _arithmetic(tensors, "conv" in func.__name__)
-        self.work += Work({name: operations}, memory_bytes(tensors))
+        self.work += WorkCount({name: operations}, memory_bytes(tensors))
         return result
 
 

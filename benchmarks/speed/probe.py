@@ -29,8 +29,8 @@ from torch import Tensor
 
 from benchmarks.measure import (
     OURS,
-    Cell,
     ResultTable,
+    TableCell,
     against_rivals,
     common_parser,
     interleave,
@@ -135,7 +135,7 @@ def compare(
         measure_objective(*fit, C, train) / measure_objective(own.weight, own.bias, C, train) - 1
         for fit, own, C in zip(found[RIVAL].fits, fits, grid, strict=True)
     ]
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[TableCell, ...]] = [
         (name, choice.C, choice.validation[grid.index(choice.C)], *bounds)
         for name, choice, bounds in (
             (OURS, found[OURS], (0.0, 0.0)),
@@ -162,7 +162,7 @@ def main() -> None:
     parser.set_defaults(repeats=1)  # a turn is minutes
     arguments = parser.parse_args()
     _, device = prepare(arguments)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     tables = []
     with threadpool_limits(arguments.threads):
         for num_classes in arguments.classes:

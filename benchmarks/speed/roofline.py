@@ -24,18 +24,18 @@ from typing import Any
 import torch
 
 from benchmarks.measure import (
-    Cell,
     ResultTable,
+    TableCell,
     common_parser,
     describe_device,
     prepare,
 )
 from benchmarks.random_shards import write_random_shards
 from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
-from benchmarks.speed.operations import Work
+from benchmarks.speed.operations import WorkCount
 from benchmarks.speed.profiling import measure_gpu_use, profile_operators
 from benchmarks.speed.roofline_parts import (
-    Part,
+    RooflinePart,
     loader_parts,
     render_parts,
     rows_reader,
@@ -68,10 +68,10 @@ class Roofline:
     details: dict[str, Any]
 
 
-def tabulate_parts(parts: list[Part], ceilings: Ceilings) -> ResultTable:
+def tabulate_parts(parts: list[RooflinePart], ceilings: Ceilings) -> ResultTable:
     """Every part beside its floor."""
     headings = ("part", "ms", "GFLOP", "in", "MB", "arithmetic ms", "memory ms", "binds", "floor %")
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     for part in parts:
         floor = ceilings.floor(part.work, part.route)
         rows.append(
@@ -95,7 +95,7 @@ def tabulate_operators(title: str, step: Callable[[], object], device: torch.dev
     step()
     operators = profile_operators(step, device)
     total = sum(operator.seconds for operator in operators)
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[TableCell, ...]] = [
         (operator.name, operator.num_calls, 1e3 * operator.seconds, 100 * operator.seconds / total)
         for operator in operators[:_TOP]
     ]
@@ -135,7 +135,7 @@ def benchmark(
     loading = loader_parts(read, repeats, device)
     views = view_parts(step, read(), repeats)
     feeding = views[1:] if device.type == "cuda" else [*loading, *views]
-    student = student_part(step, sum((part.work for part in feeding), Work()), repeats)
+    student = student_part(step, sum((part.work for part in feeding), WorkCount()), repeats)
     trainer = TeacherTrainer(config.teacher, resolution, device, mode)
     teacher = teacher_parts(trainer, resolution, repeats)
     ceilings = highest(ceilings, measure_ceilings(repeats, device))

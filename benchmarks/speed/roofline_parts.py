@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.measure import OURS, full_float32, interleave, repeat
 from benchmarks.speed.ceilings import Route
-from benchmarks.speed.operations import Work, count_work, memory_bytes
+from benchmarks.speed.operations import WorkCount, count_work, memory_bytes
 from benchmarks.speed.render import Variant, build_random_generator, build_renderers
 from benchmarks.speed.train_ours import TrainingStep
 from pipeline.config.train import TrainConfig
@@ -39,20 +39,20 @@ _HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Part:
+class RooflinePart:
     """One part: what it took, and what it had to do."""
 
     name: str
     seconds: float
     """Median."""
-    work: Work
+    work: WorkCount
     route: Route = "device"
     """Of its bytes."""
 
 
 def render_parts(
     arch: StyleGAN2Architecture, batch: int, repeats: int, device: torch.device
-) -> list[Part]:
+) -> list[RooflinePart]:
     """Latents on the device -> images and pooled features, without TF32 as `make generate`; on a
     GPU also in bfloat16.
     """
@@ -65,7 +65,7 @@ def render_parts(
     with full_float32():
         seconds = interleave(tasks, repeats, device, WARM_UP[device.type])
         works = {name: count_work(task) for name, task in tasks.items()}
-    return [Part(f"render, {name}", seconds[name], works[name]) for name in tasks]
+    return [RooflinePart(f"render, {name}", seconds[name], works[name]) for name in tasks]
 
 
 def rows_reader(shards: TrainingShards, config: TrainConfig) -> Callable[[], list[np.ndarray]]:
@@ -86,22 +86,26 @@ def rows_reader(shards: TrainingShards, config: TrainConfig) -> Callable[[], lis
 
 def loader_parts(
     read: Callable[[], list[np.ndarray]], repeats: int, device: torch.device
-) -> list[Part]:
+) -> list[RooflinePart]:
     """Gathering the rows of a step on the host; on a GPU also their way there, as
     `BatchStream` sends them.
     """
     rows, turns = read(), _SHORT_TURNS * repeats
     num_bytes = sum(array.nbytes for array in rows)
     seconds = interleave({"": read}, turns, _HOST)[""]
-    parts = [Part("loader: gather (host)", seconds, Work(num_bytes=2 * num_bytes), "host")]
+    parts = [
+        RooflinePart("loader: gather (host)", seconds, WorkCount(num_bytes=2 * num_bytes), "host")
+    ]
     if device.type == "cuda":
         send = prepare_upload([[torch.from_numpy(array) for array in rows]], device)
         seconds = interleave({"": send}, turns, device)[""]
-        parts.append(Part("loader: copy to GPU", seconds, Work(num_bytes=num_bytes), "upload"))
+        parts.append(
+            RooflinePart("loader: copy to GPU", seconds, WorkCount(num_bytes=num_bytes), "upload")
+        )
     return parts
 
 
-def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list[Part]:
+def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list[RooflinePart]:
     """All views of a step: drawing their parameters on the CPU, and making them of images that are
     on the device.
     """
@@ -116,22 +120,22 @@ def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list
     made = [tensor for domain in make() for tensor in domain]
     draw_s = interleave({"": partial(views.draw, 0)}, turns, _HOST)[""]
     make_s = interleave({"": make}, turns, device, WARM_UP[device.type])[""]
-    drawing = Work(num_bytes=memory_bytes(parameters))
+    drawing = WorkCount(num_bytes=memory_bytes(parameters))
     touched = memory_bytes([synthetic, real, *parameters, *made])
     return [
-        Part("views: draw (host)", draw_s, drawing, "host"),
-        Part("views: make", make_s, replace(count_work(make), num_bytes=touched)),
+        RooflinePart("views: draw (host)", draw_s, drawing, "host"),
+        RooflinePart("views: make", make_s, replace(count_work(make), num_bytes=touched)),
     ]
 
 
-def student_part(step: TrainingStep, feeding: Work, repeats: int) -> Part:
+def student_part(step: TrainingStep, feeding: WorkCount, repeats: int) -> RooflinePart:
     """The whole step as it runs in training. `feeding` is the device's work of making a batch, of
     which the products in it do not tell the bytes.
     """
     seconds = time_steps({"": step.run}, repeats, step.device)[""]
     whole, batch = count_work(step.run), count_work(lambda: step.stream.batch(step.index))
     num_bytes = whole.num_bytes - batch.num_bytes + feeding.num_bytes
-    return Part("student: step", seconds, replace(whole, num_bytes=num_bytes))
+    return RooflinePart("student: step", seconds, replace(whole, num_bytes=num_bytes))
 
 
 def time_steps(
@@ -144,7 +148,7 @@ def time_steps(
     return {name: value / num_steps for name, value in seconds.items()}
 
 
-def teacher_parts(trainer: TeacherTrainer, resolution: int, repeats: int) -> list[Part]:
+def teacher_parts(trainer: TeacherTrainer, resolution: int, repeats: int) -> list[RooflinePart]:
     """A step of training the teacher with augmentation: an ordinary one, and one in which all the
     penalties that the config has are due.
     """
@@ -152,7 +156,7 @@ def teacher_parts(trainer: TeacherTrainer, resolution: int, repeats: int) -> lis
     if trainer.config.r1_gamma or trainer.config.path_length_weight:
         tasks["teacher: with penalties"] = teacher_step(trainer, resolution, has_penalties=True)
     seconds = time_steps(tasks, repeats, trainer.device)
-    return [Part(name, seconds[name], count_work(task)) for name, task in tasks.items()]
+    return [RooflinePart(name, seconds[name], count_work(task)) for name, task in tasks.items()]
 
 
 def teacher_step(

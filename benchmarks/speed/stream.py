@@ -31,15 +31,15 @@ import torch
 
 from benchmarks.measure import (
     OURS,
-    Cell,
     ResultTable,
+    TableCell,
     against_rivals,
     common_parser,
     in_process,
     tabulate_ratios,
 )
 from benchmarks.speed.stream_samples import KINDS, Kind
-from benchmarks.speed.stream_tools import TOOLS, Batch, Tool
+from benchmarks.speed.stream_tools import TOOLS, StreamedBatch, Tool
 
 BATCH = 256  # the synthetic half of the paper's batch
 CORES = (1, 2)
@@ -81,7 +81,7 @@ def take_turn(tool: str, kind: Kind, folder: Path, batch: int, cores: int) -> Tu
     return Turn(num_samples / elapsed, first_batch_ms, max(seen) - memory_before)
 
 
-def _check(batch: Batch, kind: Kind, batch_size: int) -> None:
+def _check(batch: StreamedBatch, kind: Kind, batch_size: int) -> None:
     found = [(part.dtype, tuple(part.shape)) for part in batch]
     images = (torch.uint8, (batch_size, 3, kind.resolution, kind.resolution))
     expected = [images, (torch.float16, (batch_size, sum(kind.widths)))]
@@ -131,8 +131,8 @@ def benchmark(
     folder: Path,
 ) -> list[ResultTable]:
     """Store the samples of every kind for every tool under `folder`, then let them take turns."""
-    ratios: list[tuple[Cell, ...]] = []
-    others: list[tuple[Cell, ...]] = []
+    ratios: list[tuple[TableCell, ...]] = []
+    others: list[tuple[TableCell, ...]] = []
     for kind in kinds:
         _store(kind, tools, folder / kind.name)
         best: dict[str, float] = {}

@@ -28,8 +28,8 @@ from pipeline.config.train import TrainConfig
 from pipeline.samples.order import Order
 from pipeline.samples.stream import LoadedAhead, StepRows
 
-Batch = tuple[Tensor, Tensor]
-Passes = Callable[[int], Iterator[Batch]]
+StreamedBatch = tuple[Tensor, Tensor]
+Passes = Callable[[int], Iterator[StreamedBatch]]
 """Index of a pass -> its batches."""
 _CHUNK_BYTES = 1 << 26  # what both streaming tools take by default or advise
 
@@ -58,7 +58,7 @@ def _open_ours(kind: Kind, folder: Path, batch: int, cores: int) -> Passes:
     order = Order(pool.images.shard_sizes, 0, "synthetic", TrainConfig().shuffle_samples)
     step_rows = StepRows(order, batch)
 
-    def load(step: int) -> Batch:
+    def load(step: int) -> StreamedBatch:
         rows = step_rows.rows(step)
         return _as_tensors(
             (pool.images.gather("image", rows), pool.gather_features(kind.feature_names, rows))
@@ -162,11 +162,11 @@ def _workers(cores: int) -> dict[str, Any]:
     return {"num_workers": 0 if cores == 1 else cores, "persistent_workers": cores > 1}
 
 
-def _unpacked(loader: Iterable[dict[str, Any]], _: int) -> Iterator[Batch]:
+def _unpacked(loader: Iterable[dict[str, Any]], _: int) -> Iterator[StreamedBatch]:
     return (_as_tensors((row["image"], row["features"])) for row in loader)
 
 
-def _as_tensors(batch: tuple[Any, Any]) -> Batch:
+def _as_tensors(batch: tuple[Any, Any]) -> StreamedBatch:
     images, features = (
         torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in batch
     )

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from benchmarks.measure import (
     OURS,
-    Cell,
     ResultTable,
+    TableCell,
     against_rivals,
     common_parser,
     interleave,
@@ -125,7 +125,7 @@ def benchmark(
             _images(shards, min(256, num_samples)), config.train, device, _SHORT_TURNS * repeats
         ),
     }
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     for what, found in rates.items():
         rows += against_rivals(what, "views/s", found)
     title = f"train_step, {config.real.resolution} px, batch {config.train.global_batch}"

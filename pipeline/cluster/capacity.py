@@ -15,13 +15,13 @@ from pipeline.config.ray import RayConfig
 from pipeline.terminal.progress import console
 from shards.errors import UserError
 
-Work = Literal["render", "train", "eval"]
+WorkKind = Literal["render", "train", "eval"]
 _FIELDS = {"render": "render_workers", "train": "train_workers", "eval": "eval_workers"}
 _MARK = 0.001
 _LOOK_S = 2.0
 
 
-def needs(config: RayConfig, work: Work) -> dict[str, float]:
+def needs(config: RayConfig, work: WorkKind) -> dict[str, float]:
     """Resources that Ray sets aside for one worker.
 
     With `ray.nodes=marked` a thousandth of the custom resource named after the work, of which its
@@ -34,7 +34,7 @@ def needs(config: RayConfig, work: Work) -> dict[str, float]:
     return {name: amount for name, amount in need.items() if amount}
 
 
-def task_options(config: RayConfig, work: Work) -> dict[str, Any]:
+def task_options(config: RayConfig, work: WorkKind) -> dict[str, Any]:
     """The same as options of a Ray task, with where it goes."""
     need = needs(config, work)
     return {
@@ -55,13 +55,13 @@ def count_places(need: Mapping[str, float], nodes: Iterable[Mapping[str, float]]
     )
 
 
-def find_places(config: RayConfig, work: Work) -> int:
+def find_places(config: RayConfig, work: WorkKind) -> int:
     """The same of the connected cluster as it is now."""
     alive = [node["Resources"] for node in connection.list_nodes() if node["Alive"]]
     return count_places(needs(config, work), alive)
 
 
-def require(config: RayConfig, work: Work, workers: int = 1) -> None:
+def require(config: RayConfig, work: WorkKind, workers: int = 1) -> None:
     """Return once there is room for `workers`.
 
     Raises:
@@ -86,7 +86,7 @@ def require(config: RayConfig, work: Work, workers: int = 1) -> None:
     )
 
 
-def _has_grown(config: RayConfig, work: Work, workers: int) -> bool:
+def _has_grown(config: RayConfig, work: WorkKind, workers: int) -> bool:
     """Wait, with a placement group that tells the autoscaler what is wanted."""
     from ray.util import placement_group, remove_placement_group
 
@@ -111,9 +111,9 @@ class Limit:
     more, by which an autoscaler sees that it is wanted.
     """
 
-    def __init__(self, config: RayConfig, work: Work, wanted: int | Literal["all"]) -> None:
+    def __init__(self, config: RayConfig, work: WorkKind, wanted: int | Literal["all"]) -> None:
         self._config = config
-        self._work: Work = work
+        self._work: WorkKind = work
         self._wanted = wanted
         self._places = 0
         self._looked_at = -_LOOK_S

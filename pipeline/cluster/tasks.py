@@ -28,7 +28,7 @@ T = TypeVar("T", bound=Hashable)
 T_co = TypeVar("T_co", bound=Hashable, covariant=True)
 
 
-class Source(Protocol[T_co]):
+class WorkSource(Protocol[T_co]):
     """Pieces of work that are still to be handed out."""
 
     def __len__(self) -> int: ...
@@ -56,7 +56,7 @@ class Places:
     """Where tasks of some work run, and how many at once."""
 
     ray: RayConfig
-    work: capacity.Work
+    work: capacity.WorkKind
     workers: int | Literal["all"]
 
 
@@ -105,7 +105,7 @@ def fetch(reference: Any) -> Any:
 
 def run_tasks(
     function: Callable[..., Any],
-    source: Source[T],
+    source: WorkSource[T],
     arguments: Callable[[T], tuple[Any, ...]],
     places: Places,
     *,

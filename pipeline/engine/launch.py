@@ -44,7 +44,7 @@ class Training(Generic[S]):
     unit: str
     note: Callable[[dict[str, float]], str]
     run_name: str
-    """Names the run on Ray: another one for another recipe."""
+    """Names the run on Ray: another one for other settings."""
     parts: tuple[int, ...]
     """Of a global batch, which the workers must divide."""
 

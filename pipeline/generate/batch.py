@@ -19,7 +19,7 @@ from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.rendered import render_samples
 from shards.schema import Schema, W, encode_meta
 
-Columns = dict[str, np.ndarray]
+ColumnArrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RenderedBatch:
     set.
     """
 
-    def columns(self, recipe: PoolRecipe, schemas: Mapping[str, Schema]) -> dict[str, Columns]:
+    def columns(self, recipe: PoolRecipe, schemas: Mapping[str, Schema]) -> dict[str, ColumnArrays]:
         """Columns for every set of `schemas`: image uint8 [n, 3, R, R], w float16 and meta, or
         features.
 
@@ -41,7 +41,7 @@ class RenderedBatch:
         """
         arrays = {name: tensor.numpy() for name, tensor in self.copy.wait().items()}
         indices = self.indices
-        found: dict[str, Columns] = {}
+        found: dict[str, ColumnArrays] = {}
         for name, schema in schemas.items():
             if not schema.features:
                 meta = _describe_samples(recipe, indices, arrays.get("classes"))
@@ -87,7 +87,7 @@ def render_batch(
     recipe: PoolRecipe,
     schemas: Mapping[str, Schema],
     indices: np.ndarray,
-) -> dict[str, Columns]:
+) -> dict[str, ColumnArrays]:
     """Columns of the samples `indices` [n] for every set of `schemas`, as `RenderedBatch.columns`
     has them.
     """

@@ -26,14 +26,14 @@ class InputDrawer:
     """Draws the inputs of batches on the CPU, for a generator on `device`.
 
     Args:
-        recipe: of the inputs.
+        spec: of the inputs.
         device: where they go. For a GPU they are drawn into page-locked memory.
         num_threads: 0 draws a batch when it is asked for: on a CPU there is no gain in a thread
             beside the one that renders, whose work takes 30 times as long.
     """
 
-    def __init__(self, recipe: InputSpec, device: torch.device, num_threads: int) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: InputSpec, device: torch.device, num_threads: int) -> None:
+        self._spec = spec
         self._device = device
         self._num_threads = num_threads
         self._threads = ThreadPoolExecutor(max(num_threads, 1), "draw")
@@ -53,7 +53,7 @@ class InputDrawer:
             yield self._end(*ahead.popleft())
 
     def _begin(self, indices: np.ndarray) -> tuple[DrawnInputs, list[Future[None]]]:
-        drawn = DrawnInputs(self._recipe, indices, is_pinned=self._device.type == "cuda")
+        drawn = DrawnInputs(self._spec, indices, is_pinned=self._device.type == "cuda")
         if not self._num_threads:
             drawn.draw()
             return drawn, []

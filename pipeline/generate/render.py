@@ -1,9 +1,9 @@
 """One shard spec -> one shard of the images, and of every set of features that lacks it.
 
 Knows no Ray: `stage.py` renders in Ray tasks or in this process, with the same bytes as result.
-While a batch is rendered, threads draw the inputs of the next (`draw_ahead.py`) and write the last, and a
-GPU has its successor at hand. The generator is not compiled: torch.compile times its kernels and
-takes the fastest, so that two processes on one machine may get other bytes of the same shard.
+While a batch is rendered, threads draw the inputs of the next (`draw_ahead.py`) and write the last,
+and a GPU has its successor at hand. The generator is not compiled: torch.compile times its kernels
+and takes the fastest, so that two processes on one machine may get other bytes of the same shard.
 """
 
 from __future__ import annotations

@@ -76,25 +76,25 @@ class DrawnInputs:
     """Memory for the inputs of the samples `indices` [n], and the drawing of them, in parts.
 
     Args:
-        recipe: of their inputs.
+        spec: of their inputs.
         indices: of the samples.
         is_pinned: in page-locked memory, from which a GPU copies by itself.
     """
 
-    def __init__(self, recipe: InputSpec, indices: np.ndarray, *, is_pinned: bool = False) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: InputSpec, indices: np.ndarray, *, is_pinned: bool = False) -> None:
+        self._spec = spec
         self._indices = indices
-        shape = (len(indices), recipe.z_dim + recipe.num_noise)
+        shape = (len(indices), spec.z_dim + spec.num_noise)
         self._numbers = torch.empty(shape, pin_memory=is_pinned)
         self._classes = (
             torch.empty(len(indices), dtype=torch.int64, pin_memory=is_pinned)
-            if recipe.num_classes
+            if spec.num_classes
             else None
         )
 
     def draw(self, start: int = 0, stop: int | None = None) -> None:
         """Draw rows `start` … `stop` - 1, all by default; other threads may draw other rows."""
-        seed, numbers = self._recipe.sampling.seed, self._numbers.numpy()
+        seed, numbers = self._spec.sampling.seed, self._numbers.numpy()
         rows = range(len(self._indices))[start:stop]
         streams = NumpyStreams(seed, "generate")
         for row in rows:
@@ -104,7 +104,7 @@ class DrawnInputs:
             labels, classes = NumpyStreams(seed, "generate/label"), self._classes.numpy()
             for row in rows:
                 stream = labels.at(int(self._indices[row]))
-                classes[row] = stream.integers(self._recipe.num_classes)
+                classes[row] = stream.integers(self._spec.num_classes)
 
     def on(self, device: torch.device) -> GeneratorInputs:
         """What was drawn, on `device`, which need not have finished copying pinned memory."""
@@ -112,8 +112,8 @@ class DrawnInputs:
         classes = self._classes
         if classes is not None:
             classes = classes.to(device, non_blocking=True)
-        z, noise = numbers.split([self._recipe.z_dim, self._recipe.num_noise], 1)
-        return self._recipe.join(z, noise, classes)
+        z, noise = numbers.split([self._spec.z_dim, self._spec.num_noise], 1)
+        return self._spec.join(z, noise, classes)
 
 
 def draw_inputs(
@@ -127,7 +127,7 @@ def draw_inputs(
     return drawn.on(next(generator.parameters()).device)
 
 
-def draw_on_device(recipe: InputSpec, indices: np.ndarray, device: torch.device) -> GeneratorInputs:
+def draw_on_device(spec: InputSpec, indices: np.ndarray, device: torch.device) -> GeneratorInputs:
     """Inputs of the samples `indices` [n], one after the other, drawn on `device` without waiting
     for it.
 
@@ -142,21 +142,17 @@ def draw_on_device(recipe: InputSpec, indices: np.ndarray, device: torch.device)
         raise ValueError("a device draws samples that follow one another")
     first, last = int(indices[0]), int(indices[-1])
     start = first // DEVICE_BLOCK
-    blocks = [
-        _draw_block(recipe, block, device) for block in range(start, last // DEVICE_BLOCK + 1)
-    ]
+    blocks = [_draw_block(spec, block, device) for block in range(start, last // DEVICE_BLOCK + 1)]
     rows = slice(first - start * DEVICE_BLOCK, last + 1 - start * DEVICE_BLOCK)
     z, noise, classes = (torch.cat(parts)[rows] for parts in zip(*blocks, strict=True))
-    return recipe.join(z, noise, classes if recipe.num_classes else None)
+    return spec.join(z, noise, classes if spec.num_classes else None)
 
 
-def _draw_block(
-    recipe: InputSpec, block: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _draw_block(spec: InputSpec, block: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """z, noise and classes; noise last, so that what a sample shows does not depend on it."""
-    generator = torch_generator(recipe.sampling.seed, "generate/device", block, device)
-    z = torch.randn(DEVICE_BLOCK, recipe.z_dim, generator=generator, device=device)
-    num_classes, shape = max(recipe.num_classes, 1), (DEVICE_BLOCK,)
+    generator = torch_generator(spec.sampling.seed, "generate/device", block, device)
+    z = torch.randn(DEVICE_BLOCK, spec.z_dim, generator=generator, device=device)
+    num_classes, shape = max(spec.num_classes, 1), (DEVICE_BLOCK,)
     classes = torch.randint(num_classes, shape, generator=generator, device=device)
-    noise = torch.randn(DEVICE_BLOCK, recipe.num_noise, generator=generator, device=device)
+    noise = torch.randn(DEVICE_BLOCK, spec.num_noise, generator=generator, device=device)
     return z, noise, classes

@@ -20,7 +20,7 @@ from shards.schema import W
 
 
 @dataclass(frozen=True)
-class Samples:
+class RenderedSamples:
     """n samples, on the generator's device."""
 
     image: Tensor
@@ -48,12 +48,12 @@ def render_samples(
     sampling: Sampling,
     inputs: GeneratorInputs,
     features: Sequence[str],
-) -> Samples:
+) -> RenderedSamples:
     """Render `inputs`, which are on the generator's device, and keep the named features of them."""
     names = [name for name in features if name != W]
     with captured(generator.feature_root, names) as found:
         output = run_generator(generator, sampling, inputs)
-    return Samples(to_pixels(output.image), output.ws, found)
+    return RenderedSamples(to_pixels(output.image), output.ws, found)
 
 
 def run_generator(

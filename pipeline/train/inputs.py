@@ -48,7 +48,7 @@ class TrainingInputs:
         return TrainingShards(self.real.open(), online)
 
     def load_generator(self, device: Any) -> TeacherGenerator:
-        """The frozen teacher on `device`, in the arithmetic of the recipe."""
+        """The frozen teacher on `device`, in the precision that `generate` names."""
         import torch
 
         from pipeline.teacher.checkpoint import load_generator

@@ -80,8 +80,8 @@ class OnlineSamples:
     def _draw(self, indices: np.ndarray) -> GeneratorInputs:
         if self.device.type == "cpu":
             return draw_inputs(self.generator, self._sampling, indices)
-        recipe = InputSpec.of(self.generator, self._sampling)
-        return draw_on_device(recipe, indices, self.device)
+        spec = InputSpec.of(self.generator, self._sampling)
+        return draw_on_device(spec, indices, self.device)
 
     def _forward(self, inputs: GeneratorInputs) -> tuple[Tensor, Tensor]:
         output = run_generator(self.generator, self._sampling, inputs)

@@ -29,7 +29,7 @@ from pipeline.terminal.progress import console
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
 _LOG_STEPS = 50
-Report = Callable[[int, dict[str, float]], None]
+ReportMetrics = Callable[[int, dict[str, float]], None]
 """Called with samples_seen and, after some steps, metrics."""
 
 
@@ -39,7 +39,7 @@ def train(
     folder: Path,
     device: torch.device,
     fingerprint: str,
-    report: Report,
+    report: ReportMetrics,
 ) -> None:
     """Train the task's network to the end, going on from `folder`'s checkpoint.
 

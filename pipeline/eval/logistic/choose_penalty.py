@@ -20,7 +20,7 @@ PROTOCOL = (
     "C = 1/λ, λ of 45 in logspace(-6, 5), the best on the validation split, the largest C of "
     "equals; fitted again on train and validation"
 )
-Metric = Callable[[Tensor, Tensor], float]
+Percentage = Callable[[Tensor, Tensor], float]
 """Scores [M, K] and labels -> percent; higher is better."""
 
 
@@ -81,7 +81,7 @@ def try_penalties(
 def choose_and_fit(
     train: Labelled,
     validation: Labelled,
-    metric: Metric,
+    metric: Percentage,
     *,
     num_classes: int,
     device: torch.device,

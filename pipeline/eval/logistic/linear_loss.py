@@ -74,7 +74,7 @@ def sigmoid_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 @dataclass(frozen=True)
-class Point:
+class ObjectiveAt:
     """The objective at some weights."""
 
     value: float
@@ -105,7 +105,7 @@ class Objective:
     """[N] or [N, K], as `loss` wants them."""
     loss: Pointwise
 
-    def at(self, weights: Tensor, penalty: float) -> Point:
+    def at(self, weights: Tensor, penalty: float) -> ObjectiveAt:
         """Everything at `weights` [D + 1, K] float64, computed in the features' type. Every chunk
         of rows is read from memory once, for both matrix products.
         """
@@ -126,7 +126,7 @@ class Objective:
         diagonal = torch.outer(self.variances, curvature.to(weights) / num_rows)
         diagonal[:-1] += penalty
         diagonal.clamp_(min=torch.finfo(weights.dtype).tiny)
-        return Point(value, gradient / num_rows + penalty * shrinking, diagonal)
+        return ObjectiveAt(value, gradient / num_rows + penalty * shrinking, diagonal)
 
     def _chunks(self) -> Iterator[slice]:
         num_rows, num_columns = self.features.shape

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.eval.logistic.linear_loss import (
     Objective,
-    Point,
+    ObjectiveAt,
     Pointwise,
     sigmoid_loss,
     softmax_loss,
@@ -209,7 +209,7 @@ class _Limit:
 class _Solution:
     weights: Tensor
     """[R + 1, K] float64."""
-    point: Point
+    point: ObjectiveAt
     num_passes: int
 
 
@@ -236,7 +236,7 @@ def _run_lbfgs(objective: Objective, begun: _Solution, penalty: float, limit: _L
     units = (scale * begun.point.diagonal.double()).rsqrt()
     parameters = (begun.weights / units).requires_grad_()
     best, num_passes = begun, begun.num_passes
-    known: Point | None = begun.point  # the optimiser's first question
+    known: ObjectiveAt | None = begun.point  # the optimiser's first question
 
     @torch.no_grad()
     def evaluate() -> Tensor:

@@ -42,12 +42,12 @@ GRID_IMAGES = 20_000
 _LOG_STEPS = {"cpu": 10, "cuda": 100}
 """Steps between two lines of metrics: each waits for the device."""
 QUALITY_BATCH = 100
-Gather = Callable[[np.ndarray], np.ndarray]
+GatherImages = Callable[[np.ndarray], np.ndarray]
 
 
 def train_teacher(
     trainer: TeacherTrainer,
-    gather: Gather,
+    gather: GatherImages,
     num_real: int,
     folder: Path,
     fingerprint: str,
@@ -121,7 +121,7 @@ class Quality:
     """Distances of a generator's images to the real ones, in a named feature space."""
 
     config: TeacherConfig
-    gather: Gather
+    gather: GatherImages
     num_real: int
     device: torch.device
 
@@ -172,7 +172,7 @@ class _Keeper:
     def __init__(
         self,
         trainer: TeacherTrainer,
-        gather: Gather,
+        gather: GatherImages,
         num_real: int,
         folder: Path,
         fingerprint: str,

@@ -39,7 +39,6 @@ from shards.errors import UserError
 
 W_AVG_BETA = 0.998
 PATH_LENGTH_DECAY = 0.01
-Network = Callable[[Tensor], Tensor]
 PATH_LENGTH_SHARE = 2  # the penalty sees one in so many of the batch
 
 
@@ -196,7 +195,10 @@ class TeacherTrainer:
         return [draws.normal(batch, 1, r, r) for r in self.generator.noise_resolutions]
 
     def _judge(
-        self, images: Tensor, drawn: Tensor | None, network: Network | None = None
+        self,
+        images: Tensor,
+        drawn: Tensor | None,
+        network: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Logits [b, 1] of this worker's `images`, augmented as `drawn`; by the compiled
         discriminator unless `network` is given.

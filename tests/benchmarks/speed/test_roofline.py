@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.random_shards import write_random_shards
 from benchmarks.speed import roofline
 from benchmarks.speed.ceilings import Ceilings, highest, measure_ceilings
-from benchmarks.speed.operations import Work, count_work
+from benchmarks.speed.operations import WorkCount, count_work
 from benchmarks.speed.roofline_parts import rows_reader, teacher_step
 from benchmarks.speed.train_ours import TrainingStep
 from pipeline.teacher.training.step import TeacherTrainer
@@ -100,14 +100,14 @@ def test_floor_is_the_longer_of_arithmetic_and_memory() -> None:
         products={"float32": 10.0, "bfloat16": 100.0},
         copies={"device": 1000.0, "host": 10.0, "upload": 1.0},
     )
-    work = Work({"float32": 20.0, "bfloat16": 100.0}, num_bytes=500)
+    work = WorkCount({"float32": 20.0, "bfloat16": 100.0}, num_bytes=500)
 
     on_device, on_host = ceilings.floor(work), ceilings.floor(work, "host")
 
     assert (on_device.seconds, on_device.binds) == (3.0, "arithmetic")
     assert (on_host.seconds, on_host.binds) == (50.0, "memory")
     with pytest.raises(KeyError, match="TF32"):
-        ceilings.floor(Work({"TF32": 1.0}))
+        ceilings.floor(WorkCount({"TF32": 1.0}))
 
 
 def test_ceilings_of_a_cpu_are_positive_and_the_highest_is_kept() -> None:

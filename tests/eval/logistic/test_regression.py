@@ -286,8 +286,8 @@ def test_path_goes_on_from_a_rough_fit_to_the_same_optimum_in_all_in_fewer_passe
     assert rough.num_passes < exact.num_passes / 2
     assert rough.objective > 1.01 * exact.objective
     assert exact.is_converged
-    # The estimate that ends a fit may be 300 times too small (`Point.excess`), and where in that
-    # range it is hangs on rounding: features that differ by 1e-9 end up to 1e-5 apart at 1e-7.
+    # The estimate that ends a fit may be 300 times too small (`ObjectiveAt.excess`), and where in
+    # that range it is hangs on rounding: features that differ by 1e-9 end up to 1e-5 apart at 1e-7.
     assert exact.objective == pytest.approx(direct.objective, rel=300 * TOLERANCE)
     assert tight.objective == pytest.approx(direct.objective, rel=1e-6)  # 300 * 1e-9, and a margin
     assert (rough.predict(features) == exact.predict(features)).all()
