@@ -19,6 +19,7 @@ from pipeline.config.ray import RayConfig
 from pipeline.terminal.interrupt import Interrupted, deferred_interrupts, interrupt_at_once
 from shards.errors import UserError
 
+_LOGGER = logging.getLogger(__name__)
 EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
 """What no node needs of the working directory."""
 
@@ -60,6 +61,7 @@ def connect(config: RayConfig) -> None:
 
     if ray.is_initialized():
         return
+    _keep_messages_off_the_terminal()
     if is_external():
         _join()
     else:
@@ -72,6 +74,18 @@ def connect(config: RayConfig) -> None:
             logging_level=logging.ERROR,
         )
     interrupt_at_once()  # Ray has put handlers of its own, which print stack traces
+
+
+def _keep_messages_off_the_terminal() -> None:
+    """Ray prints what befalls nodes and workers, such as the last twenty lines of the log of a
+    raylet that was lost, and has no setting for it: `log_to_driver` is of the output of workers.
+    """
+    from ray._private import worker
+
+    def log_message(data: dict[str, Any], ignore_prefix: bool) -> None:
+        _LOGGER.warning("\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log_message
 
 
 def _count_processors(config: RayConfig) -> int | None:

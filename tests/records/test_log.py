@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,17 @@ def test_logged_mistake_makes_no_folder_for_a_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no room"), logged(tmp_path / "run", "real"):
         raise ValueError("no room")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_log_keeps_what_modules_say_and_the_terminal_has_none_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("pipeline.cluster.connection")
+    logger.warning("before")
+    with logged(tmp_path / "run", "generate"):
+        logger.warning("lost\na node")
+        (tmp_path / "run").mkdir()
+    logger.warning("after")
+    events = [(line["event"], line.get("message")) for line in lines(tmp_path / "run")]
+    assert events == [("started", None), ("message", "lost\na node"), ("finished", None)]
+    assert capfd.readouterr() == ("", "")
