@@ -11,9 +11,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pipeline.terminal.interrupt import Interrupted
@@ -56,18 +57,21 @@ class _Log(logging.Handler):
         super().__init__()
         self._run_dir = run_dir
         self._waiting: list[str] = []
+        self._writing = Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called under the handler's lock."""
-        self.write(_line("message", source=record.name, message=record.getMessage()))
+        """Called from any thread, which must not end because a line cannot be written."""
+        with suppress(OSError):
+            self.write(_line("message", source=record.name, message=record.getMessage()))
 
     def write(self, line: str) -> None:
         """Add a line."""
-        self._waiting.append(line)
-        if self._run_dir.exists():
-            with (self._run_dir / LOG_FILE).open("a", encoding="utf-8") as file:
-                file.writelines(self._waiting)
-            self._waiting.clear()
+        with self._writing:
+            self._waiting.append(line)
+            if self._run_dir.exists():
+                with (self._run_dir / LOG_FILE).open("a", encoding="utf-8") as file:
+                    file.writelines(self._waiting)
+                self._waiting.clear()
 
 
 def _line(event: str, **fields: Any) -> str:

@@ -1,4 +1,4 @@
-"""Generation on a cluster that loses a node: the same bytes."""
+"""Generation on a cluster that loses a node: the same bytes, and no word of Ray's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.records.log import LOG_FILE
 from tests.support.command_line import start, succeed
 from tests.support.workspace import Workspace, tars
 
@@ -42,8 +43,10 @@ def test_generate_on_a_cluster_that_loses_a_rendering_node_gives_the_same_bytes(
         run.wait_until(lambda: len(tars(store)) >= 4 and is_rendering(raylet))
         cluster.remove_node(nodes[1], allow_graceful=False)
         num_then = len(tars(store))
-        code, _, errors = run.result()
+        code, out, errors = run.result()
         assert code == 0, errors
+    assert "raylet" not in (out + errors).lower()
+    assert "Raylet is terminated" in (workspace.folder / "runs" / "tiny" / LOG_FILE).read_text()
     assert num_then < 2 * NUM_MANY, "nothing was left to render"
     assert tars(store) == tars(workspace.folder / "straight")
 

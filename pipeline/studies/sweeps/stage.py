@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
+from pipeline.records.log import logged
 from pipeline.stages import is_teacher_given, load_stage, needed_stages, run_stage
 from pipeline.studies.cells import Cell, is_done, print_cells, run_cells
 from pipeline.studies.sweeps.points import (
@@ -110,7 +111,8 @@ def _run(cells: Sequence[Cell], base: Config, title: str) -> dict[str, str]:
     for config in largest.values():
         if config.train.reads_pool:
             _bring_up_to_date(("real", "generate"), config)
-    return run_cells(cells, base.ray, title)
+    with logged(base.run_dir, f"sweep {title}"):
+        return run_cells(cells, base.ray, title)
 
 
 def _num_cached(config: Config) -> int:

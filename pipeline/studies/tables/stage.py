@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.file import load_config
+from pipeline.records.log import logged
 from pipeline.stages import load_stage, needed_stages, run_stage
 from pipeline.studies.cells import Cell, is_done, print_cells, run_cells
 from pipeline.studies.tables.rows import choose_configs
@@ -40,7 +41,8 @@ def run_tables(path: Path, changes: Sequence[str], dry_run: bool = False) -> boo
     for name in needed_stages(base):
         if name in ("real", "teacher", "generate") and load_stage(name).find(base) is None:
             run_stage(name, base)
-    problems = run_cells(cells, base.ray, "tables")
+    with logged(base.run_dir, "tables"):
+        problems = run_cells(cells, base.ray, "tables")
     from pipeline.studies.tables.page import write_tables
 
     done = [cell for cell in cells if is_done(cell)]  # what is left of other settings is not meant
