@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,13 +20,16 @@ from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
 from pipeline.real.stage import spec_of
 from pipeline.records.spec import Spec, list_differences
-from pipeline.store import inventory, repair
+from pipeline.store import inventory
 from pipeline.store.inventory import Entry
 from pipeline.teacher.description import read_teacher_info
 from pipeline.terminal.progress import progress_bar
 from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder
+
+if TYPE_CHECKING:
+    from pipeline.store.repair import Damage
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at the store of shards, check and mend it, make room."
@@ -159,6 +162,8 @@ def verify_command(
     ] = PathsConfig().cache,
 ) -> None:
     """Print what is wrong; exit with 1 if anything stays wrong."""
+    from pipeline.store import repair
+
     entry = inventory.find_entry(Folder.at(store), key)
     problems = [*entry.problems, *repair.find_gaps(entry)]
     total = sum(len(manifest.shards) for manifest in entry.sets.values())
@@ -245,7 +250,9 @@ def gc_command(
         raise typer.Exit(1)
 
 
-def _mend(entry: Entry, damages: list[repair.Damage], teacher: Path | None, workers: int) -> None:
+def _mend(entry: Entry, damages: list[Damage], teacher: Path | None, workers: int) -> None:
+    from pipeline.store import repair
+
     if entry.place != TEACHER_POOLS:
         for damage in damages:
             (entry.folder / damage.set_name).remove(damage.shard.name)
@@ -267,6 +274,8 @@ def _mend(entry: Entry, damages: list[repair.Damage], teacher: Path | None, work
 
 
 def _audit(entry: Entry, num_samples: int, teacher: Path | None, cache: Path) -> list[str]:
+    from pipeline.store import repair
+
     if entry.place != TEACHER_POOLS:
         raise UserError(f"{entry.key}: real images have no teacher to be audited against")
     origin, found = repair.open_origin(entry, teacher)
