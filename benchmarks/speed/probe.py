@@ -124,7 +124,7 @@ def compare(
         choice = choose_and_fit(
             train, validation, _top1, num_classes=num_classes, device=device, grid=grid
         )
-        found[OURS] = Found(choice.C, choice.validation)
+        found[OURS] = Found(choice.fit.C, choice.validation)
 
     def theirs() -> None:
         found[RIVAL] = choose_by_sklearn(train, validation, grid, max_iter)

@@ -23,6 +23,7 @@ from shards.atomic import atomic_path
 REPRESENTATIONS = "representations"
 """Folder of the entries, under `paths.runs`."""
 _VERSION = 1
+_COLUMN = "representation"
 
 
 def cached_array(
@@ -38,18 +39,26 @@ def cached_array(
     Raises:
         OSError: if `folder` cannot be written.
     """
-    path = folder / f"{entry_key(parts)}.parquet"
-    table = read_table(path)
-    if table is not None and table.column_names == ["representation"]:
-        return as_array(table["representation"])
-    array = compute()
-    write_table(path, pa.table({"representation": as_column(array)}))
+    key = hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()
+    path = folder / f"{key}.parquet"
+    try:
+        return _read(path)
+    except (OSError, pa.ArrowException, KeyError):  # there is none, or none that is whole
+        array = compute()
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+    table = pa.table({_COLUMN: rows})
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True
+        )
     return array
 
 
-def entry_key(parts: Sequence[object]) -> str:
-    """Name of an entry, 64 hex digits."""
-    return hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()
+def _read(path: Path) -> np.ndarray:
+    """The array of an entry; to be written to, unlike Arrow's own."""
+    table = pq.read_table(path, columns=[_COLUMN], page_checksum_verification=True)
+    found: np.ndarray = table[_COLUMN].combine_chunks().flatten().to_numpy()
+    return found.reshape(len(table), -1).copy()
 
 
 def weights_digest(backbone: nn.Module) -> str:
@@ -62,35 +71,3 @@ def weights_digest(backbone: nn.Module) -> str:
         digest.update(f"{name} {array.dtype} {list(array.shape)}".encode())
         digest.update(array.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def read_table(path: Path) -> pa.Table | None:
-    """The entry at `path`; None if there is none that is whole."""
-    try:
-        return pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
-        return None
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Replace the entry at `path`."""
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            use_dictionary=["split"],
-            write_page_checksum=True,
-        )
-
-
-def as_column(rows: np.ndarray) -> pa.Array:
-    """[N] or [N, D] as N values, or N lists of D; bool is stored as bytes."""
-    flat = pa.array(rows.astype(np.uint8).ravel() if rows.dtype == bool else rows.ravel())
-    return flat if rows.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
-
-
-def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """The [N, D] behind a column of lists; to be written to, unlike Arrow's own."""
-    found: np.ndarray = column.combine_chunks().flatten().to_numpy()
-    return found.reshape(len(column), -1).copy()

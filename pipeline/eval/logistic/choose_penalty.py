@@ -15,11 +15,6 @@ from torch import Tensor
 from pipeline.eval.logistic.regression import LogisticFit, LogisticPath, fit_logistic
 
 GRID = tuple(float(C) for C in 1 / np.logspace(-6, 5, 45))
-PROTOCOL = (
-    "logistic regression to its optimum, L2, bias without penalty; representations as they are; "
-    "C = 1/λ, λ of 45 in logspace(-6, 5), the best on the validation split, the largest C of "
-    "equals; fitted again on train and validation"
-)
 Percentage = Callable[[Tensor, Tensor], float]
 """Scores [M, K] and labels -> percent; higher is better."""
 
@@ -39,15 +34,11 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen C, the fit with it on train and validation, and what the choice was made from."""
+    """The fit with the chosen C on train and validation, and what the choice was made from."""
 
-    C: float
     fit: LogisticFit
-    grid: tuple[float, ...]
     validation: tuple[float, ...]
-    """Percent on the validation split, for each C of `grid`; see `try_penalties`."""
-    not_converged: tuple[float, ...]
-    """Those C whose fit did not reach its tolerance."""
+    """Percent on the validation split, for each C of the grid; see `try_penalties`."""
 
 
 def try_penalties(
@@ -110,6 +101,4 @@ def choose_and_fit(
         device=device,
         start=found[best][0],
     )
-    fits = [*(found[C][0] for C in grid), final]
-    stopped = [fit.C for fit in fits if not fit.is_converged]
-    return Choice(best, final, tuple(grid), tuple(found[C][1] for C in grid), tuple(stopped))
+    return Choice(final, tuple(found[C][1] for C in grid))

@@ -1,14 +1,15 @@
 """Representations of a data set's images by a frozen backbone, as Ericsson et al. 2021 make them.
 
-Neighbours: `datasets.py` opens the images, `feature_cache.py` keeps what is computed here,
-`evaluate.py` fits probes to it. A backbone trained at another size, as the CIFAR-stem ResNet-18 at
-32 px, gets the same 224 px images as any other: convolutions and pooling take them.
+Neighbours: `datasets.py` opens the images, `evaluate.py` fits probes to what is computed here. A
+backbone trained at another size, as the CIFAR-stem ResNet-18 at 32 px, gets the same 224 px images
+as any other: convolutions and pooling take them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torchvision import transforms
 from pipeline.eval.transfer.images import TransferImages
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Normalise
+from pipeline.student.representations import cached_array, weights_digest
 from shards.errors import UserError
 
 SIDE = 224
@@ -29,6 +31,7 @@ PREPROCESSING = (
     "trained at; ImageNet mean and standard deviation; backbone in evaluation mode, float32; "
     "representations as they are, not standardised"
 )
+CACHE_VERSION = 1
 Progress = Callable[[int], None]
 """Called with the number of images that were added to those done."""
 
@@ -61,18 +64,46 @@ class TransferFeatures:
     test: LabelledRepresentations
 
 
-@torch.inference_mode()
 def extract_features(
-    backbone: nn.Module, images: TransferImages, loading: Loading, progress: Progress | None = None
+    backbone: nn.Module,
+    images: TransferImages,
+    loading: Loading,
+    progress: Progress | None = None,
+    cache: Path | None = None,
 ) -> TransferFeatures:
-    """What `backbone`, images [B, 3, 224, 224] -> [B, D], makes of all splits.
+    """What `backbone`, images [B, 3, 224, 224] -> [B, D], makes of all splits; kept in the folder
+    `cache`, if it is given, by weights, splits and preprocessing.
 
     The backbone is left on the device, in evaluation mode.
 
     Raises:
-        UserError: for an unreadable image, and if the backbone gives something else than finite
-            numbers [B, D].
+        UserError: for an unreadable image, for one that is listed but absent, and if the backbone
+            gives something else than finite numbers [B, D].
+        OSError: if `cache` cannot be written.
     """
+    digest = images.digest
+
+    def compute() -> np.ndarray:
+        return _compute(backbone, images, loading, progress)
+
+    if cache is None:
+        vectors = compute()
+    else:
+        parts = [CACHE_VERSION, weights_digest(backbone), digest, PREPROCESSING]
+        vectors = cached_array(cache, parts, compute)
+    ends = np.cumsum([len(split) for split in images.splits])
+    labelled = (
+        LabelledRepresentations(part, split.labels)
+        for part, split in zip(np.split(vectors, ends[:-1]), images.splits, strict=True)
+    )
+    return TransferFeatures(images.name, digest, *labelled)
+
+
+@torch.inference_mode()
+def _compute(
+    backbone: nn.Module, images: TransferImages, loading: Loading, progress: Progress | None
+) -> np.ndarray:
+    """[N, D] float32 of train, val and test, in that order."""
     backbone = backbone.eval().to(loading.device)
     normalise = Normalise(PIXEL_MEAN, PIXEL_STD).to(loading.device)
     parts = []
@@ -91,15 +122,7 @@ def extract_features(
         parts.append(part)
         if progress is not None:
             progress(len(part))
-    ends = np.cumsum([len(split) for split in images.splits])
-    train, val, test = np.split(np.concatenate(parts), ends[:-1])
-    return TransferFeatures(
-        images.name,
-        images.digest,
-        LabelledRepresentations(train, images.train.labels),
-        LabelledRepresentations(val, images.val.labels),
-        LabelledRepresentations(test, images.test.labels),
-    )
+    return np.concatenate(parts)
 
 
 def _batches(images: TransferImages, loading: Loading) -> Iterator[Tensor]:

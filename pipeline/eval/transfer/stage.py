@@ -145,9 +145,7 @@ def measure(config: Config, name: str) -> TransferResult:
     from pipeline.engine.device import choose_device
     from pipeline.eval.transfer.datasets import open_transfer_set
     from pipeline.eval.transfer.evaluate import evaluate_transfer
-    from pipeline.eval.transfer.feature_cache import cached_features
-    from pipeline.eval.transfer.features import Loading
-    from pipeline.eval.transfer.solver import LogisticSolver
+    from pipeline.eval.transfer.features import Loading, extract_features
     from pipeline.student.backbone import load_backbone
     from pipeline.student.representations import REPRESENTATIONS
 
@@ -159,14 +157,15 @@ def measure(config: Config, name: str) -> TransferResult:
     loading = Loading(device, section.batch, section.loader_workers)
     with progress_bar("images") as bar:
         task = bar.add_task(f"  {name}", total=images.num_images, note="")
-        features = cached_features(
-            config.paths.runs / REPRESENTATIONS,
+        features = extract_features(
             backbone,
             images,
             loading,
             lambda count: bar.advance(task, count),
+            config.paths.runs / REPRESENTATIONS,
         )
-    result = evaluate_transfer(features, lambda metric: LogisticSolver(metric, device))
+        bar.update(task, completed=images.num_images)  # those that were kept, too
+    result = evaluate_transfer(features, device)
     write_record(folder_of(config) / name, _set_spec(config, name), result)
     return result
 

@@ -39,6 +39,8 @@ def test_grid_is_the_protocols_from_the_weakest_penalty() -> None:
     assert GRID[0] == pytest.approx(1e6)
     assert GRID[-1] == pytest.approx(1e-5)
     assert list(GRID) == sorted(GRID, reverse=True)
+    penalties = torch.logspace(-6, 5, 45, dtype=torch.float64)
+    np.testing.assert_allclose(GRID, 1 / penalties.numpy(), rtol=1e-9)
 
 
 def test_choice_and_refit_are_those_of_scikit_learn() -> None:
@@ -55,13 +57,15 @@ def test_choice_and_refit_are_those_of_scikit_learn() -> None:
         percents.append(100 * score)
     np.testing.assert_allclose(choice.validation, percents, rtol=0, atol=1e-9)
     assert len(set(percents)) > 3
-    assert grid[int(np.argmax(percents))] == choice.C
-    assert choice.not_converged == ()
+    assert grid[int(np.argmax(percents))] == choice.fit.C
+    assert choice.fit.is_converged
     both = torch.cat([train.features, validation.features]).double().numpy()
     labels = torch.cat([train.labels, validation.labels]).numpy()
-    model = LogisticRegression(C=choice.C, tol=1e-10, solver="newton-cholesky").fit(both, labels)
+    model = LogisticRegression(C=choice.fit.C, tol=1e-10, solver="newton-cholesky").fit(
+        both, labels
+    )
     losses = -model.predict_log_proba(both)[np.arange(len(labels)), labels]
-    expected = losses.mean() + np.square(model.coef_).sum() / (2 * choice.C * len(labels))
+    expected = losses.mean() + np.square(model.coef_).sum() / (2 * choice.fit.C * len(labels))
     # the tolerance is 1e-7 by an estimate that is too small here, and the solver starts nearby
     assert choice.fit.objective == pytest.approx(expected, rel=1e-4)
     ours = choice.fit.predict(torch.from_numpy(both)).numpy()
@@ -74,7 +78,7 @@ def test_choice_of_equals_is_the_first_of_the_grid() -> None:
         train, validation, top1, num_classes=3, device=CPU, grid=[5.0, 50.0, 1.0]
     )
     assert choice.validation == (100, 100, 100)
-    assert choice.C == 5.0
+    assert choice.fit.C == 5.0
 
 
 @pytest.mark.parametrize("metric", [top1, mean_per_class])

@@ -12,27 +12,22 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from pipeline.eval.logistic.choose_penalty import GRID as WHOLE_GRID
+from pipeline.eval.logistic.regression import LogisticFit
 from pipeline.eval.transfer.datasets import open_transfer_set
-from pipeline.eval.transfer.evaluate import (
-    INVERSE_PENALTIES,
-    LinearModel,
-    Solver,
-    TransferResult,
-    evaluate_transfer,
+from pipeline.eval.transfer.evaluate import TransferResult, evaluate_transfer, fit_probe
+from pipeline.eval.transfer.features import (
+    LabelledRepresentations,
+    Loading,
+    TransferFeatures,
+    extract_features,
 )
-from pipeline.eval.transfer.feature_cache import cached_features
-from pipeline.eval.transfer.features import LabelledRepresentations, Loading, TransferFeatures
 from pipeline.eval.transfer.sets import TRANSFER_SETS, Metric
-from pipeline.eval.transfer.solver import LogisticSolver
 from tests.support.transfer_sets import NUM_CLASSES, WRITE, write_set
 
-
-def make_solver(metric: Metric) -> LogisticSolver:
-    return LogisticSolver(metric, torch.device("cpu"))
-
-
-LOADING = Loading(torch.device("cpu"))
-GRID = INVERSE_PENALTIES[::11]
+CPU = torch.device("cpu")
+LOADING = Loading(CPU)
+GRID = WHOLE_GRID[::11]
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +68,8 @@ def test_planted_classes_score_high_and_shuffled_ones_near_chance(
 ) -> None:
     write_set(monkeypatch, tmp_path, name)
     images = open_transfer_set(name, tmp_path)
-    features = cached_features(tmp_path / "kept", random_backbone(), images, LOADING)
-    found = evaluate_transfer(features, make_solver, GRID)
+    features = extract_features(random_backbone(), images, LOADING)
+    found = evaluate_transfer(features, CPU, GRID)
     assert found.score > 97
     assert (found.dataset, found.metric) == (name, TRANSFER_SETS[name].metric)
     assert [found.num_train, found.num_val, found.num_test] == list(map(len, images.splits))
@@ -84,15 +79,15 @@ def test_planted_classes_score_high_and_shuffled_ones_near_chance(
     # the share of positives for mAP, some more by luck with 60 images; else 1 in 4 with a standard
     # error of 7 points on 40 images
     chance = 30 if name == "voc2007" else 100 / NUM_CLASSES
-    assert abs(evaluate_transfer(shuffled(features), make_solver, GRID).score - chance) < 20
+    assert abs(evaluate_transfer(shuffled(features), CPU, GRID).score - chance) < 20
 
 
 def test_as_many_images_as_published_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clouds(20)
     listed = replace(TRANSFER_SETS["dtd"], num_images=60)
-    assert not evaluate_transfer(features, make_solver, GRID).is_published
+    assert not evaluate_transfer(features, CPU, GRID).is_published
     monkeypatch.setitem(TRANSFER_SETS, "dtd", listed)
-    assert evaluate_transfer(features, make_solver, GRID).is_published
+    assert evaluate_transfer(features, CPU, GRID).is_published
 
 
 def clouds(count: int, num_classes: int = 3, spread: float = 1.0) -> TransferFeatures:
@@ -107,18 +102,13 @@ def clouds(count: int, num_classes: int = 3, spread: float = 1.0) -> TransferFea
     return TransferFeatures("dtd", "0" * 64, draw(0), draw(1), draw(2))
 
 
-def fit(features: TransferFeatures, metric: Metric, grid: tuple[float, ...]) -> LinearModel:
-    solver: Solver = make_solver(metric)
-    train, val = features.train, features.val
-    return solver.fit(train.representations, train.labels, val.representations, val.labels, grid)
+def fit(features: TransferFeatures, metric: Metric, grid: tuple[float, ...]) -> LogisticFit:
+    return fit_probe(features, metric, CPU, grid)
 
 
-def test_grid_is_one_over_the_45_penalties_of_the_release() -> None:
-    expected = sorted(
-        1 / float(penalty) for penalty in torch.logspace(-6, 5, 45, dtype=torch.float64)
-    )
-    np.testing.assert_allclose(INVERSE_PENALTIES, expected, rtol=1e-9)
-    assert (INVERSE_PENALTIES[0], INVERSE_PENALTIES[-1]) == pytest.approx((1e-5, 1e6))
+def logits(found: LogisticFit, points: np.ndarray) -> np.ndarray:
+    scores: np.ndarray = found.scores(torch.from_numpy(points)).numpy()
+    return scores
 
 
 @pytest.mark.parametrize("inverse_penalty", [0.01, 1.0, 30.0])
@@ -132,9 +122,9 @@ def test_solver_minimises_the_penalised_loss_of_train_and_validation(
     inputs = torch.from_numpy(points).double()
     labels = torch.from_numpy(np.concatenate([features.train.labels, features.val.labels]))
     basis = np.concatenate([np.zeros((1, 6)), np.eye(6)])
-    logits = torch.from_numpy(model.scores(basis))
-    bias = logits[0].clone().requires_grad_()
-    weights = (logits[1:] - logits[0]).clone().requires_grad_()
+    at_basis = model.scores(torch.from_numpy(basis))
+    bias = at_basis[0].clone().requires_grad_()
+    weights = (at_basis[1:] - at_basis[0]).clone().requires_grad_()
     losses = nn.functional.cross_entropy(inputs @ weights + bias, labels, reduction="sum")
     objective = inverse_penalty * losses + weights.square().sum() / 2
     objective.backward()
@@ -147,19 +137,19 @@ def test_solver_minimises_the_penalised_loss_of_train_and_validation(
 def test_solver_takes_the_penalty_that_is_best_on_validation() -> None:
     features = clouds(30, spread=1.5)
     grid = (1e-5, 1e-2, 1.0, 1e3)
-    found = fit(features, "top-1", grid).inverse_penalty
+    found = fit(features, "top-1", grid).C
     accuracies = []
     for inverse_penalty in grid:
         alone = replace(features, val=features.train)
         model = fit_on_train(alone, inverse_penalty)
-        predicted = model.scores(features.val.representations).argmax(1)
+        predicted = logits(model, features.val.representations).argmax(1)
         accuracies.append(float(np.mean(predicted == features.val.labels)))
     assert len(set(accuracies)) > 1
     best = [c for c, value in zip(grid, accuracies, strict=True) if value == max(accuracies)]
     assert found == max(best)
 
 
-def fit_on_train(features: TransferFeatures, inverse_penalty: float) -> LinearModel:
+def fit_on_train(features: TransferFeatures, inverse_penalty: float) -> LogisticFit:
     """Of the train images alone: each twice at half the weight."""
     return fit(features, "top-1", (inverse_penalty / 2,))
 
@@ -178,13 +168,13 @@ def test_solver_takes_the_penalty_by_the_metric_it_was_given() -> None:
     val = points((70, -1, 0), (20, 1, 0), (10, 1, 1))
     features = TransferFeatures("dtd", "0" * 64, train, val, val)
     grid = (1e-5, 10.0)
-    assert fit(features, "mean per class", grid).inverse_penalty == 10.0
-    assert fit(features, "top-1", grid).inverse_penalty == 1e-5
+    assert fit(features, "mean per class", grid).C == 10.0
+    assert fit(features, "top-1", grid).C == 1e-5
 
 
 def test_solver_two_classes_have_two_columns() -> None:
     features = clouds(40, num_classes=2)
-    found = fit(features, "top-1", (1.0,)).scores(features.test.representations)
+    found = logits(fit(features, "top-1", (1.0,)), features.test.representations)
     assert found.shape == (40, 2)
     assert np.mean(found.argmax(1) == features.test.labels) > 0.8
 
@@ -196,7 +186,8 @@ def test_solver_label_that_nothing_has_is_never_predicted(labels: tuple[int, ...
         split: replace(part, labels=np.array(labels)[part.labels])
         for split, part in (("train", features.train), ("val", features.val))
     }
-    found = fit(replace(features, **parts), "top-1", (1.0,)).scores(features.test.representations)
+    model = fit(replace(features, **parts), "top-1", (1.0,))
+    found = logits(model, features.test.representations)
     expected = np.array(labels)[features.test.labels]
     assert found.shape == (60, max(labels) + 1)
     assert np.isneginf(found[:, 1]).all()
@@ -210,12 +201,12 @@ def test_solver_labels_that_only_validation_has_are_learnt_from_it() -> None:
         features.train.representations[rows], features.train.labels[rows]
     )
     model = fit(replace(features, train=train), "top-1", (1.0, 10.0))
-    predicted = model.scores(features.test.representations).argmax(1)
+    predicted = logits(model, features.test.representations).argmax(1)
     assert np.mean(predicted[features.test.labels == 1] == 1) > 0.6
 
 
 def test_result_says_what_was_done() -> None:
-    found = evaluate_transfer(clouds(60), make_solver, GRID)
+    found = evaluate_transfer(clouds(60), CPU, GRID)
     assert isinstance(found, TransferResult)
     for part in ("224 px", "bicubic", "not standardised", "logistic", "Ericsson"):
         assert part in found.protocol

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.eval.transfer.feature_cache import cached_features
 from pipeline.eval.transfer.features import Loading, TransferFeatures, extract_features
 from pipeline.eval.transfer.images import SplitImages, TransferImages
 from pipeline.student.backbone import StudentResNet
@@ -142,10 +143,9 @@ def test_image_that_may_not_be_read_is_not_called_damaged(
 
 def test_progress_adds_up_to_all_images(tmp_path: Path) -> None:
     images = write_images(tmp_path)
-    for _ in range(2):  # computed, then kept
-        done: list[int] = []
-        cached_features(tmp_path / "kept", Pixels(), images, LOADING, done.append)
-        assert sum(done) == images.num_images
+    done: list[int] = []
+    extract_features(Pixels(), images, LOADING, done.append)
+    assert sum(done) == images.num_images
 
 
 @pytest.mark.parametrize(
@@ -166,16 +166,28 @@ def test_representations_that_are_not_finite_are_refused(tmp_path: Path) -> None
     backbone = Pixels()
     nn.init.constant_(backbone.gain, float("nan"))
     with pytest.raises(UserError, match="dtd: representations are not finite"):
-        cached_features(tmp_path / "kept", backbone, write_images(tmp_path), LOADING)
+        extract_features(backbone, write_images(tmp_path), LOADING, cache=tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 
 def test_kept_representations_come_back_without_the_backbone(tmp_path: Path) -> None:
     images, backbone = write_images(tmp_path), Pixels()
-    computed = cached_features(tmp_path / "kept", backbone, images, LOADING)
+    computed = extract_features(backbone, images, LOADING, cache=tmp_path / "kept")
     assert_equal(computed, extract_features(backbone, images, LOADING))
     backbone.is_broken = True
-    assert_equal(cached_features(tmp_path / "kept", backbone, images, LOADING), computed)
+    assert_equal(extract_features(backbone, images, LOADING, cache=tmp_path / "kept"), computed)
+
+
+def test_entry_with_more_columns_is_read(tmp_path: Path) -> None:
+    """As they were written when labels and splits were kept beside."""
+    images, backbone = write_images(tmp_path), Pixels()
+    computed = extract_features(backbone, images, LOADING, cache=tmp_path / "kept")
+    (file,) = (tmp_path / "kept").iterdir()
+    table = pq.read_table(file)
+    labels = pa.array(np.arange(len(SIZES)))
+    pq.write_table(table.add_column(0, "label", labels), file, write_page_checksum=True)
+    backbone.is_broken = True
+    assert_equal(extract_features(backbone, images, LOADING, cache=tmp_path / "kept"), computed)
 
 
 def test_labels_of_several_classes_are_kept_too(tmp_path: Path) -> None:
@@ -185,9 +197,9 @@ def test_labels_of_several_classes_are_kept_too(tmp_path: Path) -> None:
         for split in images.splits
     ]
     images, backbone = TransferImages("voc2007", *parts), Pixels()
-    computed = cached_features(tmp_path / "kept", backbone, images, LOADING)
+    computed = extract_features(backbone, images, LOADING, cache=tmp_path / "kept")
     backbone.is_broken = True
-    found = cached_features(tmp_path / "kept", backbone, images, LOADING)
+    found = extract_features(backbone, images, LOADING, cache=tmp_path / "kept")
     assert_equal(found, computed)
     assert found.test.labels.shape == (2, 4)
 
@@ -218,9 +230,9 @@ def test_other_weights_modules_or_splits_are_computed_anew(
     tmp_path: Path, change: Callable[[TransferImages], tuple[nn.Module, TransferImages]]
 ) -> None:
     images = write_images(tmp_path)
-    cached_features(tmp_path / "kept", Pixels(), images, LOADING)
+    extract_features(Pixels(), images, LOADING, cache=tmp_path / "kept")
     backbone, changed = change(images)
-    found = cached_features(tmp_path / "kept", backbone, changed, LOADING)
+    found = extract_features(backbone, changed, LOADING, cache=tmp_path / "kept")
     assert_equal(found, extract_features(backbone, changed, LOADING))
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
@@ -239,11 +251,11 @@ def test_damaged_entry_is_computed_and_kept_again(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     images, backbone = write_images(tmp_path), Pixels()
-    computed = cached_features(tmp_path / "kept", backbone, images, LOADING)
+    computed = extract_features(backbone, images, LOADING, cache=tmp_path / "kept")
     (file,) = (tmp_path / "kept").iterdir()
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
-    assert_equal(cached_features(tmp_path / "kept", backbone, images, LOADING), computed)
+    assert_equal(extract_features(backbone, images, LOADING, cache=tmp_path / "kept"), computed)
     assert file.read_bytes() == whole
 
 
