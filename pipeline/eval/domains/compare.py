@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,11 +17,12 @@ import torch
 from pipeline.config.train import TrainConfig
 from pipeline.eval.domains.memorisation import (
     MIN_CELL_SAMPLES,
+    TESTS,
     TooFewImagesError,
     measure_memorisation,
 )
-from pipeline.eval.domains.mmd import measure_domain_gap
-from pipeline.eval.domains.neighbours import measure_neighbourhoods
+from pipeline.eval.domains.mmd import KERNELS, measure_domain_gap
+from pipeline.eval.domains.neighbours import MEASURES, measure_neighbourhoods
 from pipeline.eval.extract import extract, raw_pixels
 from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
 from pipeline.results.ledger import Measurement
@@ -34,13 +34,10 @@ from shards.reader import ShardReader
 _LEAST = 3 * MIN_CELL_SAMPLES
 """Images of each domain, fewer of which are not compared."""
 _BATCH = 500
-_KERNELS: tuple[Literal["cubic", "rbf"], ...] = ("cubic", "rbf")
-_NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
-_TESTS = ("c_t", "c_t_control", "train_share", "train_share_control")
 METRICS = (
-    *(f"squared_mmd_{kernel}" for kernel in _KERNELS),
-    *_NEIGHBOURHOODS,
-    *(f"memorisation_{test}" for test in _TESTS),
+    *(f"squared_mmd_{kernel}" for kernel in KERNELS),
+    *MEASURES,
+    *TESTS,
     "frechet_distance",
     "kernel_distance",
 )
@@ -101,30 +98,11 @@ def compare_domains(
         extract(student, domains.reader(name), config, device, domains.rows(name), cache)
         for name in ("train", "synthetic")
     )
-    for kernel in _KERNELS:
-        gap = measure_domain_gap(
+    for kernel in KERNELS:
+        yield measure_domain_gap(
             train, synthetic, kernel=kernel, seed=seed, max_samples=limit, device=device
         )
-        yield Measurement(
-            metric=f"squared_mmd_{kernel}",
-            value=gap.squared_mmd,
-            low=gap.low,
-            high=gap.high,
-            seed=seed,
-            protocol=gap.protocol,
-        )
-    near = measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
-    for name in _NEIGHBOURHOODS:
-        estimate = getattr(near, name)
-        yield Measurement(
-            metric=name,
-            value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            expected={"density": 1.0, "coverage": near.equal_coverage}.get(name),
-            seed=seed,
-            protocol=near.protocol,
-        )
+    yield from measure_neighbourhoods(train, synthetic, seed=seed, max_samples=limit, device=device)
     yield from _memorisation(domains)
     yield from _teacher_distances(domains, space, device)
 
@@ -136,27 +114,9 @@ def _memorisation(domains: Domains) -> Iterator[Measurement]:
         for name in ("train", "test", "synthetic")
     ]
     try:
-        found = measure_memorisation(*pixels, seed=domains.seed)
+        yield from measure_memorisation(*pixels, seed=domains.seed)
     except TooFewImagesError as problem:
         console.print(f"eval      no test of memorisation: {problem}", soft_wrap=True)
-        return
-    for test in (
-        found.copying,
-        found.copying_control,
-        found.train_share,
-        found.train_share_control,
-    ):
-        yield Measurement(
-            metric=f"memorisation_{test.test}",
-            value=test.statistic,
-            low=test.low,
-            high=test.high,
-            expected=test.expected,
-            p_value=test.p_value,
-            seed=domains.seed,
-            representation="raw_pixels",
-            protocol=test.protocol,
-        )
 
 
 def _teacher_distances(

@@ -1,5 +1,5 @@
-"""Does the teacher copy its train images? Two tests on representations, each against held-out real
-images: C_T (Meehan et al. 2020), and the share of synthetic images that are nearest to a train one.
+"""Does the teacher copy its train images? Two tests on pixels, each against held-out real images:
+C_T (Meehan et al. 2020), and the share of synthetic images that are nearest to a train one.
 
 C_T asks whether synthetic images are closer to the train images than test images are. Those of a
 generator of smooth or typical images are closer too, and it need not have copied; those of a bad
@@ -16,7 +16,7 @@ not by themselves. Distances are cosine, by `eval/knn.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import sqrt
 from statistics import NormalDist
 
@@ -24,8 +24,15 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from pipeline.eval.knn import nearest, normalised
+from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 
+REPRESENTATION = "raw_pixels"
+_COPYING, _SHARE = "memorisation_c_t", "memorisation_train_share"
+TESTS = (_COPYING, f"{_COPYING}_control", _SHARE, f"{_SHARE}_control")
+"""Of no copies: a small `p_value` says that the teacher copies. C_T is negative for copies, the
+share large.
+"""
 MIN_CELL_SAMPLES = 20
 MAX_CELLS = 50
 NUM_PERMUTATIONS = 9999
@@ -48,78 +55,38 @@ class TooFewImagesError(ValueError):
     """No cell has enough images for C_T, or for its control."""
 
 
-@dataclass(frozen=True)
-class MemorisationTest:
-    """A test of no memorisation: small `p_value`, a copying teacher.
-
-    Attributes:
-        test: "c_t", which is negative for copies, or "train_share", which is large; or a control.
-        statistic: its value.
-        expected: its value without memorisation.
-        low: of the central 95 % of its values without memorisation.
-        high: likewise.
-        p_value: of a value at least as far on the side of copies, without memorisation.
-        protocol: all that is needed to repeat it.
-    """
-
-    test: str
-    statistic: float
-    expected: float
-    low: float
-    high: float
-    p_value: float
-    protocol: str
-
-
-@dataclass(frozen=True)
-class Memorisation:
-    """Both tests and, of each, a control: the same with a third of the train images in the place of
-    the synthetic ones and the rest as train images.
-    """
-
-    copying: MemorisationTest
-    train_share: MemorisationTest
-    copying_control: MemorisationTest
-    train_share_control: MemorisationTest
-
-    @property
-    def is_conclusive(self) -> bool:
-        """Whether train and test images seem draws of one distribution: both controls are within
-        their 95 %, as for a random split nine times in ten.
-
-        Where they are not, the tests find the split and not, or not only, the teacher's copies.
-        """
-        controls = (self.copying_control, self.train_share_control)
-        return all(test.low <= test.statistic <= test.high for test in controls)
-
-
 def measure_memorisation(
     train: np.ndarray, test: np.ndarray, synthetic: np.ndarray, *, seed: int
-) -> Memorisation:
-    """Both tests of representations `train` [T, D], `test` [N, D] and `synthetic` [M, D], and their
-    controls.
+) -> list[Measurement]:
+    """`TESTS` of the images `train` [T, D], `test` [N, D] and `synthetic` [M, D]: each test, and as
+    its control the same with a third of the train images in the place of the synthetic ones and the
+    rest as train images. Where the value of a control is outside its interval, train and test
+    images are no draws of one distribution, and the tests find the split and not, or not only, the
+    teacher's copies.
 
     Raises:
         TooFewImagesError: if there are too few images for one of them.
-        ValueError: if a representation is not finite.
+        ValueError: if a value is not finite.
     """
     rows = numpy_generator(seed, "eval/memorisation/control").permutation(len(train))
     held_out, rest = train[rows[: len(train) // 3]], train[rows[len(train) // 3 :]]
-    return Memorisation(
-        measure_copying(train, test, synthetic, seed=seed),
-        measure_train_share(train, test, synthetic, seed=seed),
-        _as_control(measure_copying(rest, test, held_out, seed=seed)),
-        _as_control(measure_train_share(rest, test, held_out, seed=seed)),
-    )
-
-
-def _as_control(test: MemorisationTest) -> MemorisationTest:
-    return replace(test, test=f"{test.test}_control", protocol=f"{CONTROL}: {test.protocol}")
+    found = []
+    for measure in (measure_copying, measure_train_share):
+        control = measure(rest, test, held_out, seed=seed)
+        found += [
+            measure(train, test, synthetic, seed=seed),
+            replace(
+                control,
+                metric=f"{control.metric}_control",
+                protocol=f"{CONTROL}: {control.protocol}",
+            ),
+        ]
+    return found
 
 
 def measure_copying(
     train: np.ndarray, test: np.ndarray, synthetic: np.ndarray, *, seed: int
-) -> MemorisationTest:
+) -> Measurement:
     """C_T of representations `train` [T, D], `test` [N, D] and `synthetic` [M, D], Meehan et al.
     2020: the mean over k-means cells of the train images, weighted by their test images,
     of the Mann-Whitney z of both sets' distances to the nearest train image.
@@ -159,13 +126,22 @@ def measure_copying(
         least=MIN_CELL_SAMPLES,
     )
     margin = 1.96 * deviation
-    p_value = NormalDist().cdf(statistic / deviation)
-    return MemorisationTest("c_t", statistic, 0.0, -margin, margin, p_value, protocol)
+    return Measurement(
+        metric=_COPYING,
+        value=statistic,
+        low=-margin,
+        high=margin,
+        expected=0.0,
+        p_value=NormalDist().cdf(statistic / deviation),
+        seed=seed,
+        representation=REPRESENTATION,
+        protocol=protocol,
+    )
 
 
 def measure_train_share(
     train: np.ndarray, test: np.ndarray, synthetic: np.ndarray, *, seed: int
-) -> MemorisationTest:
+) -> Measurement:
     """Share of `synthetic` [M, D] that are nearer to one of `train` [T, D] than to all of `test`
     [N, D], which is T / (T + N) on average without memorisation; if a share f are copies and the
     rest are not, about f + (1 - f) T / (T + N).
@@ -196,9 +172,16 @@ def measure_train_share(
         permutations=NUM_PERMUTATIONS,
         seed=seed,
     )
-    expected = len(train) / len(real)
-    return MemorisationTest(
-        "train_share", float(share), expected, float(low), float(high), float(p_value), protocol
+    return Measurement(
+        metric=_SHARE,
+        value=float(share),
+        low=float(low),
+        high=float(high),
+        expected=len(train) / len(real),
+        p_value=float(p_value),
+        seed=seed,
+        representation=REPRESENTATION,
+        protocol=protocol,
     )
 
 

@@ -4,18 +4,18 @@ discrepancy (Yang et al. 2022, Table 6), with the kernel, interval and protocol 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.measures.distances import cubic_kernel, rbf_kernel, squared_mmd
+from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 
 KernelName = Literal["cubic", "rbf"]
-
+KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 _BANDWIDTH_SAMPLES = 1000
 _QUANTILE = 1.96  # of the normal distribution, for 95 %
 PROTOCOL = (
@@ -23,24 +23,6 @@ PROTOCOL = (
     "by the jackknife over the samples of both sets"
 )
 _COUNTS = "{num_real} of {all_real} real and {num_synthetic} of {all_synthetic} synthetic images"
-
-
-@dataclass(frozen=True)
-class DomainGap:
-    """Squared MMD of real and synthetic images, with the 95 % interval from `low` to `high`.
-
-    An interval around 0 is what two sets of one distribution give. `bandwidth` is the RBF kernel's.
-    """
-
-    kernel: KernelName
-    squared_mmd: float
-    standard_error: float
-    low: float
-    high: float
-    bandwidth: float | None
-    num_real: int
-    num_synthetic: int
-    protocol: str
 
 
 def measure_domain_gap(
@@ -51,8 +33,9 @@ def measure_domain_gap(
     seed: int,
     max_samples: int,
     device: torch.device,
-) -> DomainGap:
-    """The domain gap between representations `real` [N, D] and `synthetic` [M, D].
+) -> Measurement:
+    """Squared MMD between the student's representations `real` [N, D] and `synthetic` [M, D], with
+    its 95 % interval; one around 0 is what two sets of one distribution give.
 
     `cubic` is (x·y / D + 1)³, which Bińkowski et al. 2018 use for KID: it grows with up to the
     sixth power of the representation's scale, so that it compares domains in one representation
@@ -85,7 +68,7 @@ def measure_domain_gap(
         raise ValueError(f"an interval needs three samples of each set, not {len(x)} and {len(y)}")
     name, bandwidth = "cubic kernel (x·y / D + 1)³", None
     if kernel == "rbf":
-        bandwidth, count = _median_distance(x, y, seed)
+        bandwidth, count = median_distance(x, y, seed)
         name = (
             f"RBF kernel exp(-|x - y|² / (2 s²)), s the median distance between "
             f"any two of {count} real and {count} synthetic images"
@@ -95,16 +78,13 @@ def measure_domain_gap(
     counts = _COUNTS.format(
         num_real=len(x), all_real=len(real), num_synthetic=len(y), all_synthetic=len(synthetic)
     )
-    return DomainGap(
-        kernel,
-        found.value,
-        found.standard_error,
-        found.value - margin,
-        found.value + margin,
-        bandwidth,
-        len(x),
-        len(y),
-        PROTOCOL.format(kernel=name, counts=f"{counts}, drawn with seed {seed}"),
+    return Measurement(
+        metric=f"squared_mmd_{kernel}",
+        value=found.value,
+        low=found.value - margin,
+        high=found.value + margin,
+        seed=seed,
+        protocol=PROTOCOL.format(kernel=name, counts=f"{counts}, drawn with seed {seed}"),
     )
 
 
@@ -116,7 +96,7 @@ def _draw(array: np.ndarray, max_samples: int, seed: int, domain: str) -> Tensor
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _median_distance(x: Tensor, y: Tensor, seed: int) -> tuple[float, int]:
+def median_distance(x: Tensor, y: Tensor, seed: int) -> tuple[float, int]:
     """The median distance between two of the pooled samples, as many of each set, and how many that
     is; 1 where it is 0, as of a constant representation.
     """

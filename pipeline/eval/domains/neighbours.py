@@ -9,13 +9,12 @@ asks whether the teacher copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pipeline.eval.knn import nearest
+from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 
 NUM_NEIGHBOURS_RECALL = 3  # of precision and recall, Kynkäänniemi et al. 2019
@@ -27,47 +26,22 @@ PROTOCOL = (
     "{k_recall}, density and coverage with k = {k_coverage}; intervals of 95 %: ± 1.96 standard "
     "errors by the jackknife over {groups} groups of both sets"
 )
-_MEASURES = ("precision", "recall", "density", "coverage")
+MEASURES = ("precision", "recall", "density", "coverage")
 TILE = 4096
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Neighbourhoods:
-    """What share of one domain lies in the neighbourhoods of the other.
-
-    Attributes:
-        precision: share of synthetic images inside some real image's neighbourhood.
-        recall: share of real images inside some synthetic image's neighbourhood.
-        density: real neighbourhoods that a synthetic image is in, over k; 1 for equal
-            distributions, and not bounded by it.
-        coverage: share of real neighbourhoods with a synthetic image in them.
-        equal_coverage: the coverage expected of equal distributions.
-        num_samples: of each domain.
-        protocol: all that is needed to measure it again.
-    """
-
-    precision: Estimate
-    recall: Estimate
-    density: Estimate
-    coverage: Estimate
-    equal_coverage: float
-    num_samples: int
-    protocol: str
-
-
 def measure_neighbourhoods(
-    real: np.ndarray, synthetic: np.ndarray, *, seed: int, max_samples: int, device: torch.device
-) -> Neighbourhoods:
-    """Precision, recall, density and coverage of `synthetic` [M, D] for `real` [N, D].
+    real: np.ndarray,
+    synthetic: np.ndarray,
+    *,
+    seed: int,
+    max_samples: int,
+    device: torch.device,
+) -> list[Measurement]:
+    """`MEASURES` of `synthetic` [M, D] for `real` [N, D]: precision, the share of synthetic images
+    inside some real image's neighbourhood; recall, the other way round; density, the number of real
+    neighbourhoods that a synthetic image is in over k, which may exceed 1; and coverage, the share
+    of real neighbourhoods with a synthetic image in them.
 
     As many of each, since all four depend on the numbers: the smaller set's size, at most
     `max_samples`. A departure from the originals is the distance, there Euclidean; on normalised
@@ -92,11 +66,6 @@ def measure_neighbourhoods(
     whole = _measure(x, y, device)
     kept = [np.arange(count) % NUM_GROUPS != group for group in range(NUM_GROUPS)]
     left = np.array([_measure(x[rows], y[rows], device) for rows in kept])
-    errors = np.sqrt((NUM_GROUPS - 1) * left.var(0))
-    estimates = {
-        name: Estimate(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
-        for name, value, error in zip(_MEASURES, whole, errors, strict=True)
-    }
     protocol = PROTOCOL.format(
         count=count,
         all_real=len(real),
@@ -106,10 +75,21 @@ def measure_neighbourhoods(
         k_coverage=NUM_NEIGHBOURS_COVERAGE,
         groups=NUM_GROUPS,
     )
-    expected = expected_coverage(count, count, NUM_NEIGHBOURS_COVERAGE)
-    return Neighbourhoods(
-        **estimates, equal_coverage=expected, num_samples=count, protocol=protocol
-    )
+    coverage = expected_coverage(count, count, NUM_NEIGHBOURS_COVERAGE)
+    expected = {"density": 1.0, "coverage": coverage}
+    margins = 1.96 * np.sqrt((NUM_GROUPS - 1) * left.var(0))
+    return [
+        Measurement(
+            metric=name,
+            value=float(value),
+            low=float(value - margin),
+            high=float(value + margin),
+            expected=expected.get(name),
+            seed=seed,
+            protocol=protocol,
+        )
+        for name, value, margin in zip(MEASURES, whole, margins, strict=True)
+    ]
 
 
 def expected_coverage(num_real: int, num_synthetic: int, k: int) -> float:

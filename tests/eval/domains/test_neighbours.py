@@ -10,11 +10,14 @@ import torch
 
 from pipeline.eval.domains import neighbours
 from pipeline.eval.domains.neighbours import (
-    Neighbourhoods,
+    MEASURES,
     count_neighbourhoods,
     expected_coverage,
     measure_neighbourhoods,
 )
+from pipeline.results.ledger import Measurement
+
+Found = dict[str, Measurement]
 
 CPU = torch.device("cpu")
 
@@ -30,8 +33,21 @@ def draw(count: int, seed: int, *, scale: float = 1.0, num_centres: int = 5) -> 
 
 def measure(
     real: np.ndarray, synthetic: np.ndarray, *, seed: int = 0, max_samples: int = 10_000
-) -> Neighbourhoods:
-    return measure_neighbourhoods(real, synthetic, seed=seed, max_samples=max_samples, device=CPU)
+) -> Found:
+    numbers = measure_neighbourhoods(
+        real, synthetic, seed=seed, max_samples=max_samples, device=CPU
+    )
+    return {number.metric: number for number in numbers}
+
+
+def low(number: Measurement) -> float:
+    assert number.low is not None
+    return number.low
+
+
+def high(number: Measurement) -> float:
+    assert number.high is not None
+    return number.high
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -67,13 +83,8 @@ def reference(real: np.ndarray, synthetic: np.ndarray) -> tuple[float, float, fl
     )
 
 
-def values(found: Neighbourhoods) -> tuple[float, float, float, float]:
-    return (
-        found.precision.value,
-        found.recall.value,
-        found.density.value,
-        found.coverage.value,
-    )
+def values(found: Found) -> tuple[float, ...]:
+    return tuple(found[name].value for name in MEASURES)
 
 
 @pytest.mark.parametrize("tile", [7, 1000])
@@ -89,10 +100,10 @@ def test_neighbourhoods_of_equal_distributions_are_as_expected() -> None:
     """Density 1 and the coverage that the formula gives, over draws."""
     found = [measure(draw(150, 2 * i), draw(150, 2 * i + 1)) for i in range(20)]
     for name, expected in (("density", 1.0), ("coverage", expected_coverage(150, 150, 5))):
-        means = [getattr(one, name).value for one in found]
+        means = [one[name].value for one in found]
         error = np.std(means, ddof=1) / math.sqrt(20)
         assert abs(np.mean(means) - expected) < 3.5 * error
-    assert found[0].equal_coverage == expected_coverage(150, 150, 5)
+    assert found[0]["coverage"].expected == expected_coverage(150, 150, 5)
 
 
 def test_expected_coverage_is_the_chance_that_k_nearest_are_all_real() -> None:
@@ -104,27 +115,27 @@ def test_expected_coverage_is_the_chance_that_k_nearest_are_all_real() -> None:
 def test_neighbourhoods_of_lost_clusters_lose_recall_and_coverage_not_precision() -> None:
     real = draw(400, 0)
     whole, lost = measure(real, draw(400, 1)), measure(real, draw(400, 1, num_centres=2))
-    assert lost.coverage.high < 0.7 * whole.coverage.low
-    assert lost.recall.high < 0.7 * whole.recall.low
-    assert lost.precision.value > whole.precision.low - 0.1
+    assert high(lost["coverage"]) < 0.7 * low(whole["coverage"])
+    assert high(lost["recall"]) < 0.7 * low(whole["recall"])
+    assert lost["precision"].value > low(whole["precision"]) - 0.1
 
 
 def test_neighbourhoods_of_narrowed_clusters_are_dense_and_of_noise_not_precise() -> None:
     real = draw(400, 0)
     whole, narrow, noise = (measure(real, draw(400, 1, scale=scale)) for scale in (1, 0.5, 4))
-    assert narrow.density.low > whole.density.high
-    assert noise.precision.high < whole.precision.low
-    assert noise.density.high < whole.density.low
+    assert low(narrow["density"]) > high(whole["density"])
+    assert high(noise["precision"]) < low(whole["precision"])
+    assert high(noise["density"]) < low(whole["density"])
 
 
 def test_neighbourhoods_intervals_hold_the_mean_over_draws() -> None:
     found = [measure(draw(100, 2 * i), draw(100, 2 * i + 1, scale=0.9)) for i in range(25)]
     for name in ("precision", "recall", "density", "coverage"):
-        estimates = [getattr(one, name) for one in found]
+        estimates = [one[name] for one in found]
         mean = np.mean([estimate.value for estimate in estimates])
-        held = np.mean([estimate.low <= mean <= estimate.high for estimate in estimates])
+        held = np.mean([low(estimate) <= mean <= high(estimate) for estimate in estimates])
         assert held >= 0.8, name
-        widths = np.mean([estimate.high - estimate.low for estimate in estimates])
+        widths = np.mean([high(estimate) - low(estimate) for estimate in estimates])
         spread = np.std([estimate.value for estimate in estimates])
         assert widths < 2.5 * 3.92 * spread, name  # not by being endless
 
@@ -142,9 +153,10 @@ def test_neighbourhoods_take_as_many_of_each_by_seed_and_say_so() -> None:
     first, again, other = (measure(real, synthetic, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert values(first) != values(other)
-    assert first.num_samples == 90
-    assert "90 of 90 real and 90 of 300 synthetic images drawn with seed 3" in first.protocol
-    assert measure(real, synthetic, max_samples=50).num_samples == 50
+    said = [number.protocol for number in first.values()]
+    assert all("90 of 90 real and 90 of 300 synthetic images drawn with seed 3" in p for p in said)
+    fewer = measure(real, synthetic, max_samples=50)
+    assert "50 of 90 real and 50 of 300 synthetic" in fewer["recall"].protocol
 
 
 def test_neighbourhoods_of_too_few_images_are_refused() -> None:
