@@ -29,6 +29,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
+_OFFICIAL = ("train", "val", "test")
 _Splits = tuple[SplitImages, ...]  # train, test; or train, val, test
 
 
@@ -60,12 +61,13 @@ def open_transfer_set(name: str, root: Path) -> TransferImages:
     return TransferImages(name, train.take(train_rows), train.take(val_rows), test)
 
 
-def _open_aircraft(root: Path) -> _Splits:
-    from torchvision.datasets import FGVCAircraft
+def _open_listed(root: Path, cls: str, *splits: str, **options: Any) -> _Splits:
+    """Of a class that takes the name of a split and a loader."""
+    from torchvision import datasets
 
+    dataset = getattr(datasets, cls)
     return tuple(
-        _listed(root, FGVCAircraft(root, split=split, loader=str))
-        for split in ("train", "val", "test")
+        _listed(root, dataset(root, split=split, loader=str, **options)) for split in splits
     )
 
 
@@ -76,14 +78,6 @@ def _open_caltech101(root: Path) -> _Splits:
     images = _listed(root, ImageFolder(root / "caltech101" / "101_ObjectCategories", loader=str))
     train, test = draw_caltech(images.labels)
     return images.take(train), images.take(test)
-
-
-def _open_cars(root: Path) -> _Splits:
-    from torchvision.datasets import StanfordCars
-
-    return tuple(
-        _listed(root, StanfordCars(root, split=split, loader=str)) for split in ("train", "test")
-    )
 
 
 def _open_cifar(root: Path, cls: str) -> _Splits:
@@ -97,29 +91,9 @@ def _open_cifar(root: Path, cls: str) -> _Splits:
     return tuple(splits)
 
 
-def _open_dtd(root: Path) -> _Splits:
-    from torchvision.datasets import DTD
-
-    return tuple(
-        _listed(root, DTD(root, split=split, partition=1, loader=str))
-        for split in ("train", "val", "test")
-    )
-
-
-def _open_flowers(root: Path) -> _Splits:
-    from torchvision.datasets import Flowers102
-
-    return tuple(
-        _listed(root, Flowers102(root, split=split, loader=str))
-        for split in ("train", "val", "test")
-    )
-
-
 def _open_food(root: Path) -> _Splits:
     """Sorted by class, as the release lists them, so that the drawn validation is the same."""
-    from torchvision.datasets import Food101
-
-    splits = [_listed(root, Food101(root, split=split, loader=str)) for split in ("train", "test")]
+    splits = _open_listed(root, "Food101", "train", "test")
     return tuple(split.take(np.argsort(split.labels, kind="stable")) for split in splits)
 
 
@@ -160,7 +134,7 @@ def _open_voc2007(root: Path) -> _Splits:
     from torchvision.datasets import VOCDetection
 
     splits = []
-    for split in ("train", "val", "test"):
+    for split in _OFFICIAL:
         dataset = VOCDetection(root, year="2007", image_set=split)
         files = tuple(Path(file) for file in dataset.images)
         labels = np.array([read_voc_classes(Path(file)) for file in dataset.annotations])
@@ -205,13 +179,13 @@ def _as_labels(labels: Iterable[int]) -> np.ndarray:
 
 
 _OPEN: dict[str, Callable[[Path], _Splits]] = {
-    "aircraft": _open_aircraft,
+    "aircraft": lambda root: _open_listed(root, "FGVCAircraft", *_OFFICIAL),
     "caltech101": _open_caltech101,
-    "cars": _open_cars,
+    "cars": lambda root: _open_listed(root, "StanfordCars", "train", "test"),
     "cifar10": lambda root: _open_cifar(root, "CIFAR10"),
     "cifar100": lambda root: _open_cifar(root, "CIFAR100"),
-    "dtd": _open_dtd,
-    "flowers": _open_flowers,
+    "dtd": lambda root: _open_listed(root, "DTD", *_OFFICIAL, partition=1),
+    "flowers": lambda root: _open_listed(root, "Flowers102", *_OFFICIAL),
     "food": _open_food,
     "pets": _open_pets,
     "sun397": _open_sun397,

@@ -47,135 +47,107 @@ class TransferSet:
         return self.remedy.format(root=repr(str(root)))
 
 
+def _under(folder: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}" for name in names.split())
+
+
 def _download(call: str) -> str:
     return f'get it: python -c "from torchvision.datasets import *; {call}"'
 
 
-TRANSFER_SETS: dict[str, TransferSet] = {
-    listed.name: listed
-    for listed in (
-        TransferSet(
-            "aircraft",
-            "mean per class",
-            10_000,
-            (
-                *(
-                    f"fgvc-aircraft-2013b/data/images_variant_{split}.txt"
-                    for split in ("train", "val", "test")
-                ),
-                "fgvc-aircraft-2013b/data/variants.txt",
-                "fgvc-aircraft-2013b/data/images",
-            ),
-            _download("FGVCAircraft({root}, download=True)"),
+_AIRCRAFT = "images_variant_train.txt images_variant_val.txt images_variant_test.txt variants.txt"
+_CARS = (
+    "devkit/cars_train_annos.mat devkit/cars_meta.mat cars_test_annos_withlabels.mat cars_train "
+    "cars_test"
+)
+_CIFAR10 = "data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch"
+_VOC2007 = "ImageSets/Main/train.txt ImageSets/Main/val.txt ImageSets/Main/test.txt"
+_LISTED = (
+    TransferSet(
+        "aircraft",
+        "mean per class",
+        10_000,
+        _under("fgvc-aircraft-2013b/data", f"{_AIRCRAFT} images"),
+        _download("FGVCAircraft({root}, download=True)"),
+    ),
+    TransferSet(
+        "caltech101",
+        "mean per class",
+        9_144,
+        _under("caltech101/101_ObjectCategories", "BACKGROUND_Google"),
+        _download("Caltech101({root}, download=True)"),
+    ),
+    TransferSet(
+        "cars",
+        "top-1",
+        16_185,
+        _under("stanford_cars", _CARS),
+        "its site is gone: put cars_train/ and cars_test/ with the images, "
+        "cars_test_annos_withlabels.mat, and devkit/ with cars_train_annos.mat and "
+        "cars_meta.mat into stanford_cars under {root}",
+    ),
+    TransferSet(
+        "cifar10",
+        "top-1",
+        60_000,
+        _under("cifar-10-batches-py", f"{_CIFAR10} batches.meta"),
+        _download("CIFAR10({root}, download=True)"),
+    ),
+    TransferSet(
+        "cifar100",
+        "top-1",
+        60_000,
+        _under("cifar-100-python", "train test meta"),
+        _download("CIFAR100({root}, download=True)"),
+    ),
+    TransferSet(
+        "dtd",
+        "top-1",
+        5_640,
+        _under("dtd/dtd", "labels/train1.txt labels/val1.txt labels/test1.txt images"),
+        _download("DTD({root}, download=True)"),
+    ),
+    TransferSet(
+        "flowers",
+        "mean per class",
+        8_189,
+        _under("flowers-102", "imagelabels.mat setid.mat jpg"),
+        _download("Flowers102({root}, download=True)"),
+    ),
+    TransferSet(
+        "food",
+        "top-1",
+        101_000,
+        _under("food-101", "meta/train.json meta/test.json images"),
+        _download("Food101({root}, download=True)"),
+    ),
+    TransferSet(
+        "pets",
+        "mean per class",
+        7_349,
+        _under("oxford-iiit-pet", "annotations/trainval.txt annotations/test.txt images"),
+        _download("OxfordIIITPet({root}, download=True)"),
+    ),
+    TransferSet(
+        "sun397",
+        "top-1",
+        39_700,
+        _under("SUN397", "ClassName.txt Partitions/Training_01.txt Partitions/Testing_01.txt"),
+        _download("SUN397({root}, download=True)")
+        + "; and unpack https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip "
+        "into SUN397/Partitions under {root}",
+    ),
+    TransferSet(
+        "voc2007",
+        "11-point mAP",
+        9_963,
+        _under("VOCdevkit/VOC2007", f"{_VOC2007} Annotations JPEGImages"),
+        _download(
+            "[VOCDetection({root}, '2007', part, download=True) for part in ('train', 'test')]"
         ),
-        TransferSet(
-            "caltech101",
-            "mean per class",
-            9_144,
-            ("caltech101/101_ObjectCategories/BACKGROUND_Google",),
-            _download("Caltech101({root}, download=True)"),
-        ),
-        TransferSet(
-            "cars",
-            "top-1",
-            16_185,
-            (
-                "stanford_cars/devkit/cars_train_annos.mat",
-                "stanford_cars/devkit/cars_meta.mat",
-                "stanford_cars/cars_test_annos_withlabels.mat",
-                "stanford_cars/cars_train",
-                "stanford_cars/cars_test",
-            ),
-            "its site is gone: put cars_train/ and cars_test/ with the images, "
-            "cars_test_annos_withlabels.mat, and devkit/ with cars_train_annos.mat and "
-            "cars_meta.mat into stanford_cars under {root}",
-        ),
-        TransferSet(
-            "cifar10",
-            "top-1",
-            60_000,
-            (
-                *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
-                "cifar-10-batches-py/test_batch",
-                "cifar-10-batches-py/batches.meta",
-            ),
-            _download("CIFAR10({root}, download=True)"),
-        ),
-        TransferSet(
-            "cifar100",
-            "top-1",
-            60_000,
-            tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
-            _download("CIFAR100({root}, download=True)"),
-        ),
-        TransferSet(
-            "dtd",
-            "top-1",
-            5_640,
-            (
-                *(f"dtd/dtd/labels/{split}1.txt" for split in ("train", "val", "test")),
-                "dtd/dtd/images",
-            ),
-            _download("DTD({root}, download=True)"),
-        ),
-        TransferSet(
-            "flowers",
-            "mean per class",
-            8_189,
-            tuple(f"flowers-102/{file}" for file in ("imagelabels.mat", "setid.mat", "jpg")),
-            _download("Flowers102({root}, download=True)"),
-        ),
-        TransferSet(
-            "food",
-            "top-1",
-            101_000,
-            tuple(f"food-101/{file}" for file in ("meta/train.json", "meta/test.json", "images")),
-            _download("Food101({root}, download=True)"),
-        ),
-        TransferSet(
-            "pets",
-            "mean per class",
-            7_349,
-            tuple(
-                f"oxford-iiit-pet/{file}"
-                for file in ("annotations/trainval.txt", "annotations/test.txt", "images")
-            ),
-            _download("OxfordIIITPet({root}, download=True)"),
-        ),
-        TransferSet(
-            "sun397",
-            "top-1",
-            39_700,
-            tuple(
-                f"SUN397/{file}"
-                for file in (
-                    "ClassName.txt",
-                    "Partitions/Training_01.txt",
-                    "Partitions/Testing_01.txt",
-                )
-            ),
-            _download("SUN397({root}, download=True)")
-            + "; and unpack https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip "
-            "into SUN397/Partitions under {root}",
-        ),
-        TransferSet(
-            "voc2007",
-            "11-point mAP",
-            9_963,
-            (
-                *(
-                    f"VOCdevkit/VOC2007/ImageSets/Main/{split}.txt"
-                    for split in ("train", "val", "test")
-                ),
-                "VOCdevkit/VOC2007/Annotations",
-                "VOCdevkit/VOC2007/JPEGImages",
-            ),
-            _download(
-                "[VOCDetection({root}, '2007', part, download=True) for part in ('train', 'test')]"
-            ),
-        ),
-    )
-}
+    ),
+)
+TRANSFER_SETS: dict[str, TransferSet] = {listed.name: listed for listed in _LISTED}
 
 
 def transfer_set(name: str) -> TransferSet:
