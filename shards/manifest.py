@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -102,13 +101,12 @@ class ManifestWriter:
         """Make all rows so far visible."""
         if self._num_written == len(self._rows):
             return
-        self._parts.write(f"{self._name}-{self._part:04d}.parquet", self._encode())
+        self._parts.write(
+            f"{self._name}-{self._part:04d}.parquet", encode_part(self._schema, self._rows)
+        )
         self._num_written = len(self._rows)
         if len(self._rows) >= MAX_PART_ROWS:  # what is rewritten every time stays small
             self._rows, self._num_written, self._part = [], 0, self._part + 1
-
-    def _encode(self) -> bytes:
-        return encode_part(self._schema, self._rows)
 
 
 def encode_part(schema: Schema, shards: Iterable[ShardInfo]) -> bytes:
@@ -195,11 +193,6 @@ class ManifestFollower:
 def shard_name(shard_index: int) -> str:
     """File name of a shard."""
     return f"shard-{shard_index:06d}.tar"
-
-
-def now() -> float:
-    """Time of a row."""
-    return time.time()
 
 
 def _read_part(parts: Folder, name: str) -> Manifest:

@@ -48,18 +48,11 @@ def _find_problem(folder: Folder, shard: ShardInfo, schema: Schema, size: int | 
         return f"has {size} bytes instead of {shard.num_bytes}"
     content = folder.read(shard.name)
     digest = hashlib.sha256(content).hexdigest()
+    problem = _first_problem(content, shard, schema)  # where the damage shows, if it does
     if digest != shard.sha256:
-        at = _first_foreign_member(content, shard, schema)
-        return f"content differs from the manifest (sha256 {digest[:12]}… instead of " + (
-            f"{shard.sha256[:12]}…{at})"
-        )
-    return _first_problem(content, shard, schema)
-
-
-def _first_foreign_member(content: bytes, shard: ShardInfo, schema: Schema) -> str:
-    """Where the damage shows, if it does."""
-    problem = _first_problem(content, shard, schema)
-    return f"; {problem}" if problem else ""
+        differs = f"sha256 {digest[:12]}… instead of {shard.sha256[:12]}…"
+        return f"content differs from the manifest ({differs}{f'; {problem}' if problem else ''})"
+    return problem
 
 
 def _first_problem(content: bytes, shard: ShardInfo, schema: Schema) -> str | None:

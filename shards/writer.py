@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ import numpy as np
 
 from shards.codecs import encode_image
 from shards.fixed_tar import MODE, encode_samples, end_of_tar
-from shards.manifest import ShardInfo, now
+from shards.manifest import ShardInfo
 from shards.schema import MAX_SAMPLE_BLOCKS, TAR_BLOCK_BYTES, Schema, padded_bytes
 from shards.storage import Folder
 
@@ -70,7 +71,7 @@ class ShardWriter:
             self._file.num_bytes,
             self._file.digest,
             sizes,
-            now(),
+            time.time(),
         )
 
 

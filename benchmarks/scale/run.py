@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.generate import stage
 from pipeline.generate.plan import PoolRecipe, make_plan
 from pipeline.generate.render import RenderedShard
 from pipeline.teacher.description import Teacher, read_teacher_info
-from shards.manifest import ShardInfo, now, shard_name
+from shards.manifest import ShardInfo, shard_name
 from shards.schema import Schema
 from shards.storage import Folder
 
@@ -132,7 +133,7 @@ def leave_empty_file(
     with (folder.path / name).open("wb") as file:
         file.truncate(num_bytes)
     digest = hashlib.sha256(f"{folder.name}/{name}".encode()).hexdigest()
-    return ShardInfo(name, start, count, num_bytes, digest, blocks, now())
+    return ShardInfo(name, start, count, num_bytes, digest, blocks, time.time())
 
 
 def _run_bare_tasks(in_flight: int) -> None:

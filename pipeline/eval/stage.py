@@ -1,6 +1,4 @@
-"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines measured in the same
-run.
-"""
+"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ _ALWAYS = {RESULTS_FILE, NEIGHBOURS_FILE, DOMAINS_FILE, CONFUSION_FILE, CURVES_F
 
 
 def find(config: Config) -> Record[Files] | None:
-    """Record of this run's evaluation, None if it is still to be made or a file of it is not as it
-    was left.
-    """
+    """Record of this run's evaluation, None if there is none or a file is not as it was left."""
     spec = _spec(config)
     record = find_complete(config.run_dir / "eval", spec, Files)
     if record is None or not record.outputs.keys() >= _ALWAYS:
@@ -58,7 +54,7 @@ def run(config: Config) -> None:
     check_few_labels(config.eval, images.train_labels)
     scores = list(_scores(config, images, device))
     domains = list(_compare_domains(config, images, device))
-    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config) else _ALWAYS
+    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config, images) else _ALWAYS
     accuracies = [score.top1 for score in scores]
     numbers = append_numbers(config, spec.fingerprint, accuracies, domains, str(device))
     curves = {score.top1.representation: score.curve for score in scores if score.curve}
@@ -138,10 +134,8 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
             bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
 
 
-def _embed(config: Config) -> bool:
-    """Leave the coordinates of the embedding plot, where there is a pool of enough samples; says
-    whether it did.
-    """
+def _embed(config: Config, images: Any) -> bool:
+    """Leave the embedding plot's coordinates, where a pool has enough samples; whether it did."""
     path, num_samples = _place(config, EMBEDDING_FILE), config.eval.embedding_samples
     path.unlink(missing_ok=True)
     if not config.train.reads_pool or not num_samples:
@@ -159,7 +153,7 @@ def _embed(config: Config) -> bool:
             def report(name: str, total: int) -> None:
                 bar.update(task, advance=1, total=total, note=name)
 
-            found = embed_all(config, num_samples, report)
+            found = embed_all(config, images, num_samples, report)
         write_embeddings(path, found)
         return True
     except UserError as error:  # the teacher may be gone, and the numbers are there

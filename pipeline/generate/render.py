@@ -29,8 +29,6 @@ from shards.schema import Schema
 from shards.storage import Folder
 from shards.writer import writing_shard
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Torch's names of the recipe's precisions."""
 _MAX_PENDING = 2  # batches that wait to be written
 _LOOK_S = 0.5
 
@@ -47,13 +45,8 @@ class RenderedShard:
 
 
 class ShardRenderer:
-    """Renders shards, one after the other; a thread writes them, and publishes each while the next
-    is rendered. A context manager.
-
-    Args:
-        generator: in evaluation mode, on its device.
-        recipe: of the pool.
-        folder: of the pool.
+    """Renders shards of a pool, one after the other, by a `generator` in evaluation mode; a thread
+    writes them, and publishes each while the next is rendered. A context manager.
     """
 
     def __init__(self, generator: TeacherGenerator, recipe: PoolRecipe, folder: Folder) -> None:
@@ -204,9 +197,7 @@ def _write(
 
 
 def _one_behind(batches: Iterable[RenderedBatch]) -> Iterator[RenderedBatch]:
-    """`batches`, each when its successor has been started: a GPU has that while one is waited
-    for.
-    """
+    """`batches`, each once its successor is started: a GPU has that while one is waited for."""
     started: list[RenderedBatch] = []
     for batch in batches:
         started.append(batch)

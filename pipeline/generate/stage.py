@@ -110,18 +110,9 @@ def fill(
     missing: dict[int, tuple[str, ...]] | None = None,
     device: str = "auto",
 ) -> float | None:
-    """Render what the pool lacks, beside other runs that do the same; returns when all of it is in
-    the manifest.
-
-    Args:
-        plan: the request.
-        teacher: of the plan's recipe.
-        ray_config: where to render.
-        missing: shard index -> sets, a part of the plan's missing ones; all of them by default.
-        device: as `hardware.device`.
-
-    Returns:
-        Share of the rendering time spent waiting for the writer; None if nothing was rendered.
+    """Render what the pool lacks, or of that only `missing` (shard index -> sets), beside other
+    runs that do the same, until all of it is in the manifest. Returns the share of the rendering
+    time spent waiting for the writer, None if nothing was rendered.
     """
     missing = plan.missing if missing is None else missing
     if not missing:
@@ -191,12 +182,10 @@ def _render_here(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
 ) -> Iterator[RenderedShard]:
     from pipeline.engine.device import choose_device
-    from pipeline.generate.render import DTYPES, ShardRenderer
-    from pipeline.teacher.checkpoint import load_generator
+    from pipeline.generate.render import ShardRenderer
+    from pipeline.teacher.checkpoint import load_renderer
 
-    generator = load_generator(teacher.folder, teacher.factory)
-    generator.to(choose_device(device))
-    generator.set_precision(DTYPES[plan.recipe.precision])
+    generator = load_renderer(teacher, choose_device(device), plan.recipe.precision)
     with ShardRenderer(generator, plan.recipe, plan.folder) as renderer:
         earlier: StartedShard | None = None
         while len(work) or earlier is not None:
@@ -265,9 +254,7 @@ def _render_task(
     device: str,
     factory: str | None,
 ) -> RenderedShard:
-    """Runs in a Ray worker; the reference travels in a list so that Ray does not fetch the weights
-    every time.
-    """
+    """Runs in a Ray worker; weights not in a list would be fetched each time."""
     from pipeline.generate.render import render_shard
 
     architecture = json.dumps(recipe.architecture)
@@ -288,11 +275,10 @@ def _load_generator(
     import torch
 
     from pipeline.engine.device import choose_device
-    from pipeline.generate.render import DTYPES
     from pipeline.teacher.checkpoint import build_generator
 
     arch: GeneratorArchitecture = TypeAdapter(AnyGeneratorArchitecture).validate_json(architecture)
     tensors = {name: torch.tensor(array) for name, array in fetch(weights).items()}
     generator = build_generator(arch, tensors, factory).to(choose_device(device))
-    generator.set_precision(DTYPES[precision])
+    generator.set_precision(getattr(torch, precision))
     return generator

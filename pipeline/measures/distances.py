@@ -142,31 +142,11 @@ def _jackknife_variance(within: Tensor, across: Tensor, num_others: int) -> Tens
     return (count - 1) / count * (left - left.mean()).square().sum()
 
 
-def kernel_distance(
-    x: Tensor, y: Tensor, *, max_samples: int, generator: torch.Generator | None = None
-) -> float:
-    """Squared maximum mean discrepancy with the cubic kernel, Bińkowski et al. 2018, section 4.
-
-    Time grows with the square of `max_samples`.
-
-    Args:
-        x: features [N, D].
-        y: features [M, D].
-        max_samples: of each set, at least 2.
-        generator: on the CPU; draws the samples of a larger set, whose first ones count otherwise.
-
-    Raises:
-        ValueError: for fewer than two samples, or if a feature is not finite.
+def kernel_distance(x: Tensor, y: Tensor) -> float:
+    """Squared maximum mean discrepancy of `x` [N, D] and `y` [M, D] with the cubic kernel
+    (Bińkowski et al. 2018, section 4); raises as `squared_mmd`. Time grows with (N + M)².
     """
-    x, y = (_take(features, max_samples, generator) for features in (x, y))
     return squared_mmd(x, y, cubic_kernel).value
-
-
-def _take(features: Tensor, max_samples: int, generator: torch.Generator | None) -> Tensor:
-    if len(features) > max_samples and generator is not None:
-        rows = torch.randperm(len(features), generator=generator)[:max_samples]
-        features = features[rows.to(features.device)]
-    return features[:max_samples]
 
 
 def _check_features(features: Tensor) -> None:

@@ -26,9 +26,7 @@ from shards.verify import inspect_shards
 
 AUDIT_BATCH = 16
 IMAGE_TOLERANCE = {"npy": 1.0, "png": 1.0, "webp": 16.0, "jpg": 16.0}
-"""Largest difference of a pixel, in levels of 255, after the codec: a lossy one may make several of
-one.
-"""
+"""Largest difference of a pixel after the codec, in levels of 255."""
 FEATURE_TOLERANCE = {"float32": 2e-3, "float16": 2e-2, "bfloat16": 6e-2}
 """Largest difference of a feature, relative to the root mean square of the sample's, by the
 teacher's precision: rounding to float16 and another order of sums."""
@@ -159,20 +157,12 @@ class Audit:
 def audit(
     entry: Entry, origin: Origin, teacher: Teacher, num_samples: int, cache: Cache, device: str
 ) -> list[Audit]:
-    """Render random samples again and compare them with what is stored.
-
-    Args:
-        entry: the pool.
-        origin: its recipe.
-        teacher: of that recipe.
-        num_samples: how many, at most all of them; another draw every time.
-        cache: for a remote pool.
-        device: as `hardware.device` of a config.
+    """Render `num_samples` random samples again, others every time, and compare them with what is
+    stored.
     """
     from pipeline.engine.device import choose_device
     from pipeline.generate.batch import render_batch
-    from pipeline.generate.render import DTYPES
-    from pipeline.teacher.checkpoint import load_generator
+    from pipeline.teacher.checkpoint import load_renderer
 
     recipe = origin.recipe
     if not entry.sets:
@@ -183,9 +173,7 @@ def audit(
     }
     available = min(map(len, readers.values()))
     rows = np.random.default_rng().permutation(available)[:num_samples]
-    generator = load_generator(teacher.folder, teacher.factory)
-    generator.to(choose_device(device))
-    generator.set_precision(DTYPES[recipe.precision])
+    generator = load_renderer(teacher, choose_device(device), recipe.precision)
     schemas = {name: reader.schema for name, reader in readers.items()}
     differences: dict[tuple[str, str], list[np.ndarray]] = {}
     for start in range(0, len(rows), AUDIT_BATCH):

@@ -1,6 +1,4 @@
-"""Teachers on disk: safetensors for the weights, `teacher.json` for everything else. Nothing is
-executed on loading.
-"""
+"""Teachers on disk: weights as safetensors, all else in `teacher.json`; nothing is executed."""
 
 from __future__ import annotations
 
@@ -23,6 +21,7 @@ from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
     TEACHER_FILE,
+    Teacher,
     TeacherInfo,
     check_digest,
     read_teacher_info,
@@ -92,6 +91,13 @@ def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator
         raise _misfit(folder / GENERATOR_FILE, error) from None
 
 
+def load_renderer(teacher: Teacher, device: torch.device, precision: str) -> TeacherGenerator:
+    """The generator on `device`, in the arithmetic of a recipe; raises as `load_generator`."""
+    generator = load_generator(teacher.folder, teacher.factory).to(device)
+    generator.set_precision(getattr(torch, precision))
+    return generator
+
+
 def load_discriminator(folder: Path) -> Discriminator:
     """The frozen discriminator beside it; raises as `load_generator` does."""
     info = read_teacher_info(folder)
@@ -102,9 +108,7 @@ def load_discriminator(folder: Path) -> Discriminator:
 
 
 def read_discriminator(path: Path, info: TeacherInfo) -> Discriminator:
-    """The frozen discriminator in `path`, of the teacher `info`; raises as `load_generator`
-    does.
-    """
+    """The frozen discriminator in `path`, of the teacher `info`; raises as `load_generator`."""
     if info.discriminator is None:
         raise UserError(f"{path.parent}: this teacher has no discriminator")
     tensors = _read_tensors(path)

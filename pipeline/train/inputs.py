@@ -49,10 +49,6 @@ class TrainingInputs:
 
     def load_generator(self, device: Any) -> TeacherGenerator:
         """The frozen teacher on `device`, in the precision that `generate` names."""
-        import torch
+        from pipeline.teacher.checkpoint import load_renderer
 
-        from pipeline.teacher.checkpoint import load_generator
-
-        generator = load_generator(self.teacher.folder, self.teacher.factory).to(device)
-        generator.set_precision(getattr(torch, self.precision))
-        return generator
+        return load_renderer(self.teacher, device, self.precision)

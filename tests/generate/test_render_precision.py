@@ -11,7 +11,6 @@ import torch
 
 from pipeline.generate.batch import render_batch
 from pipeline.generate.plan import PoolRecipe, make_recipe
-from pipeline.generate.render import DTYPES
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
 from shards.pool import IMAGES
@@ -53,7 +52,7 @@ def test_render_batch_in_half_precision_is_close_to_float32(
     generator = half_generator(skips=skips)
     recipe = make_recipe(CONFIG, fake_info(generator))
     exact = render_columns(generator, recipe)
-    generator.set_precision(DTYPES[precision])
+    generator.set_precision(getattr(torch, precision))
     found = render_columns(generator, recipe)
     low, high = slice(0, 12), slice(12, 20)
     np.testing.assert_array_equal(found["w"], exact["w"])

@@ -71,7 +71,7 @@ def test_distances_of_unusable_features_are_refused(features: Tensor) -> None:
     with pytest.raises(ValueError, match=r"two samples|finite"):
         Moments.from_features(features)
     with pytest.raises(ValueError, match=r"two samples|finite"):
-        kernel_distance(features, torch.zeros(4, 4), max_samples=10)
+        kernel_distance(features, torch.zeros(4, 4))
 
 
 def test_kernel_distance_equals_a_plain_double_loop() -> None:
@@ -84,30 +84,18 @@ def test_kernel_distance_equals_a_plain_double_loop() -> None:
     yy = [kernel(y[i], y[j]) for i in range(5) for j in range(5) if i != j]
     xy = [kernel(a, b) for a in x for b in y]
     expected = np.mean(xx) + np.mean(yy) - 2 * np.mean(xy)
-    found = kernel_distance(torch.from_numpy(x), torch.from_numpy(y), max_samples=10)
+    found = kernel_distance(torch.from_numpy(x), torch.from_numpy(y))
     assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_kernel_distance_within_one_distribution_is_unbiased() -> None:
     found = [
-        kernel_distance(normal(10, 4, seed=2 * i), normal(10, 4, seed=2 * i + 1), max_samples=10)
+        kernel_distance(normal(10, 4, seed=2 * i), normal(10, 4, seed=2 * i + 1))
         for i in range(600)
     ]
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found)) < 3.5 * error  # the biased estimate is off by more than 10 errors
     assert min(found) < 0
-
-
-def test_kernel_distance_takes_at_most_max_samples_of_each_set() -> None:
-    x, y = normal(50, 4), normal(40, 4, seed=1)
-    first = kernel_distance(x, y, max_samples=20)
-    assert first == kernel_distance(x[:20], y[:20], max_samples=20)
-    drawn, again = (
-        kernel_distance(x, y, max_samples=20, generator=torch.Generator().manual_seed(3))
-        for _ in range(2)
-    )
-    assert drawn == again
-    assert drawn != first
 
 
 def cubic_value(a: np.ndarray, b: np.ndarray) -> float:

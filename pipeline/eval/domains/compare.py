@@ -65,9 +65,7 @@ class Domains:
         return found
 
     def rows(self, name: str) -> np.ndarray:
-        """Sorted places of the images to compare; of synthetic ones, which are drawn already, the
-        first.
-        """
+        """Sorted places of the images to compare; of synthetic ones, drawn already, the first."""
         size = len(self.reader(name))
         if name == "synthetic":
             return np.arange(min(size, self.max_samples))
@@ -83,15 +81,8 @@ def compare_domains(
     device: torch.device,
     cache: Path | None = None,
 ) -> Iterator[Measurement]:
-    """Every measure, the cheap ones first.
-
-    Args:
-        domains: the images.
-        student: normalised images -> representation.
-        space: frozen features for the distances of the teacher.
-        config: of the student; says how images are normalised.
-        device: to compute on.
-        cache: folder in which representations are kept.
+    """Every measure, the cheap ones first: of what `student`, trained as `config` says, makes of
+    the images, and in `space` the distances of the teacher.
     """
     seed, limit = domains.seed, domains.max_samples
     train, synthetic = (
@@ -122,9 +113,7 @@ def _memorisation(domains: Domains) -> Iterator[Measurement]:
 def _teacher_distances(
     domains: Domains, space: FeatureSpace, device: torch.device
 ) -> Iterator[Measurement]:
-    """Fréchet and kernel distance of synthetic to real train images; in the feature space
-    "inception" FID and KID.
-    """
+    """Fréchet and kernel distance of both domains; in the feature space "inception" FID and KID."""
     count = min(len(domains.rows("train")), len(domains.rows("synthetic")))
     real, made = (
         _features(space, domains.reader(name), domains.rows(name)[:count], device)
@@ -140,7 +129,7 @@ def _teacher_distances(
             protocol.format("Fréchet distance"),
         ),
         "kernel_distance": (
-            kernel_distance(real, made, max_samples=count),
+            kernel_distance(real, made),
             protocol.format("unbiased squared MMD, kernel (x·y / D + 1)³,"),
         ),
     }

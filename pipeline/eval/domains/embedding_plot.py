@@ -16,10 +16,11 @@ from pipeline.config.root import Config
 from pipeline.engine.device import choose_device
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.eval.domains import embedding, label_agreement, labeller
-from pipeline.eval.extract import Representation, extract
-from pipeline.eval.subjects import cache_folder, load_student
+from pipeline.eval.extract import extract
+from pipeline.eval.probes.labelled_views import ProbeImages
+from pipeline.eval.subjects import cache_folder, subjects
 from pipeline.records.embeddings import EmbeddedSpace, Embeddings
-from pipeline.records.products import pool_shards, real_shards, require_pool, require_real
+from pipeline.records.products import pool_shards, require_pool, require_real
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
@@ -43,18 +44,20 @@ SPACES = ("discriminator", "w", "generator", "student")
 
 def embed_all(
     config: Config,
+    images: ProbeImages,
     num_samples: int,
     report: Callable[[str, int], None] = lambda space, total: None,
 ) -> Embeddings:
     """The pool's first `num_samples` samples in every space that the run has: a teacher without a
-    discriminator, or a pool that stores no features but `w`, has one space less.
+    discriminator, or a pool that stores no features but `w`, has one space less. Labels are learned
+    from the real `images`.
 
     The time is mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of
     each, and how many there are.
 
     Raises:
         UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's,
-            the pool or the labelled images are too few, or UMAP is not installed.
+            the pool is too small, or UMAP is not installed.
     """
     if not embedding.is_available():
         raise UserError("UMAP is not installed; pip install umap-learn")
@@ -67,12 +70,12 @@ def embed_all(
         )
     for reader in pool.readers:
         verified(reader)
-    backbone = load_student(config)
+    student = next(subjects(config, images, device))
+    assert student.backbone is not None
     rows, cache = np.arange(len(pool)), cache_folder(config)
-    synthetic = extract(backbone, pool.images, config.train, device, rows, cache)
-    student = _represent_real(config, backbone, device)
+    synthetic = extract(student.backbone, pool.images, config.train, device, rows, cache)
     seed = config.eval.seeds[0]
-    labelling = labeller.label_synthetic(student, synthetic, seed=seed)
+    labelling = labeller.label_synthetic(student.representation, synthetic, seed=seed)
     spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]
     chance = label_agreement.chance_agreement(labelling.labels)
     embedded = []
@@ -126,22 +129,3 @@ def _teacher_spaces(
     blocks = [name for name in generate.outputs.features if name != W]
     if blocks:
         yield "generator", pool.gather_features(blocks, rows).astype(np.float32)
-
-
-def _represent_real(
-    config: Config, backbone: torch.nn.Module, device: torch.device
-) -> Representation:
-    """Of the labelled real images."""
-    arrays = []
-    for split in ("train", "test"):
-        reader = verified(real_shards(config, split).open())
-        labels = reader.gather("label", np.arange(len(reader)))
-        rows = np.flatnonzero(labels >= 0)
-        if len(np.unique(labels[rows])) < 2:
-            raise UserError(
-                f"real.path: labelled {split} images of at least two classes are needed"
-            )
-        found = extract(backbone, reader, config.train, device, rows, cache_folder(config))
-        arrays.append((found, labels[rows], rows))
-    (train, train_labels, rows), (test, test_labels, _) = arrays
-    return Representation("student", train, train_labels, rows, test, test_labels)

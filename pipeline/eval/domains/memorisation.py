@@ -30,9 +30,7 @@ from pipeline.samples.seeding import numpy_generator
 REPRESENTATION = "raw_pixels"
 _COPYING, _SHARE = "memorisation_c_t", "memorisation_train_share"
 TESTS = (_COPYING, f"{_COPYING}_control", _SHARE, f"{_SHARE}_control")
-"""Of no copies: a small `p_value` says that the teacher copies. C_T is negative for copies, the
-share large.
-"""
+"""Of no copies, so that a small `p_value` finds some: C_T negative, the share large."""
 MIN_CELL_SAMPLES = 20
 MAX_CELLS = 50
 NUM_PERMUTATIONS = 9999

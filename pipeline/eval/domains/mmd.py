@@ -49,13 +49,7 @@ def measure_domain_gap(
     misses lie below the truth. A t interval over 10 blocks held it as often (92 to 97 %) at 1.7 to
     2.7 times the width.
 
-    Args:
-        real: at least three.
-        synthetic: at least three.
-        kernel: by name.
-        seed: of the samples drawn where a set has more than `max_samples` and for the bandwidth.
-        max_samples: of each set. Time grows with the square.
-        device: computes, in float64.
+    Of each set at most `max_samples` are drawn by `seed`: time grows with the square.
 
     Raises:
         ValueError: for fewer than three samples, or if a feature is not finite.

@@ -44,19 +44,13 @@ def measure_neighbourhoods(
     of real neighbourhoods with a synthetic image in them.
 
     As many of each, since all four depend on the numbers: the smaller set's size, at most
-    `max_samples`. A departure from the originals is the distance, there Euclidean; on normalised
-    representations both order neighbours alike. The intervals are for the measures' mean at that
-    size; in simulations they held it in 94 to 100 % of the cases, being 1.1 to 2.3 times too wide.
-
-    Args:
-        real: at least `NUM_GROUPS` + 6.
-        synthetic: as many.
-        seed: of the images drawn and of the groups.
-        max_samples: of each domain. Time grows with the square.
-        device: counts neighbourhoods.
+    `max_samples`, with the square of which time grows. A departure from the originals is the
+    distance, there Euclidean; on normalised representations both order neighbours alike. The
+    intervals are for the measures' mean at that size; in simulations they held it in 94 to 100 % of
+    the cases, being 1.1 to 2.3 times too wide.
 
     Raises:
-        ValueError: for fewer, or if a representation is not finite.
+        ValueError: for fewer than `NUM_GROUPS` + 6, or if a representation is not finite.
     """
     count = min(len(real), len(synthetic), max_samples)
     if count < NUM_GROUPS + NUM_NEIGHBOURS_COVERAGE + 1:

@@ -58,10 +58,9 @@ def train_teacher(
 
     Args:
         trainer: fresh; on every worker.
-        gather: maps sample indices [n] to uint8 images [n, 3, R, R].
-        num_real: number of samples.
+        gather: maps indices [n] of the `num_real` samples to uint8 images [n, 3, R, R].
         folder: shared by the workers; gets state, metrics, grids, snapshots, the teacher.
-        fingerprint: of the training; a state of another one is refused.
+        fingerprint: a state with another one is refused.
         report: called with (images seen, metrics) after each logged step; where it says so, the
             next one is saved, as by a signal.
         origin: what `teacher.json` says of how the teacher came to be.
@@ -144,9 +143,7 @@ class Quality:
         distance = frechet_distance(self._real_moments, Moments.from_features(found))
         return {
             "frechet_distance": distance,
-            "kernel_distance": kernel_distance(
-                self._real, found, max_samples=self.config.quality_images
-            ),
+            "kernel_distance": kernel_distance(self._real, found),
             "feature_space": self._space.name,
         }
 

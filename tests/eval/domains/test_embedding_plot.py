@@ -19,7 +19,7 @@ from pipeline.eval.domains.embedding_plot import embed_all
 from pipeline.eval.domains.label_agreement import plane_agreement, space_agreement
 from pipeline.eval.domains.labeller import label_synthetic
 from pipeline.eval.extract import Representation, extract
-from pipeline.eval.subjects import load_student
+from pipeline.eval.subjects import labelled_images, load_student
 from pipeline.records.embeddings import Embeddings
 from pipeline.records.products import pool_shards, real_shards
 from pipeline.teacher.checkpoint import read_discriminator
@@ -116,7 +116,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def embeddings(config: Config) -> Embeddings:
-    return embed_all(config, NUM_SAMPLES)
+    return embed_all(config, labelled_images(config), NUM_SAMPLES)
 
 
 def represent(config: Config) -> tuple[Representation, np.ndarray]:
@@ -183,13 +183,14 @@ def test_embed_all_of_a_teacher_without_discriminator_has_a_space_less(
     description = json.loads((teacher / "teacher.json").read_text())
     (teacher / "teacher.json").write_text(json.dumps({**description, "discriminator": None}))
     changed = config.teacher.model_copy(update={"checkpoint": teacher})
-    found = embed_all(config.model_copy(update={"teacher": changed}), MIN_SAMPLES)
+    other = config.model_copy(update={"teacher": changed})
+    found = embed_all(other, labelled_images(other), MIN_SAMPLES)
     assert [space.name for space in found.spaces] == SPACES[1:]
 
 
 def test_embed_all_of_a_pool_too_small_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match=r"generate\.num_samples: 10 samples"):
-        embed_all(config, 10)
+        embed_all(config, labelled_images(config), 10)
 
 
 def test_embed_all_with_another_teacher_than_the_pools_is_refused(
@@ -197,5 +198,6 @@ def test_embed_all_with_another_teacher_than_the_pools_is_refused(
 ) -> None:
     make_teacher(tmp_path / "other", seed=1)
     teacher = config.teacher.model_copy(update={"checkpoint": tmp_path / "other"})
+    other = config.model_copy(update={"teacher": teacher})
     with pytest.raises(UserError, match="not the teacher that rendered the pool"):
-        embed_all(config.model_copy(update={"teacher": teacher}), NUM_SAMPLES)
+        embed_all(other, labelled_images(other), NUM_SAMPLES)
