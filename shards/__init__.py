@@ -1,3 +1,1 @@
-"""The contract between stages: tars of samples with a verified manifest. Knows no GAN, no training,
-no Ray.
-"""
+"""The contract between stages: tars of samples with a manifest. Knows no GAN, training or Ray."""

@@ -73,8 +73,6 @@ def remove_stale(directory: Path, written_before: float) -> None:
 
 
 def write_atomic(path: Path, content: bytes | str, is_durable: bool = True) -> None:
-    """Replace `path` by `content` (text is written as UTF-8), all of it or nothing; see
-    `atomic_path`.
-    """
+    """Replace `path` by `content` (text as UTF-8), all of it or nothing; see `atomic_path`."""
     with atomic_path(path, is_durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

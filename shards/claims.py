@@ -151,9 +151,7 @@ def remove_leftovers(folder: Folder, sets: Iterable[str]) -> None:
 
 
 def _this_process() -> dict[str, Any]:
-    """Process id and start, and where they mean something: a boot of a machine, and a space of
-    process ids.
-    """
+    """Process id and start, and where they mean something: boot and space of process ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -4,9 +4,7 @@ traceback.
 
 
 class UserError(Exception):
-    """Its message is one line that names the field or file and the remedy; the command line exits
-    with 2.
-    """
+    """Its message is one line: the field or file, and the remedy. The command line exits with 2."""
 
 
 class InUse(UserError):

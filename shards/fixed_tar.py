@@ -23,12 +23,8 @@ _CHUNK_BYTES = 16 << 20
 def encode_samples(
     schema: Schema, start_index: int, batch: Mapping[str, np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Bytes of the samples `start_index` …, some at a time, [n, stride_bytes] uint8 each.
-
-    Args:
-        schema: columns, all of a fixed size.
-        start_index: index of the first sample.
-        batch: arrays [N, *column.shape] of the column's dtype.
+    """Bytes of the samples `start_index` …, some at a time, [n, stride_bytes] uint8 each, of a
+    `batch` of arrays [N, *column.shape] of the columns' dtypes, all of a fixed size.
 
     Raises:
         ValueError: for an index beyond `MAX_INDEX`.

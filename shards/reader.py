@@ -93,9 +93,7 @@ class ShardReader:
 
     @property
     def digest(self) -> str:
-        """Digest of the content: the shards' sha256 and how many samples are used; 64 hex
-        digits.
-        """
+        """Digest of the shards' sha256 and of how many samples are used; 64 hex digits."""
         return content_digest(self.num_samples, self.shards)
 
     @property

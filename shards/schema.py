@@ -109,9 +109,7 @@ class Schema:
 
     @cached_property
     def stride_bytes(self) -> int:
-        """Bytes from one sample to the next within a tar; an encoded column's content not
-        counted.
-        """
+        """Bytes from one sample to the next within a tar, without an encoded column's content."""
         return sum(
             TAR_BLOCK_BYTES if column.is_encoded else padded_bytes(column.num_bytes)
             for column in self.columns

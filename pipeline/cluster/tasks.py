@@ -153,11 +153,7 @@ def run_tasks(
 
 
 class InFlight(Generic[T]):
-    """Tasks at work.
-
-    Args:
-        submit: starts a task for an item; returns its reference.
-    """
+    """Tasks at work; `submit` starts one for an item, and returns its reference."""
 
     def __init__(self, submit: Callable[[T], Any]) -> None:
         self._submit = submit

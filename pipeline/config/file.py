@@ -88,9 +88,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merge(data: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Fields of `changes` replace those of `data`; a section with another `name` does as a
-    whole.
-    """
+    """Fields of `changes` replace those of `data`; a section with another `name` as a whole."""
     for field, value in changes.items():
         old = data.get(field)
         is_other = (
@@ -149,9 +147,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _describe(error: ValidationError, place: str) -> str:
-    """First problem as one line: file, section.field, what is wrong, and a near miss if there is
-    one.
-    """
+    """First problem as one line: file, section.field, what is wrong, and a near miss if any."""
     first = error.errors(include_url=False)[0]
     location = _without_tags(first["loc"])
     field = ".".join(map(str, location)) or "config"

@@ -21,9 +21,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """Arithmetic of a training's networks: `auto` is bfloat16 on a GPU that has it, else
-    float32.
-    """
+    """Arithmetic of a training's networks; `auto`: bfloat16 on a GPU that has it, else float32."""
     if wanted == "auto":
         has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bfloat16 else torch.float32
@@ -51,17 +49,13 @@ def compile_in_place(network: nn.Module, mode: str | None) -> None:
 
 
 def begin_step(mode: str | None) -> None:
-    """Tell networks compiled in `mode` that the last step's tensors may be overwritten, as CUDA
-    graphs do.
-    """
+    """Say that CUDA graphs, if `mode` has them, may overwrite the last step's tensors."""
     if mode is not None:
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def on_host(array: np.ndarray, device: torch.device) -> Tensor:
-    """`array` as a tensor on the CPU from which `device` can copy by itself; for a GPU that is
-    page-locked memory.
-    """
+    """`array` as a CPU tensor; page-locked for a GPU, which then copies it by itself."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory() if device.type == "cuda" else tensor
 

@@ -210,9 +210,7 @@ def _ray_worker(packed: dict[str, Any]) -> None:
 
 @contextmanager
 def _following(path: Path, show: Callable[[dict[str, float]], None]) -> Iterator[None]:
-    """Pass the last line of the metrics that rank 0 writes to `show` every second, while the block
-    runs.
-    """
+    """While the block runs, `show` the last line of rank 0's metrics every second."""
     stop = threading.Event()
 
     def follow() -> None:

@@ -1,6 +1,4 @@
-"""Features of the GAN's own discriminator as a representation: a baseline that trains nothing (Yang
-et al. 2022, Eq. 2).
-"""
+"""Features of the GAN's discriminator, a baseline that trains nothing (Yang et al. 2022, Eq. 2)."""
 
 from __future__ import annotations
 

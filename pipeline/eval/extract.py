@@ -1,6 +1,4 @@
-"""Frozen representations of images: of the student, of the same student untrained, and raw
-pixels.
-"""
+"""Frozen representations of images: of the student, trained and untrained, and raw pixels."""
 
 from __future__ import annotations
 

@@ -66,9 +66,7 @@ def _say_that_faiss_is_missing() -> None:
 def knn_classify(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, k: int, temperature: float
 ) -> np.ndarray:
-    """Predicted labels [M] of `test` [M, D]: each neighbour votes with exp(cosine / temperature)
-    (Wu et al. 2018).
-    """
+    """Labels [M] of `test` [M, D], voted with exp(cosine / temperature) (Wu et al. 2018)."""
     similarities, indices = nearest(test, train, k)
     weights = np.exp((similarities - similarities[:, :1]) / temperature)
     votes = np.zeros((len(test), int(labels.max()) + 1))

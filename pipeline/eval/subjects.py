@@ -32,9 +32,7 @@ def open_real(config: Config, split: str) -> ShardReader:
 
 
 def labelled_images(config: Config) -> ProbeImages:
-    """The labelled train images and all test images; raises UserError if they allow no
-    evaluation.
-    """
+    """The labelled train images and all test images; raises UserError if that is too little."""
     train, test = open_real(config, "train"), open_real(config, "test")
     train_labels, test_labels = (
         reader.gather("label", np.arange(len(reader))) for reader in (train, test)
@@ -57,9 +55,7 @@ class Subject:
 
 
 def subjects(config: Config, images: ProbeImages, device: torch.device) -> Iterator[Subject]:
-    """Student and, where wanted, the same student untrained and raw pixels; of labelled images
-    only.
-    """
+    """Of labelled images: student and, where wanted, the same student untrained, raw pixels."""
     train, rows, test = images.train, images.train_rows, images.test
 
     def represent(name: str, backbone: nn.Module | None) -> Subject:
@@ -88,9 +84,7 @@ def cache_folder(config: Config) -> Path:
 
 
 def load_student(config: Config) -> nn.Module:
-    """What the run has trained, normalised images -> representation; or the discriminator that it
-    took.
-    """
+    """What the run has trained, or the discriminator it took: normalised -> representation."""
     path = student_file(config)
     if isinstance(config.train.method, DiscriminatorConfig):
         return load_discriminator_backbone(config, path)

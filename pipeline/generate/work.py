@@ -20,12 +20,8 @@ rendered again."""
 
 
 class Work:
-    """The shards that a plan lacks. `next` hands out one at a time, `finish` takes it back done.
-
-    Args:
-        plan: the request.
-        claims: of this run.
-        missing: index -> sets to render, a part of the plan's; all of it by default.
+    """The shards that a plan lacks, or a part of them: `missing`, index -> sets. `next` hands out
+    one at a time, `finish` takes it back done.
     """
 
     def __init__(
@@ -53,9 +49,7 @@ class Work:
         return len(self._todo)
 
     def next(self) -> tuple[int, tuple[str, ...]] | None:
-        """A shard to render and the sets that lack it; None if there is none that no other run is
-        rendering.
-        """
+        """A shard to render and the sets that lack it; None if other runs render all there are."""
         runs = self._claims.list_others()
         is_stale = self._had_others or time.monotonic() - self._looked_at > _LOOK_S
         if runs or is_stale:  # what others have finished is in the manifest by now

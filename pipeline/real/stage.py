@@ -1,6 +1,4 @@
-"""`python -m pipeline real CONFIG`: a source of real images -> real shards of both splits, packed
-once per content.
-"""
+"""`python -m pipeline real CONFIG`: real images -> shards of both splits, once per content."""
 
 from __future__ import annotations
 

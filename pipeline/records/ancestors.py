@@ -41,9 +41,7 @@ def require_ancestors(config: Config) -> Ancestors:
 
 
 def require_seen_pool(config: Config, student: Record[Student]) -> Record[Pool] | None:
-    """The pool that the student was trained on, None if there was none; raises as
-    `require_ancestors`.
-    """
+    """The pool that the student was trained on, if any; raises as `require_ancestors`."""
     if not config.train.reads_pool:
         return None
     pool = require_pool(config)

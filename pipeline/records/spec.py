@@ -64,9 +64,7 @@ Closed: a field that is added to a section is not added here.
 
 @dataclass(frozen=True)
 class Spec:
-    """What determines a stage's output: its config section and the digests of its inputs, by
-    name.
-    """
+    """What determines a stage's output: its config section, and its inputs' digests by name."""
 
     stage: str
     config: dict[str, Any]

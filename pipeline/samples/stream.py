@@ -47,9 +47,7 @@ class StepRows:
 
 
 class LoadedAhead(Generic[T]):
-    """`load(step)` for steps that come one after the other: while one is used, threads load the
-    next.
-    """
+    """`load(step)` for steps in their order: while one is used, threads load the next."""
 
     def __init__(self, load: Callable[[int], T], num_ahead: int = LOADED_AHEAD) -> None:
         self._load = load

@@ -24,9 +24,7 @@ _PRODUCTS: dict[str, type[Pool | RealImages]] = {TEACHER_POOLS: Pool, REAL_SHARD
 
 @dataclass(frozen=True)
 class Entry:
-    """One recipe of the store: a pool with its images and sets of features, or real images with
-    their splits.
-    """
+    """One recipe of the store: a pool's images and sets of features, or real images' splits."""
 
     place: str
     """`teacher` or `real`: the folder it lies in."""

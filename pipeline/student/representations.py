@@ -29,12 +29,8 @@ _COLUMN = "representation"
 def cached_array(
     folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """`compute()`, [N, D] float32, from `folder` if it is there, else kept there.
-
-    Args:
-        folder: of the entries.
-        parts: what the array depends on, as JSON.
-        compute: makes it.
+    """`compute()`, [N, D] float32, from `folder` if it is there, else kept there; `parts` are what
+    it depends on, as JSON.
 
     Raises:
         OSError: if `folder` cannot be written.

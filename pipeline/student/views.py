@@ -29,9 +29,7 @@ class ViewParameters:
     """Parameters of B views, float32 [B] unless said."""
 
     theta: Tensor
-    """[B, 2, 3]: output to input coordinates of crop, rotation and flip, as `F.affine_grid` takes
-    them.
-    """
+    """[B, 2, 3], for `F.affine_grid`: output to input coordinates of crop, rotation and flip."""
     factors: Tensor
     """[B, 4]: brightness, contrast and saturation factors, hue shift."""
     order: Tensor
@@ -87,9 +85,7 @@ def draw_views(config: AugmentConfig, batch: int, generator: torch.Generator) ->
 
 
 def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -> Tensor:
-    """[B, 2, 3]; area and log aspect ratio uniform as in `RandomResizedCrop`, which rejects crops
-    that stick out.
-    """
+    """[B, 2, 3]; area and log aspect ratio are uniform, and crops that stick out rejected."""
     tries = 10
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:

@@ -60,13 +60,8 @@ def pool(feature: Tensor) -> Tensor:
 
 
 def pool_features(features: Mapping[str, Tensor]) -> Tensor:
-    """h^g = [μ(h_1), …, μ(h_L)]: the spatial mean of every feature, end to end.
-
-    Args:
-        features: name -> [B, C_l, r_l, r_l], or [B, C_l] for `w`, in order.
-
-    Returns:
-        [B, Σ C_l] float32.
+    """h^g = [μ(h_1), …, μ(h_L)]: the spatial mean of every feature, [B, C_l, r_l, r_l] or [B, C_l]
+    for `w`, end to end: [B, Σ C_l] float32.
     """
     return torch.cat([pool(feature) for feature in features.values()], 1)
 

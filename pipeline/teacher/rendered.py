@@ -36,9 +36,7 @@ class RenderedSamples:
         return self.ws[:, 0]
 
     def pooled(self, names: Sequence[str]) -> Tensor:
-        """Spatial means of the features `names`, `w` among them, end to end, float32 [n, Σ C] (Yang
-        et al. 2022, Eq. 4).
-        """
+        """Spatial means of the features `names` end to end, float32 [n, Σ C]."""
         return pool_features(select(self.features, self.ws, names))
 
 

@@ -1,6 +1,4 @@
-"""`python -m pipeline teacher CONFIG`: real shards -> a teacher of one's own, under the run's
-folder.
-"""
+"""`python -m pipeline teacher CONFIG`: real shards -> a teacher, under the run's folder."""
 
 from __future__ import annotations
 

@@ -61,9 +61,7 @@ class _Lines(Progress):
 
 
 def progress_bar(unit: str) -> Progress:
-    """A bar counting `unit`s on standard error; `add_task(description, total=…, note="")` starts
-    it.
-    """
+    """A bar of `unit`s on standard error; `add_task(description, total=…, note="")` starts it."""
     columns: list[ProgressColumn] = [
         TextColumn("{task.description:<9}"),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),

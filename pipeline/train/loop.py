@@ -70,16 +70,12 @@ def train(
     """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
 
     Args:
-        config: what to train.
-        shards: where from.
         method: fresh from `build_method`.
         folder: gets checkpoint, metrics and `student.safetensors`; shared by all workers, written
             by rank 0.
-        device: of this worker.
-        fingerprint: of the training; a checkpoint of another one is refused.
+        fingerprint: a checkpoint with another one is refused.
         report: called with (samples_seen, metrics) after each logged step, on every rank; the step
             is saved where it says so.
-        compile_networks: whether and how, see `engine/gpu.py`.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.

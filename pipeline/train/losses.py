@@ -63,9 +63,7 @@ class ObjectiveTerms:
 
 
 def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared error over batch and dimensions of two [N, M] tensors (Yang et al. 2022, Eq.
-    6).
-    """
+    """Mean squared error of two [N, M] tensors over both axes (Yang et al. 2022, Eq. 6)."""
     return (first - second).square().mean()
 
 
@@ -125,9 +123,7 @@ def _weighted(factors: tuple[float, float], first: Tensor, second: Tensor) -> Te
 
 
 def embedding_std(embedding: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation of `embedding` [N, M]; 0 is collapse to a
-    point.
-    """
+    """Mean over dimensions of the deviation of `embedding` [N, M]; 0 is collapse to a point."""
     return embedding.detach().std(0).mean()
 
 

@@ -125,9 +125,7 @@ class Method(nn.Module, ABC):
         return self.config.variant != "release"
 
     def gather(self, embedding: Tensor) -> Tensor:
-        """Rows of all workers, [n, …] -> [N, …], half precision as float32; of this worker alone
-        unless `is_global`.
-        """
+        """Rows of all workers if `is_global`, [n, …] -> [N, …]; half precision as float32."""
         if embedding.dtype in (torch.bfloat16, torch.float16):
             embedding = embedding.float()
         return gather_batch(embedding) if self.is_global else embedding
@@ -143,7 +141,5 @@ class Method(nn.Module, ABC):
         return list(network(torch.cat([*views])).split([len(view) for view in views]))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameters as the optimiser takes them; a group with `fixed_rate` keeps its learning
-        rate.
-        """
+        """Parameters as the optimiser takes them; a group with `fixed_rate` keeps its rate."""
         return [{"params": list(self.parameters())}]

@@ -26,13 +26,8 @@ class OnlineSamples:
     latents and noise by itself, so that a step copies nothing and never waits: other samples, of
     the same distribution. A training's record says where its samples were drawn.
 
-    Args:
-        generator: in evaluation mode, on its device; from now on for this alone.
-        sampling: which samples.
-        features: name and channels of what is to be distilled.
-        render_batch: samples of a forward pass.
-        compile_networks: whether and how, see `engine/gpu.py`. Compiled, rendering, conversion to
-            pixels and pooling are one graph.
+    The generator, in evaluation mode and on its device, is from now on for this alone. Compiled,
+    rendering, conversion to pixels and pooling of the `features` (name, channels) are one graph.
     """
 
     def __init__(

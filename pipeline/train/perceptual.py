@@ -1,6 +1,4 @@
-"""LPIPS, the perceptual distance of the encoding baseline, from weights that are at hand (Zhang et
-al. 2018).
-"""
+"""LPIPS, the encoding baseline's distance, from weights that are at hand (Zhang et al. 2018)."""
 
 from __future__ import annotations
 

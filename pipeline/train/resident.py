@@ -54,14 +54,7 @@ def load_progress(domains: Iterable[Domain], *, is_shown: bool) -> Iterator[Adva
 
 
 class ResidentColumns:
-    """Columns in the memory of `device`.
-
-    Args:
-        domain: what to load.
-        rows: which rows a step takes.
-        device: where to.
-        advance: called after each slice that was loaded.
-    """
+    """Columns in the memory of `device`, loaded slice by slice; `advance` hears of each."""
 
     def __init__(
         self,

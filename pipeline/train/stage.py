@@ -205,9 +205,7 @@ def _features(config: Config) -> tuple[str, ...]:
 
 
 def _check_shards(config: Config) -> None:
-    """Read every shard once against its sha256: a damaged one would lose samples silently or poison
-    the student.
-    """
+    """Check every shard's sha256: a damaged one would lose samples or poison the student."""
     inputs = _inputs(config)
     readers = [inputs.real.open(), *(inputs.pool.open().readers if inputs.pool else [])]
     with progress_bar("shards") as bar:

@@ -23,9 +23,7 @@ class AngularError:
         self._total = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, predicted: Tensor, normals: Tensor) -> None:
-        """Account for one image: vectors float32 [3, H, W] of any length; pixels whose true normal
-        is zero do not count.
-        """
+        """Account for an image: float32 [3, H, W] of any length; true zeros do not count."""
         is_known = has_normal(normals)
         angles = angles_deg(predicted[:, is_known], normals[:, is_known])
         bins = (angles * _BINS_PER_DEG).long().clamp(max=len(self._histogram) - 1)
@@ -34,9 +32,7 @@ class AngularError:
         self._total += angles.sum()
 
     def compute(self) -> dict[str, float]:
-        """`mean_deg`, `median_deg` and, in percent, `within_11.25_deg` and so on; all 0 where no
-        pixel has a normal.
-        """
+        """`mean_deg`, `median_deg`, percent `within_11.25_deg` …; all 0 without a normal."""
         counts = self._histogram.cpu().cumsum(0)
         num_pixels = int(counts[-1])
         scale = 1 / max(num_pixels, 1)

@@ -47,9 +47,7 @@ class AveragePrecision:
         self._num_objects: dict[int, int] = {}
         """To be found, by class."""
         self._found: dict[int, list[np.ndarray]] = {}
-        """By class: score, overlap with the best object, its number, 1 if it is difficult;
-        [N, 4] float64.
-        """
+        """By class, float64 [N, 4]: score, best object's overlap, its number, is it difficult."""
         self._next_number = 0
 
     def add(self, found: Detections, objects: Objects) -> None:

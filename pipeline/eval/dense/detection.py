@@ -24,9 +24,7 @@ from pipeline.student.backbone import StudentResNet
 
 
 class DetectionTask(Task[list[DetectionExample]]):
-    """A detector on `device`. The backbone, with the parts frozen that `config` names, becomes its
-    own.
-    """
+    """A detector on `device`. The backbone, some parts of it frozen, becomes its own."""
 
     decays_all = True
 

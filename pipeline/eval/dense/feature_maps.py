@@ -34,11 +34,8 @@ def fix_batch_norm(module: nn.Module) -> None:
 
 
 def freeze(backbone: StudentResNet, last: str) -> None:
-    """Fix the backbone from the stem up to and with `last`: weights and batch normalisation.
-
-    Args:
-        backbone: changed in place.
-        last: `none`, `stem`, or `layer1` … `layer4`.
+    """Fix weights and batch normalisation in place from the stem up to and with `last`, which is
+    `none`, `stem`, or `layer1` … `layer4`.
     """
     if last == "none":
         return

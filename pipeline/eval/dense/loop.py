@@ -41,15 +41,8 @@ def train(
     fingerprint: str,
     report: ReportMetrics,
 ) -> None:
-    """Train the task's network to the end, going on from `folder`'s checkpoint.
-
-    Args:
-        task: fresh, on `device`.
-        config: what to train.
-        folder: gets checkpoint and metrics.
-        device: to compute on.
-        fingerprint: of the training; a checkpoint of another one is refused.
-        report: called after every step.
+    """Train the network of `task`, fresh and on `device`, to the end, going on from `folder`'s
+    checkpoint unless that has another `fingerprint`; `report` is called after every step.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.

@@ -56,9 +56,7 @@ class DenseNetwork(nn.Module):
 
 
 class DenseTask(Task[DenseBatch]):
-    """What both tasks share: sizes, the loss of every labelled pixel, the mean prediction of
-    several sizes.
-    """
+    """What both tasks share: sizes, the loss of labelled pixels, the mean prediction over sizes."""
 
     decays_all = False
     multiple: int

@@ -23,9 +23,7 @@ class DenseExample:
 
     image: Image.Image
     labels: Tensor
-    """[1, H, W] int64 classes, -1 where there is none; or normals [3, H, W] float32, zeros where
-    there is none.
-    """
+    """[1, H, W] int64 classes, or -1 for none; or normals [3, H, W] float32, or zeros for none."""
 
 
 class DenseImages:

@@ -1,6 +1,4 @@
-"""Learning rates of fine-tuning, by step: a function of the position, so that nothing of them is
-kept.
-"""
+"""Learning rates of fine-tuning: a function of the step, so that nothing of them is kept."""
 
 from __future__ import annotations
 

@@ -31,9 +31,7 @@ def resize_image(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def resize_labels(labels: Tensor, height: int, width: int) -> Tensor:
-    """The label nearest to the middle of each new pixel; [..., C, H, W] -> [..., C, height,
-    width], same type.
-    """
+    """Labels nearest to the new pixels' middles; [..., C, H, W] -> [..., C, height, width]."""
     rows = _nearest(labels.shape[-2], height, labels.device)
     columns = _nearest(labels.shape[-1], width, labels.device)
     return labels[..., rows[:, None], columns]

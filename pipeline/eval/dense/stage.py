@@ -1,6 +1,4 @@
-"""`python -m pipeline finetune CONFIG`: student -> results of a dense task, in a folder of the
-task's own.
-"""
+"""`python -m pipeline finetune CONFIG`: student -> results of a dense task, in its own folder."""
 
 from __future__ import annotations
 

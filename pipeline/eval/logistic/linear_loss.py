@@ -26,12 +26,8 @@ class Pointwise(Protocol):
     """A loss of rows of logits with its derivatives."""
 
     def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses to be summed; gradients [B, K]; the second derivative's diagonal summed over rows,
-        [K].
-
-        Args:
-            logits: [B, K], which may be overwritten.
-            targets: [B] or [B, K].
+        """Of `logits` [B, K], which may be overwritten, for `targets` [B] or [B, K]: losses to be
+        summed; gradients [B, K]; the second derivative's diagonal summed over rows, [K].
         """
 
 

@@ -50,9 +50,7 @@ class LogisticFit:
     C: float
     """Inverse penalty, in scikit-learn's convention."""
     objective: float
-    """Mean loss (sum of the classes' losses, where each is fitted against the rest) plus
-    |W|² / (2 C N).
-    """
+    """Mean loss (of classes fitted against the rest the sum of theirs) plus |W|² / (2 C N)."""
     excess: float
     """Estimate of how far `objective` is above the minimum."""
     num_passes: int
@@ -153,9 +151,7 @@ class LogisticPath:
         return self._as_fit(solution, C, limit)
 
     def _extrapolate(self, C: float) -> Tensor:
-        """Where the last two solutions point, linear in log C, at most as far on as they are
-        apart.
-        """
+        """Where the last two solutions point, linear in log C, at most as far as they are apart."""
         if len(self._path) < 2:
             return self._path[0][1].weights if self._path else self._first
         (before, older), (last, newer) = self._path

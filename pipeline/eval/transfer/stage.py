@@ -29,9 +29,7 @@ RESULTS_FILE = "transfer.json"
 
 
 def find(config: Config) -> Record[Transfer] | None:
-    """Record of the transfer, None if a data set that is there is still to be measured, or the
-    ledger has lost the numbers.
-    """
+    """Record of the transfer, None if a data set is to be measured or not in the ledger."""
     spec = _spec(config)
     record = find_complete(folder_of(config), spec, Transfer)
     if record is None or set(record.outputs.scores) < set(_present(config)):

@@ -13,9 +13,7 @@ NUM_TRAIN = 1437  # the last 360 digits are by other writers
 
 
 def open_digits(resolution: int, split: str) -> Source:
-    """UCI optical recognition of handwritten digits (Alpaydin & Kaynak 1998), 8x8 grey levels
-    0-16.
-    """
+    """UCI's handwritten digits (Alpaydin & Kaynak 1998), 8x8 grey levels 0-16."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -20,9 +20,7 @@ from shards.schema import W
 
 
 class ModuleGenerator(UnmappedGenerator):
-    """Wraps `module`: forward(z [B, z_dim]) or forward(z, labels) -> images [B, C, R, R] in
-    [-1, 1].
-    """
+    """Wraps `module`: forward(z [B, z_dim][, labels]) -> images [B, C, R, R] in [-1, 1]."""
 
     def __init__(self, arch: ModuleArchitecture, module: nn.Module) -> None:
         super().__init__()

@@ -69,9 +69,7 @@ class GeneratorMapping(Mapping):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated and demodulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020, Fig.
-    2).
-    """
+    """(De)modulated 3x3 convolution, noise, bias, leaky ReLU (Karras et al. 2020, Fig. 2)."""
 
     def __init__(
         self,
@@ -179,9 +177,7 @@ class SynthesisBlock(nn.Module):
         ws: Tensor,
         noise: Sequence[Tensor | NoiseMode],
     ) -> tuple[Tensor, Tensor | None]:
-        """Block features and running image; `ws` [B, num_convs + 1, w_dim], the last one for
-        ToRGB.
-        """
+        """Block features, running image; `ws` [B, num_convs + 1, w_dim], the last one for ToRGB."""
         if x is None:
             x = self.const.expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise[0])

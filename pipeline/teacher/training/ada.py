@@ -44,9 +44,7 @@ class AdaController:
             self._sum, self._steps = 0.0, 0
 
     def settle(self) -> None:
-        """Move p if the last `update` ended an interval; only then this waits for a GPU, and for no
-        more than those logits.
-        """
+        """Move p if the last `update` ended an interval; waits for no more than those logits."""
         if self._ended is None:
             return
         (total, num_images), self._ended = self._ended, None

@@ -12,14 +12,9 @@ from torch import Tensor
 
 
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """½ E[|∇_x D(x)|²] over real images (Mescheder et al. 2018, Eq. 9), without its weight γ.
-
-    Args:
-        logits: [B, 1] of `images`, with a graph.
-        images: [B, C, R, R] that require a gradient.
-
-    Returns:
-        Scalar that can be differentiated again.
+    """½ E[|∇_x D(x)|²] over real images (Mescheder et al. 2018, Eq. 9), without its weight γ: of
+    `logits` [B, 1], with a graph, and `images` [B, C, R, R] that require a gradient. A scalar that
+    can be differentiated again.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean() / 2

@@ -77,9 +77,7 @@ def choose_block_precision(config: TeacherConfig, device: torch.device) -> torch
 
 
 class TeacherTrainer:
-    """Both networks, their optimisers and the position; one `step` shows `global_batch` real
-    images.
-    """
+    """Both networks, their optimisers and the position; a `step` shows `global_batch` images."""
 
     def __init__(
         self,

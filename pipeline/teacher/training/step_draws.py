@@ -63,9 +63,7 @@ class StepDraws:
         return drawn[worker_part(batch)]
 
     def mixing_cutoff(self, update: str) -> int | None:
-        """From which copy of `w` the batch of this update has the styles of other latents; None for
-        no mixing.
-        """
+        """From which copy of `w` on this update's batch has other styles; None for no mixing."""
         return self._cutoffs[update]
 
     def augmentation(self, judged: str) -> Tensor | None:

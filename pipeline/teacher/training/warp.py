@@ -10,9 +10,7 @@ from torch import Tensor
 
 
 def resample(images: Tensor, grid: Tensor) -> Tensor:
-    """`images` [B, C, R, R] at the places `grid` [B, R, R, 2], in [-1, 1]; reflected beyond the
-    edges.
-    """
+    """`images` [B, C, R, R] at `grid` [B, R, R, 2], in [-1, 1]; reflected beyond the edges."""
     resampled: Tensor = _Resample.apply(images, grid)  # type: ignore[no-untyped-call]
     return resampled
 

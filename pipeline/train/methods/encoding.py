@@ -1,6 +1,4 @@
-"""The encoding baseline: an encoder into `w`, trained through the frozen generator (Yang et al.
-2022, Eq. 3).
-"""
+"""The encoding baseline: into `w`, through the frozen generator (Yang et al. 2022, Eq. 3)."""
 
 from __future__ import annotations
 

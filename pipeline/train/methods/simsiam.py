@@ -14,9 +14,7 @@ from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of -cos over the rows of two [N, D] tensors; no gradient reaches `target` (Chen & He
-    2021, Eq. 1 and 3).
-    """
+    """Mean of -cos over rows of [N, D]; no gradient to `target` (Chen & He 2021, Eq. 1 and 3)."""
     return -F.cosine_similarity(predicted, target.detach()).mean()
 
 
