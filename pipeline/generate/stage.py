@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from pipeline.cluster import monitoring
-from pipeline.cluster.tasks import (
-    MAX_RETRIES,
-    Answer,
-    Places,
-    WorkerDied,
-    fetch,
-    run_tasks,
-    share,
-)
+from pipeline.cluster.tasks import MAX_RETRIES, Answer, Places, WorkerDied, fetch, run_tasks, share
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.generate.plan import (

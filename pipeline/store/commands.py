@@ -258,7 +258,7 @@ def _mend(entry: Entry, damages: list[Damage], teacher: Path | None, workers: in
             (entry.folder / damage.set_name).remove(damage.shard.name)
         out.print(
             f"{len(damages):,} damaged shards removed; `make real` with their config packs them "
-            "again",
+            "again"
         )
         return
     origin, found = repair.open_origin(entry, teacher)

@@ -17,10 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.records.digests import file_digest
 from pipeline.records.products import TrainedTeacher
 from pipeline.records.record import read_record
-from pipeline.teacher.architecture import (
-    AnyGeneratorArchitecture,
-    DiscriminatorArchitecture,
-)
+from pipeline.teacher.architecture import AnyGeneratorArchitecture, DiscriminatorArchitecture
 from shards.errors import UserError
 from shards.schema import W
 

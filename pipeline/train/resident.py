@@ -57,11 +57,7 @@ class ResidentColumns:
     """Columns in the memory of `device`, loaded slice by slice; `advance` hears of each."""
 
     def __init__(
-        self,
-        domain: Domain,
-        rows: StepRows,
-        device: torch.device,
-        advance: Advance,
+        self, domain: Domain, rows: StepRows, device: torch.device, advance: Advance
     ) -> None:
         self._rows = rows
         self._tables = [_Table(gather, domain.num_samples, device) for gather in domain.columns]

@@ -164,9 +164,5 @@ def _build_task(config: Config, device: Any) -> Any:
     backbone = load_backbone(train.student, student_file(config))
     assert isinstance(backbone, StudentResNet)
     freeze(backbone, section.frozen)
-    tasks = {
-        "detection": DetectionTask,
-        "segmentation": SegmentationTask,
-        "normals": NormalsTask,
-    }
+    tasks = {"detection": DetectionTask, "segmentation": SegmentationTask, "normals": NormalsTask}
     return tasks[section.task](section, backbone, train.pixel_mean, train.pixel_std, device)

@@ -135,11 +135,7 @@ def _teacher_distances(
     }
     for metric, (value, text) in distances.items():
         yield Measurement(
-            metric=metric,
-            value=value,
-            seed=domains.seed,
-            representation=space.name,
-            protocol=text,
+            metric=metric, value=value, seed=domains.seed, representation=space.name, protocol=text
         )
 
 

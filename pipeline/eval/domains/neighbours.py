@@ -31,12 +31,7 @@ TILE = 4096
 
 
 def measure_neighbourhoods(
-    real: np.ndarray,
-    synthetic: np.ndarray,
-    *,
-    seed: int,
-    max_samples: int,
-    device: torch.device,
+    real: np.ndarray, synthetic: np.ndarray, *, seed: int, max_samples: int, device: torch.device
 ) -> list[Measurement]:
     """`MEASURES` of `synthetic` [M, D] for `real` [N, D]: precision, the share of synthetic images
     inside some real image's neighbourhood; recall, the other way round; density, the number of real

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from pipeline.eval.logistic.choose_penalty import GRID, Labelled, choose_and_fit
 from pipeline.eval.logistic.regression import LogisticFit
-from pipeline.eval.transfer.features import (
-    PREPROCESSING,
-    LabelledRepresentations,
-    TransferFeatures,
-)
+from pipeline.eval.transfer.features import PREPROCESSING, LabelledRepresentations, TransferFeatures
 from pipeline.eval.transfer.result import TransferResult
 from pipeline.eval.transfer.scores import score
 from pipeline.eval.transfer.sets import Metric, transfer_set

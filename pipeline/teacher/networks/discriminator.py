@@ -107,11 +107,7 @@ class Discriminator(nn.Module):
             self.add_module(f"b{resolution}", DiscriminatorBlock(resolution, arch))
         if arch.num_classes:
             self.mapping = Mapping(
-                0,
-                arch.num_classes,
-                arch.num_outputs,
-                arch.num_mapping_layers,
-                arch.mapping_lr_mult,
+                0, arch.num_classes, arch.num_outputs, arch.num_mapping_layers, arch.mapping_lr_mult
             )
         self.b4 = DiscriminatorEpilogue(arch)
 

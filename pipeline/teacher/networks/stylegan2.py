@@ -39,11 +39,7 @@ class GeneratorMapping(Mapping):
 
     def __init__(self, arch: StyleGAN2Architecture) -> None:
         super().__init__(
-            arch.z_dim,
-            arch.num_classes,
-            arch.w_dim,
-            arch.num_mapping_layers,
-            arch.mapping_lr_mult,
+            arch.z_dim, arch.num_classes, arch.w_dim, arch.num_mapping_layers, arch.mapping_lr_mult
         )
         self.num_ws = arch.num_ws
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))

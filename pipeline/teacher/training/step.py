@@ -21,11 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config.hardware import CompileMode
 from pipeline.config.teacher import TeacherConfig
-from pipeline.engine.collectives import (
-    average_gradients,
-    gather_batch,
-    mean_over_workers,
-)
+from pipeline.engine.collectives import average_gradients, gather_batch, mean_over_workers
 from pipeline.engine.gpu import LossGuard, begin_step, choose_compile_mode, choose_precision
 from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
