@@ -122,7 +122,8 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
 
     synthetic = verified(pool_shards(config, config.eval.domain_samples).open().images)
     seed = config.eval.seeds[0]
-    domains = Domains(images.train, images.test, synthetic, config.eval.domain_samples, seed)
+    readers = {"train": images.train, "test": images.test, "synthetic": synthetic}
+    domains = Domains(readers, config.eval.domain_samples, seed)
     if not domains.are_comparable:
         return
     space = build_feature_space(config.teacher.inception_weights, device)

@@ -36,20 +36,12 @@ class GeneratorOutput:
 class TeacherGenerator(nn.Module, ABC):
     """Latents -> images; its submodules' outputs are the features."""
 
-    @property
-    @abstractmethod
-    def arch(self) -> GeneratorArchitecture:
-        """Sizes: resolution, image_channels, z_dim, w_dim, num_classes, and the family's own."""
-
-    @property
-    @abstractmethod
-    def blocks(self) -> list[str]:
-        """Names of the submodules whose outputs are the block features, in order."""
-
-    @property
-    def noise_resolutions(self) -> list[int]:
-        """Side of every noise map the generator takes, in order; most families take none."""
-        return []
+    arch: GeneratorArchitecture
+    """Sizes: resolution, image_channels, z_dim, w_dim, num_classes, and the family's own."""
+    blocks: list[str]
+    """Names of the submodules whose outputs are the block features, in order."""
+    noise_resolutions: Sequence[int] = ()
+    """Side of every noise map the generator takes, in order; most families take none."""
 
     @property
     def feature_root(self) -> nn.Module:

@@ -85,13 +85,14 @@ def run(config: Config) -> None:
         from pipeline.student.backbone import check_backbone
 
         check_backbone(config.train.student, config.real.resolution)
+    inputs = _inputs(config)
     with workers_ready(config.hardware.device):
         if is_first_process():
             from pipeline.train.loop import CHECKPOINT_FILE
 
             begin(folder, spec, CHECKPOINT_FILE)
-            _check_shards(config)
-        training = _training(config, spec)
+            _check_shards(inputs)
+        training = _training(config, spec, inputs)
         run_training(training, config.ray, config.hardware.device)
         if is_first_process():
             student = Student(
@@ -204,9 +205,8 @@ def _features(config: Config) -> tuple[str, ...]:
     return require_pool(config).outputs.features
 
 
-def _check_shards(config: Config) -> None:
+def _check_shards(inputs: TrainingInputs) -> None:
     """Check every shard's sha256: a damaged one would lose samples or poison the student."""
-    inputs = _inputs(config)
     readers = [inputs.real.open(), *(inputs.pool.open().readers if inputs.pool else [])]
     with progress_bar("shards") as bar:
         task = bar.add_task("verify", total=sum(len(reader.shards) for reader in readers), note="")
@@ -227,14 +227,13 @@ def _inputs(config: Config) -> TrainingInputs:
     )
 
 
-def _training(config: Config, spec: Spec) -> Training[StudentTraining]:
+def _training(config: Config, spec: Spec, inputs: TrainingInputs) -> Training[StudentTraining]:
     from pipeline.train.loop import steps_per_epoch
 
-    num_real = len(real_shards(config, "train").open())
-    steps = config.train.epochs * steps_per_epoch(config.train, num_real)
+    steps = config.train.epochs * steps_per_epoch(config.train, len(inputs.real.open()))
     folder = (config.run_dir / "train").resolve()
     settings = StudentTraining(
-        config.train, folder, _inputs(config), spec.fingerprint, config.hardware.compile
+        config.train, folder, inputs, spec.fingerprint, config.hardware.compile
     )
     return Training(
         name="train",

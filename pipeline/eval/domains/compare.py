@@ -7,7 +7,7 @@ measures, `eval/stage.py` gives them images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,25 +48,19 @@ METRICS = (
 class Domains:
     """Real train and test images and synthetic ones, at most so many of each, drawn by `seed`."""
 
-    train: ShardReader
-    test: ShardReader
-    synthetic: ShardReader
+    readers: Mapping[str, ShardReader]
+    """Of `train`, `test` and `synthetic` images."""
     max_samples: int
     seed: int
 
     @property
     def are_comparable(self) -> bool:
         """Whether there are enough images."""
-        return min(len(self.rows(name)) for name in ("train", "test", "synthetic")) >= _LEAST
-
-    def reader(self, name: str) -> ShardReader:
-        """By the name of the attribute."""
-        found: ShardReader = getattr(self, name)
-        return found
+        return min(len(self.rows(name)) for name in self.readers) >= _LEAST
 
     def rows(self, name: str) -> np.ndarray:
         """Sorted places of the images to compare; of synthetic ones, drawn already, the first."""
-        size = len(self.reader(name))
+        size = len(self.readers[name])
         if name == "synthetic":
             return np.arange(min(size, self.max_samples))
         generator = numpy_generator(self.seed, f"eval/domains/{name}")
@@ -86,7 +80,7 @@ def compare_domains(
     """
     seed, limit = domains.seed, domains.max_samples
     train, synthetic = (
-        extract(student, domains.reader(name), config, device, domains.rows(name), cache)
+        extract(student, domains.readers[name], config, device, domains.rows(name), cache)
         for name in ("train", "synthetic")
     )
     for kernel in KERNELS:
@@ -100,10 +94,8 @@ def compare_domains(
 
 def _memorisation(domains: Domains) -> Iterator[Measurement]:
     """Both tests with their controls; none where there are too few images for one of them."""
-    pixels = [
-        raw_pixels(domains.reader(name), domains.rows(name))
-        for name in ("train", "test", "synthetic")
-    ]
+    sets = ("train", "test", "synthetic")
+    pixels = [raw_pixels(domains.readers[name], domains.rows(name)) for name in sets]
     try:
         yield from measure_memorisation(*pixels, seed=domains.seed)
     except TooFewImagesError as problem:
@@ -116,7 +108,7 @@ def _teacher_distances(
     """Fréchet and kernel distance of both domains; in the feature space "inception" FID and KID."""
     count = min(len(domains.rows("train")), len(domains.rows("synthetic")))
     real, made = (
-        _features(space, domains.reader(name), domains.rows(name)[:count], device)
+        _features(space, domains.readers[name], domains.rows(name)[:count], device)
         for name in ("train", "synthetic")
     )
     protocol = (

@@ -39,22 +39,13 @@ class DCGANGenerator(UnmappedGenerator):
 
     def __init__(self, arch: DCGANArchitecture) -> None:
         super().__init__()
-        self._arch = arch
+        self.arch = arch
         widths = [arch.z_dim, *(layer.num_channels for layer in arch.layers)]
         last = len(arch.layers) - 1
         for index, layer in enumerate(arch.layers):
             block = DCGANBlock(widths[index], layer, is_last=index == last)
             self.add_module("torgb" if index == last else f"block{index}", block)
-
-    @property
-    def arch(self) -> DCGANArchitecture:
-        """Shape of this generator."""
-        return self._arch
-
-    @property
-    def blocks(self) -> list[str]:
-        """`block0`, `block1`, …"""
-        return [f"block{index}" for index in range(len(self.arch.layers) - 1)]
+        self.blocks = [f"block{index}" for index in range(last)]
 
     def synthesise(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """[B, z_dim] -> [B, C, R, R]; a DCGAN has no classes."""

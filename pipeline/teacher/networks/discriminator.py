@@ -110,11 +110,8 @@ class Discriminator(nn.Module):
                 0, arch.num_classes, arch.num_outputs, arch.num_mapping_layers, arch.mapping_lr_mult
             )
         self.b4 = DiscriminatorEpilogue(arch)
-
-    @property
-    def blocks(self) -> list[str]:
+        self.blocks = [f"b{resolution}" for resolution in arch.block_resolutions]
         """Names of the blocks above the 4-px one, highest first."""
-        return [f"b{resolution}" for resolution in self.arch.block_resolutions]
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32."""

@@ -24,18 +24,9 @@ class ModuleGenerator(UnmappedGenerator):
 
     def __init__(self, arch: ModuleArchitecture, module: nn.Module) -> None:
         super().__init__()
-        self._arch = arch
+        self.arch = arch
+        self.blocks = list(arch.blocks)
         self.module = module
-
-    @property
-    def arch(self) -> ModuleArchitecture:
-        """What the module takes and makes."""
-        return self._arch
-
-    @property
-    def blocks(self) -> list[str]:
-        """The names given when it was saved."""
-        return list(self.arch.blocks)
 
     @property
     def feature_root(self) -> nn.Module:

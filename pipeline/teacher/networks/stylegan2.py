@@ -204,11 +204,8 @@ class Synthesis(nn.Module):
         self.block_resolutions = arch.block_resolutions
         for resolution in self.block_resolutions:
             self.add_module(f"b{resolution}", SynthesisBlock(resolution, arch))
-
-    @property
-    def noise_resolutions(self) -> list[int]:
-        """Resolution of every noise input in the order in which layers take them."""
-        return [r for r in self.block_resolutions for _ in range(1 if r == 4 else 2)]
+        self.noise_resolutions = [r for r in arch.block_resolutions for _ in range(1 + (r > 4))]
+        """Of every noise input, in the order in which layers take them."""
 
     def block(self, resolution: int) -> SynthesisBlock:
         """The block at `resolution`."""
@@ -245,24 +242,11 @@ class Generator(TeacherGenerator):
 
     def __init__(self, arch: StyleGAN2Architecture) -> None:
         super().__init__()
-        self._arch = arch
+        self.arch: StyleGAN2Architecture = arch
         self.mapping = GeneratorMapping(arch)
         self.synthesis = Synthesis(arch)
-
-    @property
-    def arch(self) -> StyleGAN2Architecture:
-        """Shape of this generator."""
-        return self._arch
-
-    @property
-    def blocks(self) -> list[str]:
-        """`synthesis.b4`, `synthesis.b8`, …: features after the block's last convolution."""
-        return [f"synthesis.b{resolution}" for resolution in self.arch.block_resolutions]
-
-    @property
-    def noise_resolutions(self) -> list[int]:
-        """Resolution of every noise input, two a block but one in the first."""
-        return self.synthesis.noise_resolutions
+        self.blocks = [f"synthesis.b{resolution}" for resolution in arch.block_resolutions]
+        self.noise_resolutions = self.synthesis.noise_resolutions
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32.

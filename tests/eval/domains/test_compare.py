@@ -23,7 +23,8 @@ def test_compare_domains_measures_what_it_announces(tmp_path: Path) -> None:
     real = make_images(tmp_path / "real", parts[0], parts[1])
     made = make_images(tmp_path / "made", parts[2])
     config = TrainConfig(student=StudentConfig(width=2, embedding_dim=4))
-    domains = Domains(real.train, real.test, made.train, max_samples=64, seed=0)
+    readers = {"train": real.train, "test": real.test, "synthetic": made.train}
+    domains = Domains(readers, max_samples=64, seed=0)
     student = build_backbone(config.student, seed=0)
     space = build_feature_space(None, CPU)
     found = list(compare_domains(domains, student, space, config, CPU))
