@@ -139,9 +139,7 @@ def is_in_use(pool: Folder, patience_s: float = 0.0) -> bool:
 
 
 def remove_leftovers(folder: Folder, sets: Iterable[str]) -> None:
-    """Delete temporary files that killed runs left in a local folder of the store and its `sets`,
-    unless a run is at work.
-    """
+    """Delete what killed runs left in a local folder and its `sets`, unless a run is at work."""
     if not folder.is_local or is_in_use(folder):
         return
     shard_sets = [folder / name for name in sets]

@@ -164,9 +164,7 @@ class ShardReader:
         ]
 
     def prefetch(self, indices: Iterable[int]) -> None:
-        """Start bringing the remote shards of the given shard indices to the cache; a second call
-        with the same ones does nothing.
-        """
+        """Start bringing remote shards to the cache; the same ones asked again do nothing."""
         wanted = tuple(indices)
         if self.folder.is_local or wanted == self._prefetched:
             return

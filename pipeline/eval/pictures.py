@@ -22,9 +22,7 @@ _MAX_SYNTHETIC = 20_000
 
 
 def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray) -> dict[str, Any]:
-    """How often the student's first probe takes a test image of one class for another; `labels`
-    [M] are the true ones.
-    """
+    """Confusions of test images by the student's first probe; `labels` [M] are the true ones."""
     score = next(score for score in scores if score.top1.representation == "student")
     names = require_real(config).outputs.class_names
     counts = np.zeros((len(names), len(names)), dtype=int)

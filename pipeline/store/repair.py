@@ -157,9 +157,7 @@ class Audit:
 def audit(
     entry: Entry, origin: Origin, teacher: Teacher, num_samples: int, cache: Cache, device: str
 ) -> list[Audit]:
-    """Render `num_samples` random samples again, others every time, and compare them with what is
-    stored.
-    """
+    """Render `num_samples` random samples, others every time, and compare with what is stored."""
     from pipeline.engine.device import choose_device
     from pipeline.generate.batch import render_batch
     from pipeline.teacher.checkpoint import load_renderer

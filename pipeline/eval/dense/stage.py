@@ -27,9 +27,7 @@ _MAIN_SCORE = {"detection": "AP", "segmentation": "mean_iou", "normals": "mean_d
 
 
 def find(config: Config) -> Record[Files] | None:
-    """Record of this task's fine-tuning, None if it is still to be done, or its results are gone or
-    lost to the ledger.
-    """
+    """Record of this task's fine-tuning, None if it, its results or their numbers are missing."""
     spec = _spec(config)
     record = _find_results(config, spec)
     return record if is_appended(config.paths.runs, config.name, spec.fingerprint) else None

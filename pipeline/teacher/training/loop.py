@@ -136,9 +136,7 @@ class Quality:
 
     @torch.no_grad()
     def measure(self, generator: Generator) -> dict[str, Any]:
-        """`frechet_distance` and `kernel_distance` over `quality_images` images, random noise,
-        and the name of the `feature_space`.
-        """
+        """`frechet_distance`, `kernel_distance` (random noise), name of the `feature_space`."""
         found = self._extract(self._render(generator))
         distance = frechet_distance(self._real_moments, Moments.from_features(found))
         return {
