@@ -92,7 +92,7 @@ def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator
 
 
 def load_renderer(teacher: Teacher, device: torch.device, precision: str) -> TeacherGenerator:
-    """The generator on `device`, in the arithmetic of a recipe; raises as `load_generator`."""
+    """The generator on `device`, in the precision of a recipe; raises as `load_generator`."""
     generator = load_generator(teacher.folder, teacher.factory).to(device)
     generator.set_precision(getattr(torch, precision))
     return generator
