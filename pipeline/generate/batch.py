@@ -28,9 +28,7 @@ class RenderedBatch:
 
     indices: np.ndarray
     copy: HostCopy
-    """`image` and `w`, `classes` of a conditional teacher, pooled features by the name of their
-    set.
-    """
+    """`image`, `w`, `classes` of a conditional teacher, and pooled features by their set's name."""
 
     def columns(self, recipe: PoolRecipe, schemas: Mapping[str, Schema]) -> dict[str, ColumnArrays]:
         """Columns for every set of `schemas`: image uint8 [n, 3, R, R], w float16 and meta, or
@@ -65,9 +63,7 @@ def start_batch(
     indices: np.ndarray,
     inputs: GeneratorInputs,
 ) -> RenderedBatch:
-    """Render the samples `indices` [n], whose `inputs` are on the generator's device, for the sets
-    `schemas`.
-    """
+    """Render for the sets `schemas` the samples `indices` [n], of `inputs` on the same device."""
     wanted = {name: [block.name for block in schemas[name].features] for name in schemas}
     names = sorted({name for names in wanted.values() for name in names})
     samples = render_samples(generator, recipe.sampling, inputs, names)
@@ -88,9 +84,7 @@ def render_batch(
     schemas: Mapping[str, Schema],
     indices: np.ndarray,
 ) -> dict[str, ColumnArrays]:
-    """Columns of the samples `indices` [n] for every set of `schemas`, as `RenderedBatch.columns`
-    has them.
-    """
+    """The samples `indices` [n] for every set of `schemas`, as `RenderedBatch.columns` has them."""
     inputs = draw_inputs(generator, recipe.sampling, indices)
     return start_batch(generator, recipe, schemas, indices, inputs).columns(recipe, schemas)
 

@@ -23,13 +23,9 @@ THREADS = 4
 
 
 class InputDrawer:
-    """Draws the inputs of batches on the CPU, for a generator on `device`.
-
-    Args:
-        spec: of the inputs.
-        device: where they go. For a GPU they are drawn into page-locked memory.
-        num_threads: 0 draws a batch when it is asked for: on a CPU there is no gain in a thread
-            beside the one that renders, whose work takes 30 times as long.
+    """Draws the inputs of batches on the CPU, for a generator on `device`; for a GPU into
+    page-locked memory. Without threads a batch is drawn when it is asked for: on a CPU there is no
+    gain in one beside the one that renders, whose work takes 30 times as long.
     """
 
     def __init__(self, spec: InputSpec, device: torch.device, num_threads: int) -> None:

@@ -73,12 +73,8 @@ class InputSpec:
 
 
 class DrawnInputs:
-    """Memory for the inputs of the samples `indices` [n], and the drawing of them, in parts.
-
-    Args:
-        spec: of their inputs.
-        indices: of the samples.
-        is_pinned: in page-locked memory, from which a GPU copies by itself.
+    """Memory for the inputs of the samples `indices` [n], and the drawing of them, in parts; if it
+    `is_pinned`, page-locked, a GPU copies from it by itself.
     """
 
     def __init__(self, spec: InputSpec, indices: np.ndarray, *, is_pinned: bool = False) -> None:
