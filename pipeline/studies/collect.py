@@ -23,7 +23,7 @@ from shards.errors import UserError
 
 COLLAPSED_RANK = 1.5
 COLLAPSED_STD = 1e-3
-Column = tuple[str, str]
+ProbeColumn = tuple[str, str]
 """Probe and labels."""
 
 
@@ -52,7 +52,7 @@ def read_outcomes(cells: Sequence[Cell]) -> list[Outcome]:
         UserError: if the same probe was made by different protocols.
     """
     outcomes = [outcome for cell in cells for outcome in _read_cell(cell)]
-    columns: dict[Column, Number] = {}
+    columns: dict[ProbeColumn, Number] = {}
     for number in (number for outcome in outcomes for number in outcome.numbers):
         first = columns.setdefault((number.probe, number.labels), number)
         if differences := name_differences(number, first, MUST_AGREE):
@@ -92,7 +92,7 @@ def has_collapsed(folder: Path) -> bool:
 _MAIN_COLUMNS = (("linear_sgd", "all"), ("linear", "all"))
 
 
-def main_column(columns: Sequence[Column]) -> Column:
+def main_column(columns: Sequence[ProbeColumn]) -> ProbeColumn:
     """The one of `columns` to plot: a linear probe on all labels, the paper's own if there is
     one.
     """
@@ -105,12 +105,12 @@ def numbers_of(outcomes: Sequence[Outcome]) -> list[Number]:
     return [number for outcome in outcomes for number in outcome.numbers]
 
 
-def columns_of(outcomes: Sequence[Outcome]) -> list[Column]:
+def columns_of(outcomes: Sequence[Outcome]) -> list[ProbeColumn]:
     """In the order in which they were measured."""
     return list(dict.fromkeys((n.probe, n.labels) for n in numbers_of(outcomes)))
 
 
-def values_of(outcomes: Sequence[Outcome], row: str, column: Column) -> dict[int, float]:
+def values_of(outcomes: Sequence[Outcome], row: str, column: ProbeColumn) -> dict[int, float]:
     """Seed of the training -> top-1 in percent, a mean over the draws where few labels are
     drawn.
     """
