@@ -5,25 +5,12 @@ Neighbours: `root.py` has the other sections, `eval/` does the measuring.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from pipeline.config.fields import Positive, PositiveFloat, Section, Seeds
-
-_PER_CLASS, _PERCENT = re.compile(r"([1-9]\d*)_per_class"), re.compile(r"(\d+(?:\.\d+)?)_percent")
-
-
-def _check_labels(labels: str) -> str:
-    share = _PERCENT.fullmatch(labels)
-    if not _PER_CLASS.fullmatch(labels) and not (share and 0 < float(share[1]) < 100):
-        raise ValueError(f"must be such as 10_per_class or 5_percent, got {labels!r}")
-    return labels
-
-
-FewLabels = Annotated[str, AfterValidator(_check_labels)]
-"""`n_per_class` or `p_percent`."""
+from pipeline.config.subset import FewLabels
 
 
 class EvalConfig(Section):
@@ -58,14 +45,3 @@ class EvalConfig(Section):
     """
     embedding_samples: Annotated[int, Field(ge=0, le=20_000)] = 1000
     """Synthetic samples in the embedding plot; 0 draws none."""
-
-
-def count_labels(labels: str, class_size: int) -> int:
-    """Images of a class of `class_size` that have their labels under `labels`, at least 1."""
-    per_class = _PER_CLASS.fullmatch(labels)
-    if per_class:
-        return min(int(per_class[1]), class_size)
-    share = _PERCENT.fullmatch(labels)
-    if share is None:
-        raise ValueError(f"{labels!r} is neither n_per_class nor p_percent")
-    return max(1, round(float(share[1]) / 100 * class_size))

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.fields import ImageCodec, Section, UserPath
+from pipeline.config.fields import ImageCodec, NonNegative, Section, UserPath
+from pipeline.config.subset import Limit
 
 
 class RealConfig(Section):
@@ -27,6 +28,13 @@ class RealConfig(Section):
     """Text file with one class a line, by the name of its folder (ImageNet's: the wnid): the
     others are left out. For `folder` and `imagenet`; unset, all are taken.
     """
+    limit: Limit | None = None
+    """How many of the train images are taken: so many of all, in the classes' shares, or such as
+    `10_per_class`; unset, all. A teacher learns from all of them: beside a limit it is one that is
+    there, `teacher.checkpoint`.
+    """
+    limit_seed: NonNegative = 0
+    """Of the draw of `limit` images."""
     resolution: Annotated[int, Field(ge=8, le=1024)] = 32
     """Side of the square images in pixels, a power of two from 8."""
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000

@@ -185,6 +185,8 @@ def _front_matter(config: Config, numbers: Sequence[Group], licence: dict[str, A
 def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str, str]:
     train, real, pool = origin.student, origin.real.outputs, origin.pool
     counts = " + ".join(f"{n:,} {split}" for split, n in real.num_samples.items())
+    if real.num_available is not None:
+        counts += f" (train drawn from {real.num_available:,})"
     digests = ", ".join(f"{split} {d}" for split, d in real.digests.items())
     lineage = {
         "real images": f"{dataset_name(config)}, {counts}, {config.real.resolution} px",

@@ -70,6 +70,7 @@ def run(config: Config) -> None:
             num_samples={split: source.num_images for split, source in sources.items()},
             class_names=tuple(sources["train"].class_names),
             digests=digests,
+            num_available=sources["train"].num_available,
         )
         write_record(config.run_dir / "real", spec, product)
     remove_leftovers(folder, SPLITS)
@@ -79,7 +80,8 @@ def describe(config: Config, record: Record[RealImages]) -> str:
     """One line for the terminal."""
     images = record.outputs
     counts = " + ".join(f"{count:,} {split}" for split, count in images.num_samples.items())
-    return f"{images.folder}, {counts} images of {config.real.resolution} px"
+    drawn = "" if images.num_available is None else f", drawn from {images.num_available:,} train"
+    return f"{images.folder}, {counts} images of {config.real.resolution} px{drawn}"
 
 
 def spec_of(config: Config) -> Spec:
@@ -113,7 +115,8 @@ def _pack(source: Source, config: RealConfig, folder: Folder) -> Iterator[ShardI
 
     schema = _schema(config)
     start = 0
-    chunks = iter(lambda: list(islice(source.images, config.samples_per_shard)), [])
+    pairs = source.images
+    chunks = iter(lambda: list(islice(pairs, config.samples_per_shard)), [])
     for shard_index, samples in enumerate(chunks):
         images, labels = zip(*samples, strict=True)
         meta = encode_meta(

@@ -40,6 +40,8 @@ class RealImages:
     """By split, as are the digests."""
     class_names: tuple[str, ...]
     digests: dict[str, str]
+    num_available: int | None = None
+    """Train images that `real.limit` was drawn from; None without a limit."""
 
 
 @dataclass(frozen=True)

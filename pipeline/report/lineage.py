@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.config.root import Config
 from pipeline.records.ancestors import Ancestors
+from pipeline.records.products import RealImages
 
 _LESSONS = {
     "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
@@ -48,8 +49,8 @@ def _student(config: Config) -> str:
     return ", ".join([str(architecture), *(f"{name} {described[name]}" for name in described)])
 
 
-def describe_lesson(config: Config, pool_size: int, num_real: int) -> str:
-    """What the student learned from, in a sentence."""
+def describe_lesson(config: Config, pool_size: int, real: RealImages) -> str:
+    """What the student learned from, in one sentence or two."""
     train = config.train
     if train.method.name == "discriminator":
         return "No student was trained: these are features of the GAN's discriminator."
@@ -58,6 +59,13 @@ def describe_lesson(config: Config, pool_size: int, num_real: int) -> str:
         how = "rendered once by" if train.reads_pool else "rendered, each for one step, by"
         images.append(f"{pool_size:,} images {how} a frozen generator")
     if train.num_real:
-        images.append(f"{num_real:,} real images without labels")
+        images.append(f"{real.num_samples['train']:,} real images without labels")
     method = _LESSONS.get(train.method.name, train.method.name)
-    return f"{method}: the student learned from {' and from '.join(images)}."
+    sentence = f"{method}: the student learned from {' and from '.join(images)}."
+    if real.num_available is None:
+        return sentence
+    gan = "; the generator has seen whatever it was trained on" if train.num_synthetic else ""
+    return (
+        f"{sentence} The {real.num_samples['train']:,} real images are drawn from "
+        f"{real.num_available:,}, and no other was used to probe it{gan}."
+    )

@@ -109,7 +109,7 @@ def _render(config: Config) -> str:
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=results.verdict(groups),
-        lesson=describe_lesson(config, origin.student.outputs.pool_size, len(readers["real"])),
+        lesson=describe_lesson(config, origin.student.outputs.pool_size, origin.real.outputs),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,

@@ -23,6 +23,7 @@ from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
 from pipeline.teacher.description import read_teacher_info
 from pipeline.terminal.progress import console
+from shards.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ def describe(config: Config, record: Record[TrainedTeacher]) -> str:
 
 
 def _spec(config: Config) -> Spec:
+    if config.real.limit is not None:
+        raise UserError(
+            "real.limit: a teacher learns from all images; train one without the limit, under "
+            "another name, and give its folder as teacher.checkpoint"
+        )
     inputs = {"real": require_real(config).outputs.digests["train"]}
     return Spec.of("teacher", config.teacher, inputs).without("checkpoint", "factory")
 

@@ -48,6 +48,11 @@ def test_config_mistake_names_the_field(
     assert not (workspace.folder / "store").exists()
 
 
+def test_teacher_is_not_trained_on_a_part_of_the_images(cli: Cli) -> None:
+    result = cli("teacher", "real.limit=1_per_class", "teacher.checkpoint=null")
+    assert_mistake(result, "real.limit", "teacher.checkpoint")
+
+
 def test_config_that_does_not_exist_is_named(cli: Cli, workspace: Workspace) -> None:
     workspace.config.unlink()
     assert_mistake(cli("real"), "tiny.yaml")

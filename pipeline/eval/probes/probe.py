@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.config.eval import EvalConfig, count_labels
+from pipeline.config.eval import EvalConfig
 from pipeline.config.root import Config
+from pipeline.config.subset import count_labels
 from pipeline.engine.gpu import choose_precision
 from pipeline.eval import knn
 from pipeline.eval.extract import Representation
@@ -27,6 +28,7 @@ from pipeline.eval.probes.linear_sgd import (
 )
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
+from pipeline.samples.subset import class_sizes, draw_of_each
 from shards.errors import UserError
 
 ALL = "all"
@@ -144,9 +146,5 @@ def draw_few_labels(labels: np.ndarray, few: str, seed: int) -> np.ndarray:
 
     `few` is `n_per_class`, all of a smaller class, or `p_percent`.
     """
-    generator = numpy_generator(seed, "eval/labels")
-    rows = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rows.append(generator.permutation(members)[: count_labels(few, len(members))])
-    return np.sort(np.concatenate(rows))
+    counts = {label: count_labels(few, size) for label, size in class_sizes(labels).items()}
+    return draw_of_each(labels, counts, numpy_generator(seed, "eval/labels"))

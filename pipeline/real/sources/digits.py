@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from PIL import Image
 
@@ -19,10 +17,8 @@ def open_digits(resolution: int, split: str) -> Source:
     digits = load_digits()
     rows = slice(None, NUM_TRAIN) if split == "train" else slice(NUM_TRAIN, None)
     grey = np.round(digits.images[rows] * (255 / 16)).astype(np.uint8)
-    labels = digits.target[rows]
-
-    def images() -> Iterator[tuple[np.ndarray, int]]:
-        for pixels, label in zip(grey, labels, strict=True):
-            yield to_array(Image.fromarray(pixels), resolution), int(label)
-
-    return Source(len(labels), [str(name) for name in digits.target_names], images())
+    return Source(
+        [str(name) for name in digits.target_names],
+        digits.target[rows].astype(np.int64),
+        lambda row: to_array(Image.fromarray(grey[row]), resolution),
+    )

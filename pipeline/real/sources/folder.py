@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.real.sources.source import LabelledFile, Source, read_files
+from pipeline.real.sources.source import LabelledFile, Source, of_files
 from shards.errors import UserError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -26,7 +26,7 @@ def open_folder(
             f"real.path: no images in {path / split}; put them there, in one sub-folder per class "
             "or without any"
         )
-    return Source(len(files), class_names, read_files(files, resolution))
+    return of_files(files, class_names, resolution)
 
 
 def list_images(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.real import RealConfig
+from pipeline.config.subset import count_labels
 from pipeline.real.sources.digits import open_digits
 from pipeline.real.sources.folder import list_images, open_folder
 from pipeline.real.sources.source import Source
@@ -20,18 +21,39 @@ from pipeline.real.sources.torchvision_sets import (
     open_imagenet,
 )
 from pipeline.records.digests import files_digest
+from pipeline.samples.seeding import numpy_generator
+from pipeline.samples.subset import class_sizes, draw_of_each, share_out
 from shards.errors import UserError
 
 SPLITS = ("train", "test")
 
 
 def open_source(config: RealConfig, split: str) -> Source:
-    """Images uint8 [3, resolution, resolution] with labels of `split` ("train" or "test").
+    """Images uint8 [3, resolution, resolution] with labels of `split` ("train" or "test"): all of
+    them, or `limit` of the train images.
 
     Raises:
-        UserError: for images or classes that are not there and, while iterating, for an unreadable
-            image.
+        UserError: for images or classes that are not there, for a limit that there are too few of
+            and, while iterating, for an unreadable image.
     """
+    source = _open_whole(config, split)
+    if config.limit is None or split != "train":
+        return source
+    sizes = class_sizes(source.labels)
+    if isinstance(config.limit, str):
+        counts = {label: count_labels(config.limit, size) for label, size in sizes.items()}
+    elif len(sizes) <= config.limit <= source.num_images:
+        counts = share_out(config.limit, sizes)
+    else:
+        raise UserError(
+            f"real.limit: {config.limit:,} of {source.num_images:,} train images of "
+            f"{len(sizes)} classes; take at least one of each, and no more than there are"
+        )
+    generator = numpy_generator(config.limit_seed, "real/limit")
+    return source.take(draw_of_each(source.labels, counts, generator))
+
+
+def _open_whole(config: RealConfig, split: str) -> Source:
     if config.path is None:
         return open_digits(config.resolution, split)
     if config.source == "folder":

@@ -8,15 +8,14 @@ of CIFAR are executed only if they are the published ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.real.sources.folder import list_images
-from pipeline.real.sources.source import LabelledFile, Source, read_files, to_array
+from pipeline.real.sources.source import LabelledFile, Source, of_files, to_array
 from shards.errors import UserError
 
 
@@ -86,13 +85,12 @@ def open_download(name: str, root: Path, split: str, resolution: int) -> Source:
             f"real.path: torchvision refuses what is in {root} ({error}); remove it, and "
             f"{_remedy(name, root)}"
         ) from None
-    return Source(len(dataset), list(dataset.classes), _images(dataset, resolution))
-
-
-def _images(dataset: Any, resolution: int) -> Iterator[tuple[np.ndarray, int]]:
-    for row in range(len(dataset)):
-        image, label = dataset[row]
-        yield to_array(image, resolution), int(label)
+    labels = dataset.labels if name == "stl10" else dataset.targets
+    return Source(
+        list(dataset.classes),
+        np.asarray(labels).astype(np.int64),
+        lambda row: to_array(dataset[row][0], resolution),
+    )
 
 
 def list_imagenet(
@@ -140,7 +138,7 @@ def open_imagenet(
     strangers = [wnid for wnid in wnids if wnid not in known]
     if strangers:
         raise UserError(f"real.path: {strangers[0]} is no class of ImageNet; move that folder away")
-    return Source(len(files), [known[wnid] for wnid in wnids], read_files(files, resolution))
+    return of_files(files, [known[wnid] for wnid in wnids], resolution)
 
 
 def _remedy(name: str, root: Path) -> str:

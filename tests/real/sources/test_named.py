@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
 from pipeline.config.real import RealConfig
@@ -50,6 +52,54 @@ def test_digits_at_their_own_size_are_the_grey_levels_in_every_channel() -> None
     expected = load_digits().images[0] * 255 / 16
     for channel in image:
         assert np.abs(channel - expected).max() <= 1  # rounded to a byte
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"),
+    [("3_per_class", [3] * 10), (100, [10] * 10), (10, [1] * 10), (None, None)],
+)
+def test_limit_takes_train_images_of_every_class_and_leaves_the_test_split(
+    limit: int | str | None, sizes: list[int] | None
+) -> None:
+    config = RealConfig(source="digits", resolution=SIDE, limit=limit)
+    source = open_source(config, "train")
+    labels = [label for _, label in source.images]
+    assert sizes is None or np.bincount(labels).tolist() == sizes
+    assert source.num_images == len(labels)
+    assert source.num_available == (None if limit is None else 1437)
+    assert open_source(config, "test").num_images == 360
+
+
+def test_limit_takes_images_as_they_are_and_others_for_another_seed() -> None:
+    images = []
+    for seed in (None, 0, 0, 1):
+        limit = {} if seed is None else {"limit": 30, "limit_seed": seed}
+        source = open_source(RealConfig(source="digits", resolution=SIDE, **limit), "train")
+        images.append([(image.tobytes(), label) for image, label in source.images])
+    whole, first, again, other = images
+    assert first == again != other
+    places = [whole.index(pair) for pair in first]
+    assert places == sorted(places)
+
+
+def test_limit_of_images_without_labels_is_of_all_of_them(tmp_path: Path) -> None:
+    for number in range(6):
+        save_image(tmp_path / "train" / f"{number}.png", (number, 0, 0))
+    config = RealConfig(source="folder", path=tmp_path, resolution=SIDE, limit=4)
+    assert [label for _, label in open_source(config, "train").images] == [-1] * 4
+
+
+@pytest.mark.parametrize("limit", [9, 1438])
+def test_limit_of_less_than_one_of_each_class_or_more_than_there_are_is_refused(limit: int) -> None:
+    config = RealConfig(source="digits", resolution=SIDE, limit=limit)
+    with pytest.raises(UserError, match=r"real\.limit.*1,437 train images of 10 classes"):
+        open_source(config, "train")
+
+
+@pytest.mark.parametrize("limit", [0, -5, "10", "all", 2.5, "0_per_class", True])
+def test_limit_that_is_neither_number_nor_share_is_refused_in_words(limit: Any) -> None:
+    with pytest.raises(ValidationError, match="must be a number of images, or such as"):
+        RealConfig(source="digits", limit=limit)
 
 
 def test_folder_with_classes_labels_images_by_sorted_class_name(tmp_path: Path) -> None:
