@@ -31,7 +31,8 @@ _LATEX = {
     "≤": r"$\leq$",
     "…": r"\dots{}",
 }
-_OF_ONE = ("seed", "train_seed", "value", "low", "high", "versions", "created_at")
+_OF_ONE_VALUE = ("low", "high", "expected", "p_value")
+_OF_ONE = ("seed", "train_seed", "value", *_OF_ONE_VALUE, "versions", "created_at")
 """Fields of a number that a group of several has no one value of, or that are no one's column."""
 
 
@@ -71,7 +72,8 @@ def to_latex(sheets: Sequence[Sheet]) -> str:
 
 def groups_to_csv(groups: Sequence[Group]) -> str:
     """A line for each group, in full precision: what was measured on what, mean, standard deviation
-    (ddof 1), n, and the interval of the mean; `low` and `high` are the one value's own.
+    (ddof 1), n, and the interval of the mean; `low`, `high`, `expected` and `p_value` are the one
+    value's own.
     """
     return _to_csv([_group_row(found) for found in groups])
 
@@ -118,8 +120,7 @@ def _group_row(found: Group) -> dict[str, Any]:
         "seeds": " ".join(str(seed) for seed in found.values),
         "interval_low": summary.low,
         "interval_high": summary.high,
-        "low": found.first.low if is_single else None,
-        "high": found.first.high if is_single else None,
+        **{name: getattr(found.first, name) if is_single else None for name in _OF_ONE_VALUE},
     }
 
 
