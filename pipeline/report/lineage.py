@@ -49,8 +49,12 @@ def _student(config: Config) -> str:
     return ", ".join([str(architecture), *(f"{name} {described[name]}" for name in described)])
 
 
-def describe_lesson(config: Config, pool_size: int, real: RealImages) -> str:
-    """What the student learned from, in one sentence or two."""
+def describe_lesson(
+    config: Config, pool_size: int, real: RealImages, num_teacher: int | None
+) -> str:
+    """What the student learned from, in one sentence or two; `num_teacher` is how many images the
+    teacher was trained on, where that is known.
+    """
     train = config.train
     if train.method.name == "discriminator":
         return "No student was trained: these are features of the GAN's discriminator."
@@ -64,8 +68,11 @@ def describe_lesson(config: Config, pool_size: int, real: RealImages) -> str:
     sentence = f"{method}: the student learned from {' and from '.join(images)}."
     if real.num_available is None:
         return sentence
-    gan = "; the generator has seen whatever it was trained on" if train.num_synthetic else ""
+    gan = ""
+    if train.num_synthetic:
+        known = "unknown images" if num_teacher is None else f"{num_teacher:,} real images"
+        gan = f" The generator was trained on {known}."
     return (
         f"{sentence} The {real.num_samples['train']:,} real images are drawn from "
-        f"{real.num_available:,}, and no other was used to probe it{gan}."
+        f"{real.num_available:,}, and no other was used to probe it.{gan}"
     )

@@ -29,6 +29,7 @@ from pipeline.report.sections import list_sections, template
 from pipeline.results.ledger import Number, read_evaluation
 from pipeline.results.query import group
 from pipeline.results.wording import probe_title, protocol_notes, title
+from pipeline.teacher.description import read_teacher_info
 from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -109,7 +110,12 @@ def _render(config: Config) -> str:
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=results.verdict(groups),
-        lesson=describe_lesson(config, origin.student.outputs.pool_size, origin.real.outputs),
+        lesson=describe_lesson(
+            config,
+            origin.student.outputs.pool_size,
+            origin.real.outputs,
+            _num_teacher_images(config),
+        ),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
         resolution=config.real.resolution,
@@ -173,6 +179,15 @@ def _scatter(config: Config, readers: dict[str, ShardReader]) -> Any:
     embeddings = read_embeddings(path)
     rows = np.arange(len(embeddings.labels))
     return make_scatter(embeddings, readers["synthetic"].gather("image", rows))
+
+
+def _num_teacher_images(config: Config) -> int | None:
+    """Different real images that the teacher was trained on; None where nobody says."""
+    try:
+        found: int | None = read_teacher_info(config.teacher_folder).origin.get("num_real")
+    except UserError:  # its folder is gone
+        return None
+    return found
 
 
 def _teacher_metrics(config: Config) -> list[dict[str, float]]:

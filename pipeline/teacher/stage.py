@@ -66,6 +66,7 @@ def run(config: Config) -> None:
             "kind": "training",
             "config": spec.config,
             "real_sha256": spec.inputs["real"],
+            "num_real": require_real(config).outputs.num_samples["train"],
             "commit": current_commit(),
             "versions": installed_versions(),
         },
