@@ -29,7 +29,7 @@ from pipeline.report.sections import template
 from pipeline.results.ledger import read_evaluation, read_ledger
 from pipeline.results.query import Group, group
 from pipeline.results.wording import format_group, probe_title, spread_over, title, unit
-from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.description import find_teacher
 from shards.errors import UserError
 
 SIGNATURE = "with the software of *squeeze and span*"
@@ -192,16 +192,14 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
         "real images": f"{dataset_name(config)}, {counts}, {config.real.resolution} px",
         "real shards, SHA-256": digests,
     }
-    teacher = train.inputs.get("teacher")
     if pool is not None:
-        teacher = pool.inputs["teacher"]
         lineage["pool"] = (
             f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples, seed "
             f"{config.generate.seed}, truncation {config.generate.truncation_psi:g}"
         )
-    if teacher is not None:
-        lineage["teacher"] = _teacher(config)
-        lineage["teacher, SHA-256"] = teacher
+    if origin.teacher_digest is not None:
+        lineage["teacher"] = _teacher(config, origin.teacher_digest)
+        lineage["teacher, SHA-256"] = origin.teacher_digest
     return lineage | {
         "training": f"{train.config['method']['name']}, {train.config['variant']} variant, "
         f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs, seed "
@@ -214,12 +212,11 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
     }
 
 
-def _teacher(config: Config) -> str:
-    """What is known of the teacher where its folder still is."""
-    try:
-        info = read_teacher_info(config.teacher_folder)
-    except UserError:
-        return "its folder is gone"
+def _teacher(config: Config, digest: str) -> str:
+    """What is known of the teacher where it still is."""
+    info = find_teacher(config.teacher_folder, digest)
+    if info is None:
+        return "its folder is gone, or has another"
     texts = [f"{info.generator.family} generator of {info.generator.resolution} px"]
     if "images_seen" in info.origin:
         texts.append(f"trained on {info.origin['images_seen']:,} images seen")

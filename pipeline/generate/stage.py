@@ -246,7 +246,9 @@ def _render_task(
     device: str,
     factory: str | None,
 ) -> RenderedShard:
-    """Runs in a Ray worker; weights not in a list would be fetched each time."""
+    """Runs in a Ray worker; the reference to the weights travels in a list, or Ray would fetch them
+    for every shard.
+    """
     from pipeline.generate.render import render_shard
 
     architecture = json.dumps(recipe.architecture)
@@ -267,10 +269,10 @@ def _load_generator(
     import torch
 
     from pipeline.engine.device import choose_device
-    from pipeline.teacher.checkpoint import build_generator
+    from pipeline.teacher.checkpoint import PRECISIONS, build_generator
 
     arch: GeneratorArchitecture = TypeAdapter(AnyGeneratorArchitecture).validate_json(architecture)
     tensors = {name: torch.tensor(array) for name, array in fetch(weights).items()}
     generator = build_generator(arch, tensors, factory).to(choose_device(device))
-    generator.set_precision(getattr(torch, precision))
+    generator.set_precision(PRECISIONS[precision])
     return generator

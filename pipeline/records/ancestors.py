@@ -26,6 +26,12 @@ class Ancestors:
     pool: Record[Pool] | None
     """None if the training read none."""
 
+    @property
+    def teacher_digest(self) -> str | None:
+        """SHA-256 of the teacher's network; None if there was no teacher."""
+        inputs = self.student.inputs if self.pool is None else self.pool.inputs
+        return inputs.get("teacher")
+
 
 def require_ancestors(config: Config) -> Ancestors:
     """Those of the run's student. Every stage after the training takes them from here, so that no

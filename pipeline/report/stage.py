@@ -29,7 +29,7 @@ from pipeline.report.sections import list_sections, template
 from pipeline.results.ledger import Number, read_evaluation
 from pipeline.results.query import group
 from pipeline.results.wording import probe_title, protocol_notes, title
-from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.description import find_teacher
 from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -94,6 +94,7 @@ def _render(config: Config) -> str:
     from pipeline.report import figures
 
     origin = require_ancestors(config)
+    teacher = find_teacher(config.teacher_folder, origin.teacher_digest)
     numbers = _numbers(config)
     domains = [number for number in numbers if number.task == "domains"]
     groups = group([number for number in numbers if number.task == "classification"])
@@ -114,7 +115,7 @@ def _render(config: Config) -> str:
             config,
             origin.student.outputs.pool_size,
             origin.real.outputs,
-            _num_teacher_images(config),
+            teacher.origin.get("num_real") if teacher else None,
         ),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
@@ -137,7 +138,7 @@ def _render(config: Config) -> str:
         f"{probe_title(confusion['probe'], confusion['labels'])}, on the student.",
         scatter=_scatter(config, readers),
         probe_curves=figures.probe_curves(curves) if curves else None,
-        teacher=figures.teacher_curve(_teacher_metrics(config)),
+        teacher=figures.teacher_curve(_teacher_metrics(config) if teacher else []),
         sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
@@ -179,15 +180,6 @@ def _scatter(config: Config, readers: dict[str, ShardReader]) -> Any:
     embeddings = read_embeddings(path)
     rows = np.arange(len(embeddings.labels))
     return make_scatter(embeddings, readers["synthetic"].gather("image", rows))
-
-
-def _num_teacher_images(config: Config) -> int | None:
-    """Different real images that the teacher was trained on; None where nobody says."""
-    try:
-        found: int | None = read_teacher_info(config.teacher_folder).origin.get("num_real")
-    except UserError:  # its folder is gone
-        return None
-    return found
 
 
 def _teacher_metrics(config: Config) -> list[dict[str, float]]:

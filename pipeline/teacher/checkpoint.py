@@ -38,6 +38,8 @@ from shards.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
 _OWN = Spelling()
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What a recipe may name."""
 
 
 def save_teacher(
@@ -94,7 +96,7 @@ def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator
 def load_renderer(teacher: Teacher, device: torch.device, precision: str) -> TeacherGenerator:
     """The generator on `device`, in the precision of a recipe; raises as `load_generator`."""
     generator = load_generator(teacher.folder, teacher.factory).to(device)
-    generator.set_precision(getattr(torch, precision))
+    generator.set_precision(PRECISIONS[precision])
     return generator
 
 

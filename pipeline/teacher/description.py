@@ -128,6 +128,17 @@ def read_teacher_info(folder: Path) -> TeacherInfo:
     return info
 
 
+def find_teacher(folder: Path, digest: str | None) -> TeacherInfo | None:
+    """Description of the teacher in `folder` if a network of it has this SHA-256: another may have
+    been put there since.
+    """
+    try:
+        info = read_teacher_info(folder)
+    except UserError:
+        return None
+    return info if digest in info.digests.values() else None
+
+
 def check_digest(folder: Path, info: TeacherInfo, name: str) -> None:
     """Raise `UserError` unless the weight file `name` is the one `info` describes."""
     path = folder / name
