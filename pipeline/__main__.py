@@ -47,7 +47,7 @@ from pipeline.terminal.progress import console
 from shards.errors import NotApplicable, UserError
 from shards.storage import StorageError
 
-_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep"}
+_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep", "worth"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -135,6 +135,16 @@ def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun 
 
     _load(config, overrides)
     if not run_pool_sweep(config, overrides or [], dry_run):
+        raise typer.Exit(1)
+
+
+@app.command("worth", help="What the teacher adds to real images, beside learning without it.")
+def worth(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Train with and without the teacher at equal views; `--dry-run` lists the trainings."""
+    from pipeline.studies.worth.stage import run_worth
+
+    _load(config, overrides)
+    if not run_worth(config, overrides or [], dry_run):
         raise typer.Exit(1)
 
 

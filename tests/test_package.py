@@ -40,8 +40,8 @@ def test_package_has_every_folder_with_modules() -> None:
 
 
 def test_package_has_the_configs_of_the_tables_where_they_are_looked_for() -> None:
+    from pipeline.studies.methods import INSTALLED_METHODS
     from pipeline.studies.tables.rows import choose_configs
-    from pipeline.studies.tables.stage import INSTALLED_METHODS
 
     ((place, patterns),) = PROJECT["tool"]["setuptools"]["data-files"].items()
     shipped = {path.stem for pattern in patterns for path in ROOT.glob(pattern)}

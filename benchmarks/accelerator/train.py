@@ -31,7 +31,6 @@ from pipeline.records.products import Pool, RealImages, Student
 from pipeline.records.record import P, read_record
 from pipeline.teacher.architecture import StyleGAN2Architecture
 from pipeline.teacher.description import read_teacher_info
-from pipeline.train.loop import steps_per_epoch
 
 BASE = "base"
 """The run that has images, teacher and pool."""
@@ -170,7 +169,7 @@ class Road:
         after = len(METHODS) * self.limits.student
         available = (clock.left_s() + after) / len(METHODS) - _STARTING_S
         seconds = min(_SAFETY * available, self.limits.training)
-        steps = steps_per_epoch(self._config().train, self._num_real())
+        steps = self._config().train.steps_per_epoch(self._num_real())
         self.epochs = equal_views(views, step_s, steps, seconds)
         return ", ".join(f"{method} {count} epochs" for method, count in self.epochs.items())
 
@@ -187,7 +186,7 @@ class Road:
             raise PartError("out of time", "stopped before its schedule was over")
         seconds = time.monotonic() - since
         config = self._config(*self._changes(method))
-        num_steps = config.train.epochs * steps_per_epoch(config.train, self._num_real())
+        num_steps = config.train.epochs * config.train.steps_per_epoch(self._num_real())
         figures = read_figures(self.place.results)
         views = num_steps * (find_value(figures, f"{method}: views") or 0)
         self.findings.add(f"{method}: epochs", config.train.epochs, "")

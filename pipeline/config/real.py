@@ -35,6 +35,10 @@ class RealConfig(Section):
     """
     limit_seed: NonNegative = 0
     """Of the draw of `limit` images."""
+    test_from: Literal["test", "train"] = "test"
+    """Where test images are from: `test`, a split of their own, or `train`, the train images that
+    `limit` leaves out, on which settings are chosen without a look at test images.
+    """
     resolution: Annotated[int, Field(ge=8, le=1024)] = 32
     """Side of the square images in pixels, a power of two from 8."""
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
@@ -60,5 +64,10 @@ class RealConfig(Section):
         if self.classes is not None and self.source not in ("folder", "imagenet"):
             raise ValueError(
                 f"classes is for source=folder and source=imagenet, not for {self.source}"
+            )
+        if self.test_from == "train" and self.limit is None:
+            raise ValueError(
+                "test_from=train takes the images that a limit leaves out; set limit, such as "
+                "80_percent"
             )
         return self

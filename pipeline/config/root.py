@@ -1,7 +1,8 @@
 """A whole config: one YAML is one run, a frozen model per section, unknown keys are errors.
 
-`file.py` reads it. Sections `paths`, `ray` and `hardware` say where a run happens and stay out of
-every fingerprint (`records/record.py`); every other section says what it produces and is in it.
+`file.py` reads it. Sections `paths`, `ray` and `hardware` say where a run happens, `worth` which
+others are set beside it: they stay out of every fingerprint (`records/record.py`). Every other
+section says what the run produces and is in it.
 Defaults are the paper's CIFAR table where the paper has one (Yang et al. 2022, appendix).
 """
 
@@ -26,6 +27,7 @@ from pipeline.config.tables import TablesConfig
 from pipeline.config.teacher import TeacherConfig, auto_recipe
 from pipeline.config.train import TrainConfig
 from pipeline.config.transfer import TransferConfig
+from pipeline.config.worth import WorthConfig
 from shards.cache import Cache
 from shards.storage import Folder
 
@@ -63,6 +65,7 @@ class Config(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     tables: TablesConfig = TablesConfig()
     sweep: SweepConfig = SweepConfig()
+    worth: WorthConfig = unrecorded(WorthConfig())
 
     @model_validator(mode="before")
     @classmethod

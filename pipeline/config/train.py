@@ -96,6 +96,12 @@ class TrainConfig(Section):
         """Real images in the global batch."""
         return self.global_batch - self.num_synthetic
 
+    def steps_per_epoch(self, num_real: int) -> int:
+        """Steps of one epoch beside `num_real` images: num_real // global_batch as in the paper, at
+        least 1.
+        """
+        return max(1, num_real // self.global_batch)
+
     @property
     def reads_pool(self) -> bool:
         """Whether batches have samples of the pool."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config.real import RealConfig
 from pipeline.config.root import Config
-from pipeline.real.sources.named import SPLITS, open_source, source_digest
+from pipeline.real.sources.named import SPLITS, open_source, source_digest, split_read
 from pipeline.real.sources.source import Source
 from pipeline.records.products import RECIPE_FILE, RealImages, RealShards, real_shards
 from pipeline.records.record import Record, read_record, write_record
@@ -88,7 +88,9 @@ def spec_of(config: Config) -> Spec:
     """What determines the bytes of the real shards."""
     inputs = {"schema": str(SCHEMA_VERSION)}
     if config.real.path is not None:
-        inputs |= {split: source_digest(config.real, split) for split in SPLITS}
+        inputs |= {
+            split: source_digest(config.real, split_read(config.real, split)) for split in SPLITS
+        }
     return Spec.of("real", config.real, inputs)
 
 

@@ -72,7 +72,10 @@ def describe_lesson(
     if train.num_synthetic:
         known = "unknown images" if num_teacher is None else f"{num_teacher:,} real images"
         gan = f" The generator was trained on {known}."
+    tested = ""
+    if config.real.test_from == "train":
+        tested = f" It is tested on the {real.num_samples['test']:,} train images left out."
     return (
         f"{sentence} The {real.num_samples['train']:,} real images are drawn from "
-        f"{real.num_available:,}, and no other was used to probe it.{gan}"
+        f"{real.num_available:,}, and no other was used to fit its probes.{tested}{gan}"
     )

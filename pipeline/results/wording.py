@@ -10,6 +10,7 @@ from typing import Literal
 
 from pipeline.results.ledger import Measurement, Number
 from pipeline.results.query import Group
+from pipeline.results.spread import Difference
 
 Spread = Literal["std", "interval"]
 REPRESENTATIONS = ("student", "raw_pixels", "untrained_student")
@@ -93,6 +94,14 @@ def format_group(found: Group, spread: Spread = "std") -> str:
 def format_interval(low: float, high: float, metric: str, sign: str = "-") -> str:
     """Its ends in brackets."""
     return f"[{format_value(low, metric, sign)}, {format_value(high, metric, sign)}]"
+
+
+def format_difference(found: Difference, metric: str = "top1") -> str:
+    """In points, with its sign and, in brackets, its interval where it has one."""
+    mean = format_value(found.mean, metric, "+")
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} {format_interval(found.low, found.high, metric, '+')}"
 
 
 def spread_over(found: Group) -> str:

@@ -38,6 +38,8 @@ class Outcome:
     """Accuracies of the student."""
     collapsed: bool
     """Whether the student's embeddings ended in a point or on a line."""
+    baselines: tuple[Number, ...] = ()
+    """Accuracies of what was probed beside the student."""
 
     @property
     def perceptual(self) -> str:
@@ -45,8 +47,12 @@ class Outcome:
         return self.train.inputs.get("perceptual", "")
 
 
-def read_outcomes(cells: Sequence[Cell]) -> list[Outcome]:
+def read_outcomes(cells: Sequence[Cell], must_agree: Sequence[str] = MUST_AGREE) -> list[Outcome]:
     """Those of all cells that have results.
+
+    Args:
+        cells: the trainings.
+        must_agree: fields of a number that one probe's have in common.
 
     Raises:
         UserError: if the same probe was made by different protocols.
@@ -55,7 +61,7 @@ def read_outcomes(cells: Sequence[Cell]) -> list[Outcome]:
     columns: dict[ProbeColumn, Number] = {}
     for number in (number for outcome in outcomes for number in outcome.numbers):
         first = columns.setdefault((number.probe, number.labels), number)
-        if differences := name_differences(number, first, MUST_AGREE):
+        if differences := name_differences(number, first, must_agree):
             raise UserError(
                 f"{number.run} and {first.run}: measured by different protocols: "
                 f"{', '.join(differences)}; delete the `eval` folder of one and type the command "
@@ -71,9 +77,11 @@ def _read_cell(cell: Cell) -> list[Outcome]:
     if train is None or evaluated is None:
         return []
     numbers = read_evaluation(config.paths.runs, config.name, evaluated.fingerprint)
-    mine = [n for n in numbers if n.task == "classification" and n.representation == "student"]
+    found = [number for number in numbers if number.task == "classification"]
+    mine = tuple(number for number in found if number.representation == "student")
+    others = tuple(number for number in found if number.representation != "student")
     collapsed = has_collapsed(config.run_dir / "train")
-    return [Outcome(cell.row, cell.seed, train, tuple(mine), collapsed)]
+    return [Outcome(cell.row, cell.seed, train, mine, collapsed, others)]
 
 
 def has_collapsed(folder: Path) -> bool:
@@ -122,15 +130,17 @@ def values_of(outcomes: Sequence[Outcome], row: str, column: ProbeColumn) -> dic
     return values
 
 
+def mean_and_std(values: Mapping[int, float]) -> str:
+    """Of seed -> value, with the deviation where there are several."""
+    if not values:
+        return EMPTY
+    found = summarise(list(values.values()))
+    return f"{found.mean:.1f}" if found.std is None else f"{found.mean:.1f} ± {found.std:.1f}"
+
+
 def cells_of(outcomes: Sequence[Outcome], row: str) -> list[str]:
     """Mean and standard deviation over the trainings of a row, for every column."""
-    cells = []
-    for column in columns_of(outcomes):
-        values = list(values_of(outcomes, row, column).values())
-        found = summarise(values) if values else None
-        spread = "" if found is None or found.std is None else f" ± {found.std:.1f}"
-        cells.append(EMPTY if found is None else f"{found.mean:.1f}{spread}")
-    return cells
+    return [mean_and_std(values_of(outcomes, row, column)) for column in columns_of(outcomes)]
 
 
 def remarks_on(outcomes: Sequence[Outcome], row: str, problems: Mapping[str, str]) -> list[str]:

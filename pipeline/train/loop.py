@@ -42,11 +42,6 @@ small matrix takes as long as some steps.
 """
 
 
-def steps_per_epoch(config: TrainConfig, num_real: int) -> int:
-    """Steps of one epoch: num_real // global_batch as in the paper, at least 1."""
-    return max(1, num_real // config.global_batch)
-
-
 def log_interval(num_steps: int, device: torch.device) -> int:
     """Steps between two lines of metrics: some thousand lines of a long training, and on a GPU no
     more than it can afford to be waited for.
@@ -99,7 +94,7 @@ def train(
         samples_seen = int(state["samples_seen"])
         synthetic = list(dict.fromkeys([*state["synthetic"], *synthetic]))
         trainer.load_state_dict(state)
-    epoch_steps = steps_per_epoch(config, len(shards.real))
+    epoch_steps = config.steps_per_epoch(len(shards.real))
     num_steps = config.epochs * epoch_steps
     interval = log_interval(num_steps, device)
     spectrum_interval = interval * (1 if device.type == "cpu" else _SPECTRUM_LINES)

@@ -228,9 +228,7 @@ def _inputs(config: Config) -> TrainingInputs:
 
 
 def _training(config: Config, spec: Spec, inputs: TrainingInputs) -> Training[StudentTraining]:
-    from pipeline.train.loop import steps_per_epoch
-
-    steps = config.train.epochs * steps_per_epoch(config.train, len(inputs.real.open()))
+    steps = config.train.epochs * config.train.steps_per_epoch(len(inputs.real.open()))
     folder = (config.run_dir / "train").resolve()
     settings = StudentTraining(
         config.train, folder, inputs, spec.fingerprint, config.hardware.compile

@@ -17,7 +17,6 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from pipeline.engine.state import load_state
 from pipeline.student.backbone import load_backbone
 from pipeline.train.data import TrainingShards
-from pipeline.train.loop import steps_per_epoch
 from pipeline.train.step import learning_rate
 from shards.errors import UserError
 from shards.manifest import Manifest, shard_name, write_manifest
@@ -288,4 +287,4 @@ def test_learning_rate_is_linear_in_the_batch_and_a_cosine_over_epochs() -> None
 @pytest.mark.parametrize(("num_real", "steps"), [(50_000, 97), (512, 1), (100, 1), (1024, 2)])
 def test_steps_per_epoch_is_the_papers_and_at_least_one(num_real: int, steps: int) -> None:
     config = CONFIG.model_copy(update={"global_batch": 512})
-    assert steps_per_epoch(config, num_real) == steps
+    assert config.steps_per_epoch(num_real) == steps

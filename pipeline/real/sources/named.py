@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.config.real import RealConfig
 from pipeline.config.subset import count_labels
 from pipeline.real.sources.digits import open_digits
@@ -30,27 +32,45 @@ SPLITS = ("train", "test")
 
 def open_source(config: RealConfig, split: str) -> Source:
     """Images uint8 [3, resolution, resolution] with labels of `split` ("train" or "test"): all of
-    them, or `limit` of the train images.
+    them, `limit` of the train images, or for a test those that the limit leaves out.
 
     Raises:
         UserError: for images or classes that are not there, for a limit that there are too few of
             and, while iterating, for an unreadable image.
     """
-    source = _open_whole(config, split)
-    if config.limit is None or split != "train":
+    source = _open_whole(config, split_read(config, split))
+    if config.limit is None or (split == "test" and config.test_from == "test"):
         return source
+    drawn = _draw(config.limit, config.limit_seed, source)
+    if split == "train":
+        return source.take(drawn)
+    rest = np.setdiff1d(np.arange(source.num_images), drawn)
+    if not len(rest):
+        raise UserError(
+            f"real.limit: {config.limit} leaves out none of {source.num_images:,} train images, "
+            "and real.test_from=train tests on those; take fewer"
+        )
+    return source.take(rest)
+
+
+def split_read(config: RealConfig, split: str) -> str:
+    """Which split of the source has the images of `split`."""
+    return config.test_from if split == "test" else split
+
+
+def _draw(limit: int | str, seed: int, source: Source) -> np.ndarray:
+    """Rows of the images within the limit, sorted."""
     sizes = class_sizes(source.labels)
-    if isinstance(config.limit, str):
-        counts = {label: count_labels(config.limit, size) for label, size in sizes.items()}
-    elif len(sizes) <= config.limit <= source.num_images:
-        counts = share_out(config.limit, sizes)
+    if isinstance(limit, str):
+        counts = {label: count_labels(limit, size) for label, size in sizes.items()}
+    elif len(sizes) <= limit <= source.num_images:
+        counts = share_out(limit, sizes)
     else:
         raise UserError(
-            f"real.limit: {config.limit:,} of {source.num_images:,} train images of "
-            f"{len(sizes)} classes; take at least one of each, and no more than there are"
+            f"real.limit: {limit:,} of {source.num_images:,} train images of {len(sizes)} classes; "
+            "take at least one of each, and no more than there are"
         )
-    generator = numpy_generator(config.limit_seed, "real/limit")
-    return source.take(draw_of_each(source.labels, counts, generator))
+    return draw_of_each(source.labels, counts, numpy_generator(seed, "real/limit"))
 
 
 def _open_whole(config: RealConfig, split: str) -> Source:

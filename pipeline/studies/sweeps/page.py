@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.config.root import Config
 from pipeline.report.sections import write_section
-from pipeline.results.spread import Difference, subtract
-from pipeline.results.wording import probe_title, protocol_notes
+from pipeline.results.spread import subtract
+from pipeline.results.wording import format_difference, probe_title, protocol_notes
 from pipeline.studies.cells import Cell
 from pipeline.studies.collect import (
     Outcome,
@@ -64,7 +64,7 @@ def write_quality_sweep(
         ],
         "feature_space": any_snapshot.feature_space,
         "num_images": any_snapshot.num_images,
-        "gain": None if gain is None or len(by_distance) < 2 else _as_text(gain),
+        "gain": None if gain is None or len(by_distance) < 2 else format_difference(gain),
         "gain_how": "" if gain is None else gain.how,
         "plot": quality_plot(
             [(snapshots[row].frechet_distance, list(values[row].values())) for row in by_distance],
@@ -108,7 +108,7 @@ def write_pool_sweep(
             **_view_row(row, base, outcomes, problems),
             "size": "online" if is_limit else f"{size:,}",
             "saved": f"{rendered / size:,.1f}×" if rendered and size else "–",
-            "lost": "–" if lost is None or is_limit else _as_text(lost),
+            "lost": "–" if lost is None or is_limit else format_difference(lost),
             "how": "" if lost is None or is_limit else lost.how,
         })  # fmt: skip
     view = {
@@ -127,12 +127,6 @@ def write_pool_sweep(
     }  # fmt: skip
     found = [{**row, "is_online": row["row"] == online} for row in parquet_rows(outcomes)]
     return write_section(base.run_dir, "pool-sweep", _TEMPLATES, view, found)
-
-
-def _as_text(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return f"{difference.mean:+.1f}"
-    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
 def _view_row(

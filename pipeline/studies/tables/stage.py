@@ -6,7 +6,6 @@ A run is named by its row and seed, under `runs/NAME/tables/`. Neighbours: `cell
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,17 +13,9 @@ from pipeline.config.file import load_config
 from pipeline.records.log import logged
 from pipeline.stages import load_stage, needed_stages, run_stage
 from pipeline.studies.cells import Cell, is_done, print_cells, run_cells
+from pipeline.studies.methods import find_methods
 from pipeline.studies.tables.rows import choose_configs
 from pipeline.terminal.progress import console
-from shards.errors import UserError
-
-METHODS_FOLDER = "methods"
-INSTALLED_METHODS = Path("share") / "squeeze-and-span" / METHODS_FOLDER
-"""Where an installed package has them in its environment, as pyproject.toml says."""
-_SHIPPED = (
-    Path(__file__).resolve().parents[3] / "configs" / METHODS_FOLDER,
-    Path(sys.prefix) / INSTALLED_METHODS,
-)
 
 
 def run_tables(path: Path, changes: Sequence[str], dry_run: bool = False) -> bool:
@@ -51,19 +42,10 @@ def run_tables(path: Path, changes: Sequence[str], dry_run: bool = False) -> boo
     return not problems
 
 
-def _find_methods(path: Path) -> Path:
-    """Folder of the rows' configs: beside the one in `path`, or those that ship."""
-    beside = path.parent / METHODS_FOLDER
-    for folder in (beside, *_SHIPPED):
-        if folder.is_dir():
-            return folder
-    raise UserError(f"{beside}: no such folder; copy configs/methods of the source code there")
-
-
 def list_cells(path: Path, changes: Sequence[str]) -> list[Cell]:
     """Every training of the tables, all rows of one seed before the next."""
     base = load_config(path, changes)
-    methods = _find_methods(path)
+    methods = find_methods(path)
     teacher = base.teacher_folder
     cells = []
     for seed in base.tables.seeds:
