@@ -25,7 +25,7 @@ def test_lesson_counts_the_images_of_both_domains() -> None:
     [
         ("both", 1437, "The generator was trained on 1,437 real images."),
         ("both", None, "The generator was trained on unknown images."),
-        ("real", 1437, "no other was used to probe it."),
+        ("real", 1437, "no other was used to fit its probes."),
     ],
 )
 def test_lesson_of_some_of_the_images_says_of_how_many(

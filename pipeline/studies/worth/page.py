@@ -80,9 +80,16 @@ def write_worth(
             for column in columns
         ],
         "remarks": [
-            f"{_describe(by_row[row])}: {remark}"
-            for row in by_row
-            for remark in remarks_on(outcomes, row, problems)
+            *(
+                f"{_title(name)}: no learning rate worked"
+                for name in METHODS
+                if name not in tunings
+            ),
+            *(
+                f"{_describe(trial)}: {remark}"
+                for row, trial in by_row.items()
+                for remark in remarks_on(outcomes, row, problems)
+            ),
         ],
         "rates": [f"{rate:g}" for rate in plan.rates],
         "tunings": [_tuning(plan, name, tunings.get(name)) for name in METHODS],
@@ -117,7 +124,7 @@ def write_worth(
 def _baselines(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """As rows beside the students', named by their representation in place of the method."""
     rows = []
-    for outcome in outcomes:
+    for outcome in (outcome for outcome in outcomes if outcome.row.startswith(ALONE)):
         for name in BASELINES:
             numbers = tuple(n for n in outcome.baselines if n.representation == name)
             row = outcome.row.replace(ALONE, name)
@@ -202,7 +209,7 @@ def _tuning(plan: Plan, name: str, tuning: Tuning | None) -> dict[str, Any]:
     tried = {} if tuning is None else tuning.tried
     return {
         "label": _title(name),
-        "cells": [f"{tried[rate]:.1f}" if rate in tried else EMPTY for rate in plan.rates],
+        "cells": [f"{tried[rate]:.1f}" if rate in tried else "failed" for rate in plan.rates],
         "chosen": EMPTY if tuning is None else f"{tuning.chosen:g}",
         "is_at_edge": tuning is not None and tuning.is_at_edge,
     }

@@ -30,7 +30,7 @@ def run_worth(path: Path, changes: Sequence[str], dry_run: bool = False) -> bool
     of them.
 
     Returns:
-        Whether all trainings could be run.
+        Whether all trainings could be run; of the learning rates one for each method suffices.
 
     Raises:
         UserError: for images without labels, and for numbers of images that there are not.
@@ -42,22 +42,25 @@ def run_worth(path: Path, changes: Sequence[str], dry_run: bool = False) -> bool
         console.print("real      to do; then the trainings can be listed")
         return True
     plan = Plan(path, changes, _count_images(base))
+    plan.size_trials({})  # refuses sizes before anything long begins
     trials = plan.tuning_trials() if len(plan.rates) > 1 else []
     tuning_cells = plan.cells(trials)
-    plan.size_trials({})  # refuses sizes before anything long begins
     if dry_run:
         print_cells(tuning_cells)
-        if all(map(is_done, tuning_cells)):
-            print_cells(plan.cells(plan.size_trials(_rates(_tune(plan, trials, tuning_cells)))))
-        else:
-            console.print("then every size, with the learning rates that these choose")
+        chosen = _rates(_tune(plan, trials, tuning_cells))
+        print_cells(
+            plan.cells(plan.size_trials({m: chosen.get(m, plan.rates[0]) for m in METHODS}))
+        )
         return True
     for name in needed_stages(base):
         if name in ("real", "teacher", "generate") and load_stage(name).find(base) is None:
             run_stage(name, base)
     with logged(base.run_dir, WORTH):
-        problems = run_cells(tuning_cells, base.ray, "learning rates")
+        ended = run_cells(tuning_cells, base.ray, "learning rates")
         tunings = _tune(plan, trials, tuning_cells)
+        problems = {
+            t.row: ended[t.row] for t in trials if t.row in ended and t.method not in tunings
+        }
         sizes = plan.size_trials(_rates(tunings))
         cells = plan.cells(sizes)
         problems |= run_cells(cells, base.ray, "sizes")
@@ -84,7 +87,7 @@ def _tune(plan: Plan, trials: Sequence[Trial], cells: Sequence[Cell]) -> dict[st
     """By method; the one rate that there is without trials."""
     if not trials:
         return {method: Tuning({}, plan.rates[0]) for method in METHODS}
-    return choose_rates(trials, _outcomes(cells))
+    return choose_rates(trials, _outcomes(cells), len(plan.base.worth.tuning_seeds))
 
 
 def _rates(tunings: dict[str, Tuning]) -> dict[str, float]:

@@ -44,7 +44,7 @@ class Trial:
     @property
     def row(self) -> str:
         """Names its trainings."""
-        of = f"rate{self.learning_rate:g}" if self.is_tuning else self.size
+        of = f"rate{self.learning_rate:g}".replace("+", "") if self.is_tuning else self.size
         return f"{self.method}-{of}"
 
 
@@ -157,17 +157,21 @@ class Tuning:
         return len(self.tried) > 1 and self.chosen in (min(self.tried), max(self.tried))
 
 
-def choose_rates(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, Tuning]:
-    """Of every method that has an outcome the rate with the highest accuracy, the lower of equals:
-    that of a linear probe on all labels where there is one.
+def choose_rates(
+    trials: Sequence[Trial], outcomes: Sequence[Outcome], num_seeds: int
+) -> dict[str, Tuning]:
+    """Of every method the rate with the highest accuracy, the lower of equals: that of a linear
+    probe on all labels where there is one. A rate that has not an outcome for each seed, where its
+    training diverged, is out; a method that has no other is left out.
     """
     column = main_column(columns_of(outcomes))
+    values = {trial: values_of(outcomes, trial.row, column) for trial in trials}
     tunings = {}
     for method in METHODS:
         tried = {
-            trial.learning_rate: fmean(values.values())
-            for trial in trials
-            if trial.method == method and (values := values_of(outcomes, trial.row, column))
+            trial.learning_rate: fmean(found.values())
+            for trial, found in values.items()
+            if trial.method == method and len(found) == num_seeds
         }
         if tried:
             chosen = max(tried, key=lambda rate: (tried[rate], -rate))

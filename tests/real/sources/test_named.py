@@ -82,6 +82,28 @@ def test_limit_takes_images_as_they_are_and_others_for_another_seed() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("limit", ["80_percent", 100])
+def test_train_images_that_the_limit_leaves_out_are_the_test_images_if_wanted(
+    limit: int | str,
+) -> None:
+    config = RealConfig(source="digits", resolution=SIDE, limit=limit, test_from="train")
+    drawn, rest = (open_source(config, split) for split in ("train", "test"))
+    assert drawn.num_images + rest.num_images == 1437
+    whole = open_source(RealConfig(source="digits", resolution=SIDE), "train")
+    both = sorted(
+        (image.tobytes(), label) for part in (drawn, rest) for image, label in part.images
+    )
+    assert both == sorted((image.tobytes(), label) for image, label in whole.images)
+
+
+def test_train_images_as_test_images_want_a_limit_that_leaves_some() -> None:
+    with pytest.raises(ValidationError, match="set limit, such as 80_percent"):
+        RealConfig(source="digits", test_from="train")
+    config = RealConfig(source="digits", resolution=SIDE, limit=1437, test_from="train")
+    with pytest.raises(UserError, match=r"real\.limit: 1437 leaves out none of 1,437"):
+        open_source(config, "test")
+
+
 def test_limit_of_images_without_labels_is_of_all_of_them(tmp_path: Path) -> None:
     for number in range(6):
         save_image(tmp_path / "train" / f"{number}.png", (number, 0, 0))
