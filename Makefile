@@ -10,6 +10,7 @@ CAPITALS := $(foreach c,A B C D E F G H I J K L M N O P Q R S T U V W X Y Z _,$(
 TYPED = $(foreach v,$(filter-out $(CAPITALS),$(sort $(.VARIABLES))),$(if $(findstring command line,$(origin $(v))),$(v)))
 OVERRIDES = $(foreach v,$(TYPED),$(call quote,$(v)=$(value $(v))))
 RUN := STARTED_BY=make $(PYTHON) -m pipeline
+ON_DIGITS = configs/digits.yaml configs/few-digits.yaml
 ON_CONFIG = $(call quote,$(CONFIG)) $(ARGS) $(OVERRIDES)
 # The newest Python of 3.11 to 3.14 that is on the PATH; set BASE_PYTHON to choose.
 BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -22,7 +23,7 @@ TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
 DATA ?=
 
-.PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep test test-fast lint type check bench \
+.PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep worth test test-fast lint type check bench \
 	accelerator-dry-run clean
 
 help: ## Show this list
@@ -45,7 +46,8 @@ $(STAMP): requirements.lock
 run: $(STAMP) ## Everything from real images to a report, for any CONFIG
 	@$(RUN) run $(ON_CONFIG)
 
-demo: run ## The same; without a CONFIG it is the embedded digits
+demo: $(STAMP) ## The same on ten of the embedded digits, beside a student without a teacher
+	@$(RUN) run $(ON_DIGITS) $(ARGS) $(OVERRIDES)
 
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
 	@$(RUN) teacher $(ON_CONFIG)
@@ -74,6 +76,9 @@ tables: $(STAMP) ## Run every row of the paper's tables 1, 2 and 5
 
 quality-sweep: $(STAMP) ## Accuracy against the teacher's quality: wants teacher.snapshot_images
 	@$(RUN) quality-sweep $(ON_CONFIG)
+
+worth: $(STAMP) ## What the teacher adds to real images, beside learning without it
+	@$(RUN) worth $(ON_CONFIG)
 
 pool-sweep: $(STAMP) ## Accuracy against the size of the pool, and beside online rendering
 	@$(RUN) pool-sweep $(ON_CONFIG)

@@ -74,9 +74,11 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
     return config
 
 
+def _show(config: Config) -> None:
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+
+
 def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
-    if dry_run:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
     for name in names:
         stage = load_stage(name)
         try:
@@ -101,7 +103,10 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
 def _add_command(name: str, help_text: str) -> None:
     @app.command(name, help=help_text)
     def command(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-        _run_stages([name], _load(config, overrides), dry_run)
+        resolved = _load(config, overrides)
+        if dry_run:
+            _show(resolved)
+        _run_stages([name], resolved, dry_run)
 
 
 for _name, _help in {**STAGES, **EXTRAS}.items():
@@ -158,8 +163,13 @@ app.command("export")(export_command)
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run every stage that is needed and not done; train a teacher if the config names none."""
+    from pipeline.studies.control import load_control
+
     resolved = _load(config, overrides)
-    names = needed_stages(resolved)
+    control = load_control(config, overrides or [])
+    if dry_run:
+        _show(resolved)
+    *names, report = needed_stages(resolved)
     if uses_teacher(resolved) and resolved.teacher.checkpoint and "teacher" not in names:
         from pipeline.teacher.description import read_teacher_info
 
@@ -168,6 +178,10 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
     try:
         _run_stages(names, resolved, dry_run)
+        if control is not None:
+            console.print(f"control   run {control.name}, which the results are shown beside")
+            _run_stages(needed_stages(control)[:-1], control, dry_run)
+        _run_stages([report], resolved, dry_run)
     except NotApplicable as reason:
         console.print(f"the run ends here: {reason}", soft_wrap=True)
         return

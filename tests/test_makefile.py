@@ -38,7 +38,7 @@ def make(venv: Path, *words: str) -> list[str]:
     return rest[2:]
 
 
-@pytest.mark.parametrize("target", ["real", "train", "tables", "pool-sweep", "run"])
+@pytest.mark.parametrize("target", ["real", "train", "tables", "pool-sweep", "worth", "run"])
 def test_make_overrides_reach_the_command_as_they_are_typed(venv: Path, target: str) -> None:
     overrides = [
         "epochs=3",
@@ -65,4 +65,6 @@ def test_make_names_in_capitals_are_no_overrides(venv: Path) -> None:
 
 
 def test_make_demo_is_the_whole_road(venv: Path) -> None:
-    assert make(venv, "demo", "CONFIG=a.yaml") == ["run", "a.yaml"]
+    digits = ["run", "configs/digits.yaml", "configs/few-digits.yaml"]
+    assert make(venv, "demo") == digits
+    assert make(venv, "demo", "name=x") == [*digits, "name=x"]

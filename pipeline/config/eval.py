@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.fields import Positive, PositiveFloat, Section, Seeds
+from pipeline.config.fields import (
+    Positive,
+    PositiveFloat,
+    Section,
+    Seeds,
+    spelled,
+    unrecorded,
+)
 from pipeline.config.subset import FewLabels
 
 
@@ -39,6 +46,13 @@ class EvalConfig(Section):
     """Of `linear_sgd`."""
     baselines: bool = True
     """Whether raw pixels and the untrained student are probed, too."""
+    control: (
+        Annotated[str, spelled(r"[\w-]+", "be the name of a file of configs/methods/")] | None
+    ) = unrecorded(None)
+    """Another way to train the student, beside which its results are shown: a file of
+    `configs/methods/`, without `.yaml`. `run` trains it, on the same real images for the same
+    number of steps, as a run NAME-CONTROL. Not in the fingerprint.
+    """
     domain_samples: Annotated[int, Field(ge=0, le=10**6)] = 10_000
     """Most images of each domain that are compared: domain gap, neighbourhoods, memorisation, and
     distances of the teacher. Time grows with the square; 0 compares nothing.

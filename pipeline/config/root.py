@@ -114,6 +114,11 @@ class Config(Section):
         return self.paths.runs / self.name
 
     @property
+    def control_name(self) -> str | None:
+        """The run beside which this one's results are shown."""
+        return None if self.eval.control is None else f"{self.name}-{self.eval.control}"
+
+    @property
     def trained_teacher_folder(self) -> Path:
         """Where stage `teacher` trains."""
         return self.teacher_folder if self.teacher.train_if_missing else self.run_dir / "teacher"

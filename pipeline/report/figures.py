@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
-from pipeline.report.results import find_group, list_columns
+from pipeline.report.results import find_group, list_columns, list_representations
 from pipeline.results import wording
 from pipeline.results.query import Group
 
@@ -140,7 +140,9 @@ def teacher_curve(metrics: Metrics) -> str | None:
         return svg(figure)
 
 
-_BARS = dict(zip(wording.REPRESENTATIONS, ("#3b6fb6", "#b9b4a7", "#8a8577"), strict=True))
+_BARS = {"student": "#3b6fb6", **dict(zip(wording.BASELINES, ("#b9b4a7", "#8a8577"), strict=True))}
+_CONTROL_BAR = "#c8553d"
+_BARS_WIDTH = 0.81
 _MOST_NUMBERS = 20  # classes whose counts can be read
 _MOST_NAMES = 50
 
@@ -153,17 +155,17 @@ def result_bars(groups: Sequence[Group]) -> str:
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
     with mpl.rc_context(STYLE):
         axis = figure.subplots()
-        for offset, (name, colour) in enumerate(_BARS.items()):
+        names = list_representations(groups)
+        width = _BARS_WIDTH / len(names)
+        for offset, name in enumerate(names):
             cells = [find_group(groups, name, column) for column in columns]
             shown = [(place, found) for place, found in enumerate(cells) if found is not None]
-            if not shown:
-                continue
             bars = axis.bar(
-                [place + (offset - 1) * 0.27 for place, _ in shown],
+                [place + (offset - (len(names) - 1) / 2) * width for place, _ in shown],
                 [found.summary.mean for _, found in shown],
-                0.25,
+                0.93 * width,
                 yerr=[found.summary.std or np.nan for _, found in shown],  # none, no cap
-                color=colour,
+                color=_BARS.get(name, _CONTROL_BAR),
                 label=wording.title(name),
                 capsize=2,
             )
@@ -173,7 +175,7 @@ def result_bars(groups: Sequence[Group]) -> str:
         )
         axis.set(ylabel="top-1, %", ylim=(0, 112))
         axis.grid(axis="x", visible=False)
-        axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.18))
+        axis.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, 1.18))
         return svg(figure)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from pipeline.results.query import Group
-from pipeline.results.wording import EMPTY, REPRESENTATIONS, format_group, title
+from pipeline.results.wording import BASELINES, EMPTY, format_group, title
 
 
 def results_table(name: str, groups: Sequence[Group]) -> Table:
@@ -32,9 +32,10 @@ def list_columns(groups: Sequence[Group]) -> list[tuple[str, str]]:
 
 
 def list_representations(groups: Sequence[Group]) -> list[str]:
-    """Those that were probed."""
-    probed = {found.first.representation for found in groups}
-    return [name for name in REPRESENTATIONS if name in probed]
+    """Those that were probed: the student, a control, baselines."""
+    probed = dict.fromkeys(found.first.representation for found in groups)
+    others = [name for name in probed if name not in BASELINES]
+    return [*others, *(name for name in BASELINES if name in probed)]
 
 
 def cell(groups: Sequence[Group], representation: str, column: tuple[str, str]) -> str:
@@ -53,30 +54,36 @@ def find_group(
 
 
 def verdict(groups: Sequence[Group]) -> str:
-    """What the numbers say about the student, beside the baselines where there are any."""
+    """What the numbers say about the student, beside whatever else was probed."""
     probes = {found.first.probe for found in groups if found.first.representation == "student"}
     probe = next(name for name in ("linear", "linear_sgd", "knn") if name in probes)
     named = "kNN" if probe == "knn" else "a linear probe"
-    with_all = {key: cell(groups, key, (probe, "all")) for key in REPRESENTATIONS}
     few = next((f for p, f in list_columns(groups) if p == probe and f != "all"), None)
+    shown = list_representations(groups)
+    with_all = _scores(groups, (probe, "all"))
     if few is None:
         return f"On the student {named} scores {with_all['student']} % with all labels."
-    scores = {key: cell(groups, key, (probe, few)) for key in REPRESENTATIONS}
+    scores = _scores(groups, (probe, few))
     labels = few.replace("_per_", " labels per ")
-    if len(list_representations(groups)) < len(REPRESENTATIONS):
+    if len(shown) == 1:
         return (
             f"On the student {named} scores {with_all['student']} % with all labels and "
             f"{scores['student']} % with {labels}."
         )
-    peers = [find_group(groups, key, (probe, few)) for key in REPRESENTATIONS]
+    peers = [find_group(groups, key, (probe, few)) for key in shown]
     best = max((peer for peer in peers if peer is not None), key=lambda peer: peer.summary.mean)
     warning = "" if best.first.representation == "student" else (
         " The student is not the best here."
     )  # fmt: skip
+    others = ", ".join(f"on {_PEERS.get(key, title(key))} {scores[key]} %" for key in shown[1:])
     return (
-        f"With {labels}, {named} on the student scores "
-        f"{scores['student']} %, on raw pixels {scores['raw_pixels']} %, and on the same network "
-        f"untrained {scores['untrained_student']} %. With all labels, in that order: "
-        f"{with_all['student']}, {with_all['raw_pixels']} and "
-        f"{with_all['untrained_student']} %.{warning}"
+        f"With {labels}, {named} on the student scores {scores['student']} %, {others}. With all "
+        f"labels, in that order: {', '.join(f'{with_all[key]} %' for key in shown)}.{warning}"
     )
+
+
+_PEERS = {"raw_pixels": "raw pixels", "untrained_student": "the same network untrained"}
+
+
+def _scores(groups: Sequence[Group], column: tuple[str, str]) -> dict[str, str]:
+    return {key: cell(groups, key, column) for key in list_representations(groups)}

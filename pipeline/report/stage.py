@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.report.domains import domain_row, memorisation_verdict
 from pipeline.report.lineage import describe_lesson, describe_lineage
 from pipeline.report.sections import list_sections, template
 from pipeline.results.ledger import Number, read_evaluation
-from pipeline.results.query import group
+from pipeline.results.query import MUST_AGREE, group, name_differences
 from pipeline.results.wording import probe_title, protocol_notes, title
 from pipeline.teacher.description import find_teacher
 from pipeline.terminal.progress import console
@@ -37,6 +38,8 @@ from shards.reader import ShardReader
 
 REPORT_FILE = "report.html"
 _GRID = 12
+_EQUAL = ("train_seed", "epochs")
+"""Of a run and its control."""
 
 
 def find(config: Config) -> Record[Files] | None:
@@ -62,7 +65,7 @@ def describe(config: Config, record: Record[Files]) -> str:
 
 def print_results(config: Config) -> None:
     """The table of results, on the terminal."""
-    groups = group([n for n in _numbers(config) if n.task == "classification"])
+    groups = group(_accuracies(config))
     console.print(results.results_table(config.name, groups))
 
 
@@ -73,6 +76,8 @@ def _spec(config: Config) -> Spec:
     if origin.pool is not None:
         records.append(origin.pool)
     inputs = {record.stage: record.fingerprint for record in records}
+    if (control := _control(config)) is not None:
+        inputs["control"] = control.fingerprint
     inputs |= {f"section {path.stem}": file_digest(path) for path in list_sections(config.run_dir)}
     return Spec.of("report", config, inputs)
 
@@ -90,6 +95,28 @@ def _numbers(config: Config) -> list[Number]:
     return read_evaluation(config.paths.runs, config.name, evaluation.fingerprint)
 
 
+def _control(config: Config) -> Record[Files] | None:
+    """The evaluation of the run that this one is shown beside, if there is one."""
+    if config.control_name is None:
+        return None
+    return read_record(config.paths.runs / config.control_name / "eval", Files)
+
+
+def _accuracies(config: Config) -> list[Number]:
+    """The run's own, and those of its control's student as far as they were measured alike."""
+    mine = [number for number in _numbers(config) if number.task == "classification"]
+    control = _control(config)
+    if config.eval.control is None or config.control_name is None or control is None:
+        return mine
+    theirs = read_evaluation(config.paths.runs, config.control_name, control.fingerprint)
+    return mine + [
+        replace(number, representation=config.eval.control)
+        for number in theirs
+        if number.representation == "student"
+        and any(not name_differences(number, one, (*MUST_AGREE, *_EQUAL)) for one in mine)
+    ]
+
+
 def _render(config: Config) -> str:
     from pipeline.report import figures
 
@@ -97,7 +124,7 @@ def _render(config: Config) -> str:
     teacher = find_teacher(config.teacher_folder, origin.teacher_digest)
     numbers = _numbers(config)
     domains = [number for number in numbers if number.task == "domains"]
-    groups = group([number for number in numbers if number.task == "classification"])
+    groups = group(_accuracies(config))
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     readers = {
         "real": real_shards(config, "train").open(),

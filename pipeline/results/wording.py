@@ -13,8 +13,8 @@ from pipeline.results.query import Group
 from pipeline.results.spread import Difference
 
 Spread = Literal["std", "interval"]
-REPRESENTATIONS = ("student", "raw_pixels", "untrained_student")
-"""In the order in which they are shown."""
+BASELINES = ("raw_pixels", "untrained_student")
+"""What is probed beside the student, in the order in which they are shown."""
 EMPTY = "–"
 _UNITS = {"top1": "top-1, %", "top5": "top-5, %", "mean_per_class": "mean per class, %",
           "mAP": "mAP, %"}  # fmt: skip
@@ -23,6 +23,9 @@ _NAMES = {
     "linear_sgd": "linear by SGD",
     "all": "all labels",
     "untrained_student": "student, untrained",
+    "squeeze-and-span": "squeeze and span",
+    "vicreg-real": "VICReg, real images",
+    "vicreg-both": "VICReg, both domains",
     "domain_gap": "domain gap",
     "squared_mmd": "squared MMD",
     "squared_mmd_cubic": "squared MMD, cubic kernel",

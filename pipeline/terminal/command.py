@@ -25,7 +25,7 @@ SCRIPT = "squeeze-and-span"
 STARTED_BY = "STARTED_BY"
 """Environment variable that the Makefile sets to `make`."""
 _TARGETS = ("real", "teacher", "generate", "train", "eval", "report", "run", "demo", "tables",
-            "quality-sweep", "pool-sweep")  # fmt: skip
+            "quality-sweep", "pool-sweep", "worth")  # fmt: skip
 _COMMANDS = (*_TARGETS, "transfer", "finetune", "export")
 _ADVICE = re.compile(rf"`(?:make|{MODULE}) ({'|'.join(_COMMANDS)})(?: CONFIG=configs/x\.yaml)?`")
 

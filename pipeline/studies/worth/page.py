@@ -9,7 +9,14 @@ from typing import Any
 
 from pipeline.report.sections import write_section
 from pipeline.results.spread import Difference, subtract
-from pipeline.results.wording import EMPTY, format_difference, probe_title, protocol_notes, title
+from pipeline.results.wording import (
+    BASELINES,
+    EMPTY,
+    format_difference,
+    probe_title,
+    protocol_notes,
+    title,
+)
 from pipeline.studies.collect import (
     Outcome,
     ProbeColumn,
@@ -34,7 +41,6 @@ PAIRS = {
     (ALONE, "squeeze"): "the teacher in place of real images",
 }
 """The second less the first."""
-BASELINES = ("raw_pixels", "untrained_student")
 
 
 def write_worth(
@@ -80,11 +86,7 @@ def write_worth(
             for column in columns
         ],
         "remarks": [
-            *(
-                f"{_title(name)}: no learning rate worked"
-                for name in METHODS
-                if name not in tunings
-            ),
+            *(f"{title(name)}: no learning rate worked" for name in METHODS if name not in tunings),
             *(
                 f"{_describe(trial)}: {remark}"
                 for row, trial in by_row.items()
@@ -99,7 +101,7 @@ def write_worth(
         "commits": sorted({outcome.train.commit or "" for outcome in outcomes}),
         "plot": worth_plot(
             {
-                _title(name): {n: _values(found, name, size, main) for size, n in sizes}
+                title(name): {n: _values(found, name, size, main) for size, n in sizes}
                 for name in (*METHODS, *BASELINES)
             },
             {
@@ -133,12 +135,8 @@ def _baselines(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return rows
 
 
-def _title(name: str) -> str:
-    return METHODS.get(name) or title(name)
-
-
 def _describe(trial: Trial) -> str:
-    return f"{_title(trial.method)}, {trial.num_real:,} images"
+    return f"{title(trial.method)}, {trial.num_real:,} images"
 
 
 def _values(
@@ -187,7 +185,7 @@ def _row(
     column: ProbeColumn,
 ) -> dict[str, Any]:
     cells = [mean_and_std(_values(outcomes, name, size, column)) for size, _ in sizes]
-    return {"label": _title(name), "is_student": name == FIRST, "cells": cells}
+    return {"label": title(name), "is_student": name == FIRST, "cells": cells}
 
 
 def _differences(
@@ -199,7 +197,7 @@ def _differences(
     first, second = pair
     found = [_subtract(outcomes, pair, size, column) for size, _ in sizes]
     return {
-        "label": f"{_title(second)} less {_title(first)}",
+        "label": f"{title(second)} less {title(first)}",
         "meaning": PAIRS[pair],
         "cells": [EMPTY if one is None else format_difference(one) for one in found],
     }
@@ -208,8 +206,8 @@ def _differences(
 def _tuning(plan: Plan, name: str, tuning: Tuning | None) -> dict[str, Any]:
     tried = {} if tuning is None else tuning.tried
     return {
-        "label": _title(name),
+        "label": title(name),
         "cells": [f"{tried[rate]:.1f}" if rate in tried else "failed" for rate in plan.rates],
         "chosen": EMPTY if tuning is None else f"{tuning.chosen:g}",
-        "is_at_edge": tuning is not None and tuning.is_at_edge,
+        "is_at_edge": tuning is not None and tuning.chosen in (plan.rates[0], plan.rates[-1]),
     }

@@ -20,13 +20,8 @@ from shards.errors import UserError
 WORTH = "worth"
 ALONE = "vicreg-real"
 """Its students know no teacher."""
-METHODS = {
-    "squeeze-and-span": "squeeze and span",
-    "squeeze": "squeeze",
-    "vicreg-both": "VICReg, both domains",
-    ALONE: "VICReg, real",
-}
-"""Files of `configs/methods/`, and what tables call them."""
+METHODS = ("squeeze-and-span", "squeeze", "vicreg-both", ALONE)
+"""Files of `configs/methods/`."""
 _TUNING_SHARE = 0.8
 
 
@@ -150,11 +145,6 @@ class Tuning:
 
     tried: Mapping[float, float]
     chosen: float
-
-    @property
-    def is_at_edge(self) -> bool:
-        """Whether a rate that was not tried may be better."""
-        return len(self.tried) > 1 and self.chosen in (min(self.tried), max(self.tried))
 
 
 def choose_rates(
