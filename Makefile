@@ -10,7 +10,7 @@ CAPITALS := $(foreach c,A B C D E F G H I J K L M N O P Q R S T U V W X Y Z _,$(
 TYPED = $(foreach v,$(filter-out $(CAPITALS),$(sort $(.VARIABLES))),$(if $(findstring command line,$(origin $(v))),$(v)))
 OVERRIDES = $(foreach v,$(TYPED),$(call quote,$(v)=$(value $(v))))
 RUN := STARTED_BY=make $(PYTHON) -m pipeline
-ON_DIGITS = configs/digits.yaml configs/few-digits.yaml
+ON_DEMO = $(if $(filter file,$(origin CONFIG)),$(CONFIG) configs/few-digits.yaml,$(call quote,$(CONFIG))) $(ARGS) $(OVERRIDES)
 ON_CONFIG = $(call quote,$(CONFIG)) $(ARGS) $(OVERRIDES)
 # The newest Python of 3.11 to 3.14 that is on the PATH; set BASE_PYTHON to choose.
 BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -46,8 +46,8 @@ $(STAMP): requirements.lock
 run: $(STAMP) ## Everything from real images to a report, for any CONFIG
 	@$(RUN) run $(ON_CONFIG)
 
-demo: $(STAMP) ## The same on ten of the embedded digits, beside a student without a teacher
-	@$(RUN) run $(ON_DIGITS) $(ARGS) $(OVERRIDES)
+demo: $(STAMP) ## The same; without a CONFIG it is ten of the embedded digits, beside a student without a teacher
+	@$(RUN) run $(ON_DEMO)
 
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
 	@$(RUN) teacher $(ON_CONFIG)

@@ -65,6 +65,7 @@ def test_make_names_in_capitals_are_no_overrides(venv: Path) -> None:
 
 
 def test_make_demo_is_the_whole_road(venv: Path) -> None:
+    assert make(venv, "demo", "CONFIG=a.yaml") == ["run", "a.yaml"]
     digits = ["run", "configs/digits.yaml", "configs/few-digits.yaml"]
     assert make(venv, "demo") == digits
     assert make(venv, "demo", "name=x") == [*digits, "name=x"]
