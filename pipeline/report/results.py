@@ -34,8 +34,8 @@ def list_columns(groups: Sequence[Group]) -> list[tuple[str, str]]:
 def list_representations(groups: Sequence[Group]) -> list[str]:
     """Those that were probed: the student, a control, baselines."""
     probed = dict.fromkeys(found.first.representation for found in groups)
-    others = [name for name in probed if name not in BASELINES]
-    return [*others, *(name for name in BASELINES if name in probed)]
+    controls = [name for name in probed if name not in ("student", *BASELINES)]
+    return [name for name in ("student", *controls, *BASELINES) if name in probed]
 
 
 def cell(groups: Sequence[Group], representation: str, column: tuple[str, str]) -> str:
@@ -61,24 +61,19 @@ def verdict(groups: Sequence[Group]) -> str:
     few = next((f for p, f in list_columns(groups) if p == probe and f != "all"), None)
     shown = list_representations(groups)
     with_all = _scores(groups, (probe, "all"))
-    if few is None:
-        return f"On the student {named} scores {with_all['student']} % with all labels."
-    scores = _scores(groups, (probe, few))
-    labels = few.replace("_per_", " labels per ")
-    if len(shown) == 1:
-        return (
-            f"On the student {named} scores {with_all['student']} % with all labels and "
-            f"{scores['student']} % with {labels}."
-        )
-    peers = [find_group(groups, key, (probe, few)) for key in shown]
+    scores = with_all if few is None else _scores(groups, (probe, few))
+    labels = "all labels" if few is None else few.replace("_per_", " labels per ")
+    others = "".join(f", on {_PEERS.get(key, title(key))} {scores[key]} %" for key in shown[1:])
+    text = f"With {labels}, {named} on the student scores {scores['student']} %{others}."
+    if few is not None:
+        in_order = ", in that order" if others else ""
+        text += f" With all labels{in_order}: {', '.join(f'{with_all[key]} %' for key in shown)}."
+    peers = [find_group(groups, key, (probe, few or "all")) for key in shown]
     best = max((peer for peer in peers if peer is not None), key=lambda peer: peer.summary.mean)
-    warning = "" if best.first.representation == "student" else (
-        " The student is not the best here."
-    )  # fmt: skip
-    others = ", ".join(f"on {_PEERS.get(key, title(key))} {scores[key]} %" for key in shown[1:])
     return (
-        f"With {labels}, {named} on the student scores {scores['student']} %, {others}. With all "
-        f"labels, in that order: {', '.join(f'{with_all[key]} %' for key in shown)}.{warning}"
+        text
+        if best.first.representation == "student"
+        else f"{text} The student is not the best here."
     )
 
 

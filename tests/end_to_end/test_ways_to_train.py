@@ -241,3 +241,21 @@ def test_encoding_with_lpips_trains_through_it(
     assert record(site.runs / "with-lpips", "train")["inputs"]["perceptual"] == "lpips"
     lines = (site.runs / "with-lpips" / "train" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["perceptual"] > 0
+
+
+def test_run_trains_its_control_too_and_shows_both(site: Site) -> None:
+    overrides = (*TINY, "name=mine", "eval.control=vicreg-real")
+    outcome = site.stage("run", *overrides)
+    assert "VICReg, real images" in outcome.out + outcome.errors
+    assert record(site.runs / "mine-vicreg-real", "train")["config"]["images"] == "real"
+    page = (site.runs / "mine" / "report.html").read_text()
+    assert "<td>VICReg, real images</td>" in page
+    before = record(site.runs / "mine-vicreg-real", "train")
+    assert "control" in site.stage("run", *overrides).errors
+    assert record(site.runs / "mine-vicreg-real", "train") == before
+
+
+def test_run_with_a_control_that_there_is_not_is_refused(site: Site) -> None:
+    result = site.try_stage("run", *TINY, "name=other", "eval.control=vicreg-reel")
+    assert_mistake(result, "eval.control", "vicreg-real")
+    assert not (site.runs / "other").exists()
