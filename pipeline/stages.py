@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from pipeline.config.root import Config
@@ -77,7 +78,8 @@ def check_images(name: str, config: Config) -> None:
     Raises:
         UserError: if they are not.
     """
-    is_gone = config.real.path is not None and not config.real.path.exists()
+    places = (config.real.path, config.real.train)
+    is_gone = any(isinstance(place, Path) and not place.exists() for place in places)
     has_run = read_record(config.run_dir / "real", RealImages) is not None
     if name not in _READ_IMAGES or is_gone or not has_run:
         return

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from shards.atomic import atomic_path, write_atomic
 from shards.errors import UserError
@@ -147,6 +147,16 @@ class Folder:
             with self._speaking(name, is_write=True) as files:
                 files.put_file(str(path), f"{self._root}/{name}")
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """A file to read and seek in; raises FileNotFoundError."""
+        if self.is_local:
+            with (self.path / name).open("rb") as file:
+                yield file
+            return
+        with self._speaking(name) as files, files.open(f"{self._root}/{name}", "rb") as file:
+            yield file
+
     def download(self, name: str, target: Path) -> None:
         """Copy a file to a local path; raises FileNotFoundError."""
         with self._speaking(name) as files:
@@ -191,7 +201,7 @@ class Folder:
         """
         scheme = self.url.partition("://")[0] if not self.is_local else "file"
         try:
-            files = _file_system(scheme)
+            files = file_system(scheme)
             yield files
             if scheme == "s3":
                 files.retries = PATIENT_ATTEMPTS
@@ -219,7 +229,12 @@ def check_location(location: str) -> str:
     return location
 
 
-def _file_system(scheme: str) -> Any:
+def file_system(scheme: str) -> Any:
+    """fsspec's file system of URLs that begin with `scheme`://; `file`: the local one.
+
+    Raises:
+        UserError: if there is none, or its package is not installed.
+    """
     import fsspec
 
     if scheme == "file":
@@ -228,11 +243,12 @@ def _file_system(scheme: str) -> Any:
         if scheme == "s3":
             _repeat_refused_connections()
         return fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
-    except ImportError:
-        driver = _DRIVERS[scheme]
-        raise UserError(
-            f"{scheme}://: reading it needs the package {driver}; pip install {driver}"
-        ) from None
+    except ImportError as error:
+        driver = _DRIVERS.get(scheme)
+        remedy = f"needs the package {driver}; pip install {driver}" if driver else str(error)
+        raise UserError(f"{scheme}://: reading it {remedy}") from None
+    except ValueError:
+        raise UserError(f"{scheme}://: no kind of storage; s3:// and gs:// are") from None
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy as np
 from shards.codecs import encode_image
 from shards.fixed_tar import MODE, encode_samples, end_of_tar
 from shards.manifest import ShardInfo
-from shards.schema import MAX_SAMPLE_BLOCKS, TAR_BLOCK_BYTES, Schema, padded_bytes
+from shards.schema import MAX_SAMPLE_BLOCKS, TAR_BLOCK_BYTES, Column, Schema, padded_bytes
 from shards.storage import Folder
 
 Arrays = Mapping[str, np.ndarray]
@@ -34,7 +34,8 @@ class ShardWriter:
             self._tar = _open_tar(self._file)
 
     def write(self, batch: Arrays) -> None:
-        """Add samples: arrays [n, *column.shape] of the column's dtype, n free to vary.
+        """Add samples: arrays [n, *column.shape] of the column's dtype, n free to vary; of an
+        encoded column also an object array [n] of members as bytes, which are taken as they are.
 
         Raises:
             ValueError: if an array's shape or dtype is not its column's, or a sample is too large.
@@ -148,6 +149,8 @@ def _check(batch: Arrays, schema: Schema) -> int:
         raise ValueError(f"columns of unequal length: {sorted(counts)}")
     for column in schema.columns:
         array = batch[column.name]
+        if column.is_encoded and array.dtype == object and array.ndim == 1:
+            continue
         if array.shape[1:] != column.shape or array.dtype != np.dtype(column.dtype):
             raise ValueError(
                 f"{column.name}: {array.dtype}{array.shape[1:]} is not {column.dtype}{column.shape}"
@@ -159,9 +162,10 @@ def _encode(batch: Arrays, schema: Schema) -> Iterator[dict[str, bytes]]:
     """Members of each sample, one column of which is encoded."""
     columns = [(column, batch[column.name]) for column in schema.columns]
     for row in range(len(columns[0][1])):
-        yield {
-            column.member_name: encode_image(array[row], column)
-            if column.is_encoded
-            else column.header + array[row].tobytes()
-            for column, array in columns
-        }
+        yield {column.member_name: _encode_member(column, array[row]) for column, array in columns}
+
+
+def _encode_member(column: Column, value: Any) -> bytes:
+    if type(value) is bytes:  # not a numpy string
+        return value
+    return encode_image(value, column) if column.is_encoded else column.header + value.tobytes()

@@ -15,8 +15,13 @@ from pipeline.config.ray import RayConfig
 from pipeline.terminal.progress import console
 from shards.errors import UserError
 
-WorkKind = Literal["render", "train", "eval"]
-_FIELDS = {"render": "render_workers", "train": "train_workers", "eval": "eval_workers"}
+WorkKind = Literal["pack", "render", "train", "eval"]
+_FIELDS = {
+    "pack": "pack_workers",
+    "render": "render_workers",
+    "train": "train_workers",
+    "eval": "eval_workers",
+}
 _MARK = 0.001
 _LOOK_S = 2.0
 
@@ -26,11 +31,12 @@ def needs(config: RayConfig, work: WorkKind) -> dict[str, float]:
 
     With `ray.nodes=marked` a thousandth of the custom resource named after the work, of which its
     nodes offer 1, so that marks never limit how many run; never on an embedded Ray, which offers
-    none.
+    none. Packing goes where rendering does, and needs no GPU.
     """
-    need = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
+    gpus = 0 if work == "pack" else config.gpus_per_worker
+    need = {"CPU": config.cpus_per_worker, "GPU": gpus}
     if config.nodes == "marked" and connection.is_external():
-        need[work] = _MARK
+        need["render" if work == "pack" else work] = _MARK
     return {name: amount for name, amount in need.items() if amount}
 
 

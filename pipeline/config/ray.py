@@ -20,6 +20,8 @@ class RayConfig(Section):
     """Shards rendered at once; 0 renders in this process, without Ray; `all`: as many as the
     cluster has room for, also while it grows.
     """
+    pack_workers: NonNegative | Literal["all"] = 2
+    """Shards of real images packed at once, likewise; a few images are packed in this process."""
     train_workers: Positive | Literal["all"] = 1
     """Distributed trainer processes; 1 on an embedded Ray trains in this process; `all`: the most
     that the cluster has room for and that share the batch evenly. Changes results by rounding.

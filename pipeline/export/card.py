@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -112,7 +112,8 @@ def write_card(
 def dataset_name(config: Config) -> str:
     """The data set's name; of a folder only its own, not where it lies."""
     real = config.real
-    return real.path.name if real.source == "folder" and real.path is not None else real.source
+    own = real.path or real.train
+    return PurePath(own).name if real.source == "folder" and own is not None else real.source
 
 
 def _student_numbers(config: Config, student: str) -> list[Group]:

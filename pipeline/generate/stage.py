@@ -29,7 +29,6 @@ from pipeline.generate.plan import (
     make_plan,
     write_origin,
 )
-from pipeline.generate.work import Work
 from pipeline.records.products import Pool, PoolShards
 from pipeline.records.record import Record, read_record, write_record
 from pipeline.records.spec import Spec
@@ -40,6 +39,7 @@ from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
 from shards.schema import Schema
 from shards.storage import Folder
+from shards.work import Place, Work
 
 if TYPE_CHECKING:
     from pipeline.generate.render import RenderedShard, StartedShard
@@ -113,7 +113,7 @@ def fill(
     total = max(plan.num_shards, len(missing))
     rendering_s = waiting_s = 0.0
     with Claims(plan.folder) as claims, progress_bar("samples") as bar:
-        work = Work(plan, claims, missing)
+        work = work_of(plan, claims, missing)
         done = total - len(work)
         task = bar.add_task(
             "generate", total=total * per_shard, completed=done * per_shard, note=""
@@ -138,6 +138,18 @@ def fill(
         finally:
             work.flush()
     return waiting_s / (rendering_s + waiting_s) if rendering_s else None
+
+
+def work_of(plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | None = None) -> Work:
+    """The shards that a plan lacks, or a part of them: `missing`, index -> sets."""
+    per_shard = plan.recipe.samples_per_shard
+    places = {
+        shards.name: Place(
+            plan.folder / shards.name, shards.schema, lambda shard: shard.start_index // per_shard
+        )
+        for shards in plan.sets
+    }
+    return Work(places, claims, plan.missing if missing is None else missing)
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:

@@ -1,40 +1,70 @@
-"""`python -m pipeline real CONFIG`: real images -> shards of both splits, once per content."""
+"""`python -m pipeline real CONFIG`: real images -> shards of both splits, once per content.
+
+A source is listed once, its images are packed by tasks on Ray or in this process, beside other runs
+that do the same. Images that cannot be read are found on the way; where they are skipped, the
+shards without them are copied from those that have gaps. Neighbours: `request.py` says what is
+wanted, `rows.py` which images that is, `fill.py` packs them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from pipeline.config.real import RealConfig
 from pipeline.config.root import Config
-from pipeline.real.sources.named import SPLITS, open_source, source_digest, split_read
+from pipeline.real.fill import fill, list_on_workers
+from pipeline.real.listing import Listing, take_listing
+from pipeline.real.pack import Packing, Recipe, Unreadable, read_unreadable
+from pipeline.real.request import (
+    REAL_SHARDS,
+    SPLITS,
+    UNREADABLE_FILE,
+    Request,
+    describe_left_out,
+    find_request,
+    folder_of,
+    make_request,
+    select,
+    spec_of,
+    split_read,
+    without_unreadable,
+)
+from pipeline.real.rows import count_rows, rows_of, without, write_rows
+from pipeline.real.sources.earlier import EarlierShards
+from pipeline.real.sources.folder import FolderSource
+from pipeline.real.sources.location import in_words, join
 from pipeline.real.sources.source import Source
 from pipeline.records.products import RECIPE_FILE, RealImages, RealShards, real_shards
 from pipeline.records.record import Record, read_record, write_record
-from pipeline.records.spec import Spec
-from pipeline.terminal.progress import progress_bar
-from shards.claims import Claims, remove_leftovers
+from pipeline.records.spec import Spec, recorded_fields
+from pipeline.terminal.progress import console, progress_bar
+from shards.atomic import write_atomic
+from shards.claims import remove_leftovers
 from shards.errors import UserError
-from shards.manifest import Manifest, ShardInfo, write_manifest
-from shards.schema import SCHEMA_VERSION, Schema, encode_meta, real_schema
+from shards.manifest import Manifest, write_manifest
+from shards.schema import real_schema
 from shards.storage import Folder
 
-REAL_SHARDS = "real"
+__all__ = ["REAL_SHARDS", "describe", "find", "run", "spec_of"]
+_SHOWN = 10
+_LIST = "unreadable.txt"
 
 
 def find(config: Config) -> Record[RealImages] | None:
     """Record of these shards if they are packed and whole."""
     record = read_record(config.run_dir / "real", RealImages)
-    spec = spec_of(config)
-    if (
-        record is None
-        or record.fingerprint != spec.fingerprint
-        or Folder.at(record.outputs.folder) != _folder(config, spec)
-    ):
+    if record is None:
+        return None
+    spec = _find_spec(config, record)
+    if spec is None or record.fingerprint != spec.fingerprint:
+        return None
+    if Folder.at(record.outputs.folder) != folder_of(spec, config.store):
         return None
     for split in SPLITS:
         try:
@@ -47,32 +77,43 @@ def find(config: Config) -> Record[RealImages] | None:
 
 
 def run(config: Config) -> None:
-    """Pack the splits that are not there yet into shards."""
-    spec = spec_of(config)
-    folder = _folder(config, spec)
-    folder.write(RECIPE_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
-    sources = {split: open_source(config.real, split) for split in SPLITS}
-    with Claims(folder), progress_bar("images") as bar:
-        digests = {}
-        for split, source in sources.items():
-            task = bar.add_task(f"real {split}", total=source.num_images, note="")
-            packed = RealShards(folder / split, config.cache)
-            if not _is_whole(packed):
-                shards = []
-                for shard in _pack(source, config.real, packed.folder):
-                    shards.append(shard)
-                    bar.advance(task, shard.num_samples)
-                write_manifest(packed.folder, Manifest(_schema(config.real), tuple(shards)))
-            bar.update(task, completed=source.num_images)
-            digests[split] = packed.open().digest
-        product = RealImages(
-            folder=f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
-            num_samples={split: source.num_images for split, source in sources.items()},
-            class_names=tuple(sources["train"].class_names),
-            digests=digests,
-            num_available=sources["train"].num_available,
-        )
-        write_record(config.run_dir / "real", spec, product)
+    """Pack the splits that are not there yet into shards.
+
+    Raises:
+        UserError: if there are images that cannot be read, unless they are to be skipped.
+    """
+    with in_words("real.path"):
+        request = make_request(config, lambda source, split: _list(config, source, split))
+        if config.real.unreadable == "stop" and _is_mended(request.folder(config.store)):
+            for split, source in request.sources.items():
+                _list(config, source, split)
+            request = make_request(config)
+    spec, folder = request.spec, request.folder(config.store)
+    selections, names = select(config.real, request, config.store)
+    recipe = Recipe(
+        real_schema(config.real.resolution, config.real.image_codec, config.real.image_quality),
+        config.real.resolution,
+        config.real.background,
+        config.real.samples_per_shard,
+    )
+    _write_recipe(folder, spec)
+    packings = []
+    for split in SPLITS:
+        if count_rows(folder, split) is None:
+            rows = rows_of(selections[split], config.store) if split in selections else ()
+            write_rows(folder, split, rows, recipe.samples_per_shard)
+        read = request.sources.get(split_read(config.real, split), request.sources["train"])
+        packings.append(Packing(folder, split, read, recipe))
+    unreadable = fill(folder, packings, config.ray)
+    if unreadable:
+        skipped = _leave_list(config, folder, request, unreadable)
+        all_lost = len([o for o in unreadable if o.split == "train"]) == count_rows(folder, "train")
+        if config.real.unreadable == "stop" or all_lost:
+            raise _refusal(config, folder, request, unreadable)
+        spec = without_unreadable(spec, skipped)
+        folder = _copy_without(config, folder, spec, packings)
+    num_available = selections["train"].num_available
+    _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
     remove_leftovers(folder, SPLITS)
 
 
@@ -81,49 +122,179 @@ def describe(config: Config, record: Record[RealImages]) -> str:
     images = record.outputs
     counts = " + ".join(f"{count:,} {split}" for split, count in images.num_samples.items())
     drawn = "" if images.num_available is None else f", drawn from {images.num_available:,} train"
-    return f"{images.folder}, {counts} images of {config.real.resolution} px{drawn}"
+    skipped = f", {images.num_skipped:,} unreadable skipped" if images.num_skipped else ""
+    return f"{images.folder}, {counts} images of {config.real.resolution} px{drawn}{skipped}"
 
 
-def spec_of(config: Config) -> Spec:
-    """What determines the bytes of the real shards."""
-    inputs = {"schema": str(SCHEMA_VERSION)}
-    if config.real.path is not None:
-        inputs |= {
-            split: source_digest(config.real, split_read(config.real, split)) for split in SPLITS
-        }
-    return Spec.of("real", config.real, inputs)
+def _find_spec(config: Config, record: Record[RealImages]) -> Spec | None:
+    """What the config asks for now; None if that is not known without listing a source. Shards that
+    were packed before sources were listed are taken as they are.
+    """
+    is_old = config.real.source != "digits" and "decoding" not in record.inputs
+    if is_old and record.config == recorded_fields(config.real):
+        return record.spec
+    request = find_request(config)
+    if request is None:
+        return None
+    skipped = _read_skipped(request.folder(config.store))
+    if config.real.unreadable == "skip" and skipped is not None:
+        return without_unreadable(request.spec, skipped)
+    return request.spec
 
 
-def _folder(config: Config, spec: Spec) -> Folder:
-    return config.store / REAL_SHARDS / spec.fingerprint[:16]
-
-
-def _schema(config: RealConfig) -> Schema:
-    return real_schema(config.resolution, config.image_codec, config.image_quality)
-
-
-def _is_whole(packed: RealShards) -> bool:
-    """Whether all shards of a split are there: the manifest is written after the last of them."""
-    try:
-        packed.open()
-    except UserError:
-        return False
-    return True
-
-
-def _pack(source: Source, config: RealConfig, folder: Folder) -> Iterator[ShardInfo]:
-    from shards.manifest import shard_name
-    from shards.writer import write_shard
-
-    schema = _schema(config)
-    start = 0
-    pairs = source.images
-    chunks = iter(lambda: list(islice(pairs, config.samples_per_shard)), [])
-    for shard_index, samples in enumerate(chunks):
-        images, labels = zip(*samples, strict=True)
-        meta = encode_meta(
-            {"index": start + row, "label": label} for row, label in enumerate(labels)
+def _list(config: Config, source: Source, split: str) -> Listing:
+    """List a source, with progress, and say in one line what it has."""
+    with progress_bar("files") as bar:
+        task = bar.add_task(f"list {split}", total=None, note="")
+        parts = list_on_workers(source, config.ray)
+        listing = take_listing(
+            source, config.store, parts, lambda count: bar.update(task, completed=count)
         )
-        batch = {"image": np.stack(images), "label": np.array(labels, dtype=np.int64), "meta": meta}
-        yield write_shard(folder, shard_name(shard_index), schema, start, [batch])
-        start += len(samples)
+        bar.update(task, total=listing.num_entries, completed=listing.num_entries)
+    classes = f" in {len(listing.labels):,} classes" if listing.labels else ", no labels"
+    unlabelled = f", {listing.num_unlabelled:,} unlabelled" if listing.labels else ""
+    if listing.labels and not listing.num_unlabelled:
+        unlabelled = ""
+    left_out = describe_left_out(listing)
+    left_out = f"; left out: {left_out}" if left_out else ""
+    line = f"{listing.num_entries:,} images{classes}{unlabelled}{left_out}"
+    console.print(f"real {split:<5} {line}", soft_wrap=True)
+    return listing
+
+
+def _write_recipe(folder: Folder, spec: Spec) -> None:
+    folder.write(RECIPE_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+
+
+def _leave_record(
+    config: Config,
+    spec: Spec,
+    folder: Folder,
+    recipe: Recipe,
+    names: Sequence[str],
+    num_available: int | None,
+    num_skipped: int,
+) -> None:
+    sizes, digests = {}, {}
+    for split in SPLITS:
+        num_rows = count_rows(folder, split)
+        if not num_rows:
+            write_manifest(folder / split, Manifest(recipe.schema, ()))
+        reader = RealShards(folder / split, config.cache).open()
+        sizes[split], digests[split] = reader.num_samples, reader.digest
+        if reader.num_samples != num_rows:
+            raise UserError(
+                f"{folder / split}: has {reader.num_samples:,} images of {num_rows:,}; delete it, "
+                "and run it again"
+            )
+    product = RealImages(
+        folder=f"{config.paths.store}/{REAL_SHARDS}/{folder.name}",
+        num_samples=sizes,
+        class_names=tuple(names),
+        digests=digests,
+        num_available=num_available,
+        num_skipped=num_skipped,
+    )
+    write_record(config.run_dir / "real", spec, product)
+
+
+def _leave_list(
+    config: Config, folder: Folder, request: Request, unreadable: Sequence[Unreadable]
+) -> str:
+    """Note in the store, and as text in the run's folder, what cannot be read; returns the note's
+    digest.
+    """
+    content = json.dumps(
+        {"unreadable": [list(one) for one in unreadable], "files": _stat_all(request, unreadable)}
+    ).encode()
+    if folder.size(UNREADABLE_FILE) is None:
+        folder.write(UNREADABLE_FILE, content)
+    lines = "".join(f"{_place(request, one)}\t{one.reason}\n" for one in unreadable)
+    write_atomic(config.run_dir / "real" / _LIST, lines.encode())
+    skipped = _read_skipped(folder)
+    assert skipped is not None
+    return skipped
+
+
+def _stat_all(
+    request: Request, unreadable: Sequence[Unreadable]
+) -> list[tuple[str, tuple[int, int] | None]]:
+    """Size and time of each file that cannot be read, of a local folder."""
+    places = [_place(request, one) for one in unreadable]
+    return [(place, found) for place in places if (found := _stat(place)) is not None]
+
+
+def _place(request: Request, one: Unreadable) -> str:
+    """Where an image is: of a folder its path, else what its source calls it."""
+    source = request.sources.get(one.split, request.sources["train"])
+    return join(source.root, one.source) if isinstance(source, FolderSource) else one.source
+
+
+def _stat(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_note(folder: Folder) -> dict[str, Any] | None:
+    try:
+        note: dict[str, Any] = json.loads(folder.read(UNREADABLE_FILE))
+    except FileNotFoundError:
+        return None
+    return note
+
+
+def _read_skipped(folder: Folder) -> str | None:
+    """Digest of what cannot be read in shards whose images were all gone through; None if there is
+    nothing, or they were not.
+    """
+    note = _read_note(folder)
+    if note is None:
+        return None
+    return hashlib.sha256(json.dumps(note["unreadable"]).encode()).hexdigest()
+
+
+def _is_mended(folder: Folder) -> bool:
+    """Whether one of the files that could not be read has changed since: a listing of very many
+    files does not notice that.
+    """
+    note = _read_note(folder)
+    return note is not None and any(_stat(p) != tuple(found) for p, found in note["files"])
+
+
+def _refusal(
+    config: Config, folder: Folder, request: Request, unreadable: Sequence[Unreadable]
+) -> UserError:
+    total = sum(count_rows(folder, split) or 0 for split in SPLITS)
+    shown = ", ".join(f"{_place(request, one)} ({one.reason})" for one in unreadable[:_SHOWN])
+    more = len(unreadable) - _SHOWN
+    return UserError(
+        f"real: {len(unreadable):,} of {total:,} images cannot be read: {shown}"
+        f"{f' and {more:,} more' if more > 0 else ''}; fix or remove them, or set "
+        f"real.unreadable=skip (all of them: {config.run_dir / 'real' / _LIST})"
+    )
+
+
+def _copy_without(config: Config, whole: Folder, spec: Spec, packings: Sequence[Packing]) -> Folder:
+    """Shards of `spec`, numbered without gaps, copied from those in `whole`."""
+    folder = folder_of(spec, config.store)
+    _write_recipe(folder, spec)
+    copies = []
+    for packing in packings:
+        split, recipe = packing.split, packing.recipe
+        if count_rows(folder, split) is None:
+            size = recipe.samples_per_shard
+            lost = {
+                index: np.array([one.row - index * size for one in notes])
+                for index, notes in read_unreadable(whole, split).items()
+            }
+            nothing = np.empty(0, np.int64)
+            rows = without(whole, split, lambda index: lost.get(index, nothing))  # noqa: B023
+            write_rows(folder, split, rows, size)
+        earlier = EarlierShards(whole / split, recipe.schema.column("image"))
+        copies.append(Packing(folder, split, earlier, recipe))
+    fill(folder, copies, config.ray)
+    remove_leftovers(folder, SPLITS)
+    return folder

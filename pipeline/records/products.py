@@ -42,6 +42,8 @@ class RealImages:
     digests: dict[str, str]
     num_available: int | None = None
     """Train images that `real.limit` was drawn from; None without a limit."""
+    num_skipped: int = 0
+    """Images that could not be read."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,12 @@ class _Rate(ProgressColumn):
         return Text(text, style="cyan", no_wrap=True)
 
 
+class _Done(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        total = "" if task.total is None else f"/{task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{total}", no_wrap=True)
+
+
 class _Time(ProgressColumn):
     def render(self, task: Task) -> Text:
         seconds = task.finished_time if task.finished else task.time_remaining
@@ -64,7 +70,7 @@ def progress_bar(unit: str) -> Progress:
     """A bar of `unit`s on standard error; `add_task(description, total=…, note="")` starts it."""
     columns: list[ProgressColumn] = [
         TextColumn("{task.description:<9}"),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        _Done(),
         _Rate(unit),
         _Time(),
         TextColumn("{task.fields[note]}"),

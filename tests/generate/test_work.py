@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pipeline.generate.work import Work
 
 from pipeline.generate.plan import Plan, PoolRecipe, ShardSet
-from pipeline.generate.work import Work
 from shards.claims import Claims
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.pool import IMAGES

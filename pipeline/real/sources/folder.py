@@ -1,87 +1,154 @@
-"""A folder of images as a source: sub-folders of `train` and `test` are classes."""
+"""A folder of images, of any depth: the first level below it has the classes.
+
+Links are followed. Files right in the folder, and those below `unlabelled/`, have no label; a
+folder without sub-folders that hold images has none at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from pipeline.real.sources.source import LabelledFile, Source, of_files
-from shards.errors import UserError
+from pipeline.real.decode import UnreadableError, is_image_name
+from pipeline.real.sources.location import (
+    describe,
+    exists,
+    expand,
+    folder_time,
+    is_remote,
+    join,
+    read_file,
+    scan,
+)
+from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
-
-def open_folder(
-    path: Path, split: str, resolution: int, classes: Collection[str] | None = None
-) -> Source:
-    """Images of `path`/`split`.
-
-    Raises:
-        UserError: as `list_images`, for a train split without images and, while iterating, for an
-            unreadable one.
-    """
-    files, class_names = list_images(path, split, classes)
-    if split == "train" and not files:
-        raise UserError(
-            f"real.path: no images in {path / split}; put them there, in one sub-folder per class "
-            "or without any"
-        )
-    return of_files(files, class_names, resolution)
+UNLABELLED = ("unlabelled", "unlabeled")
+_READERS = 16
+"""Files that are asked of a remote storage at once."""
 
 
-def list_images(
-    path: Path, split: str, classes: Collection[str] | None = None
-) -> tuple[list[LabelledFile], list[str]]:
-    """Image files of `path`/`split` with labels, and class names; of `classes` only, where given.
+@dataclass(frozen=True)
+class FolderSource:
+    """Images below `root`."""
 
-    Sub-folders are classes, numbered by those of `path`/train; a folder without any has no labels
-    (-1).
+    root: str
+    num_parts = 1
+    names: tuple[str, ...] | None = None
+    files: tuple[File, ...] = ()
 
-    Raises:
-        UserError: for a class of the test split that the train split lacks, and for one of
-            `classes` that it lacks.
-    """
-    folder = path / split
-    own_names = _class_names(folder, classes)
-    class_names = _class_names(path / "train", classes) or own_names
-    absent = sorted(set(classes or ()) - set(class_names))
-    if absent:
-        raise UserError(
-            f"real.classes: no images of {absent[0]!r} in {path / 'train' / absent[0]}; correct "
-            "the list or add them"
-        )
-    if not folder.is_dir():
-        return [], class_names
-    unknown = sorted(set(own_names) - set(class_names))
-    if class_names and not own_names and any(map(_is_image, folder.iterdir())):
-        raise UserError(f"{folder}: has no classes, but {path / 'train'} has; sort its images too")
-    if unknown:
-        raise UserError(
-            f"{folder / unknown[0]}: {path / 'train'} has no such class; add or move it"
-        )
-    if not class_names:
-        return [(file, -1) for file in _images_in(folder)], []
-    return [
-        (file, class_names.index(name)) for name in own_names for file in _images_in(folder / name)
-    ], class_names
+    def identity(self) -> dict[str, object]:
+        """Its place."""
+        return {"kind": "folder", "root": _absolute(self.root)}
+
+    def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
+        """Files right here, then those of each sub-folder in turn, both sorted by name."""
+        return self._walk("", None, frozenset(), findings)
+
+    def open(self) -> Reader:
+        """Files, each read when its turn comes."""
+        return _FileReader(self.root)
+
+    def _walk(
+        self, below: str, label: str | None, above: frozenset[str], findings: Findings
+    ) -> Iterator[Entry]:
+        """Entries of the folder `below`; `above` are the real paths of those that it lies in."""
+        folder = join(self.root, below) if below else self.root
+        if not is_remote(folder):
+            findings.folders.append((folder, folder_time(folder)))
+            real = os.path.realpath(folder)
+            if real in above:
+                findings.left_out["links in a circle"] += 1
+                return
+            above |= {real}
+        found = scan(folder)
+        folders = []
+        has_images = False
+        for entry in found:
+            if entry.name.startswith("."):
+                findings.left_out["hidden"] += 1
+            elif entry.is_folder:
+                folders.append(entry.name)
+            elif not is_image_name(entry.name):
+                findings.left_out[kind_of(entry.name)] += 1
+            else:
+                has_images = True
+                path = f"{below}/{entry.name}" if below else entry.name
+                problem = None if entry.is_file else "a link that leads nowhere"
+                yield Entry(
+                    os.fsencode(path), label, size=entry.size, stamp=entry.stamp, problem=problem
+                )
+        for name in folders:
+            inner = label if below else (None if name.lower() in UNLABELLED else name)
+            deeper = f"{below}/{name}" if below else name
+            for image in self._walk(deeper, inner, above, findings):
+                has_images = True
+                yield image
+        if not has_images and below:
+            findings.left_out["folders without images"] += 1
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted."""
-    return sorted(filter(_is_image, folder.iterdir()))
+@dataclass(frozen=True)
+class FilesSource:
+    """Image files that a pattern names, without labels."""
+
+    pattern: str
+    num_parts = 1
+    names: tuple[str, ...] | None = None
+    files: tuple[File, ...] = ()
+
+    def identity(self) -> dict[str, object]:
+        """The pattern."""
+        return {"kind": "files", "pattern": _absolute(self.pattern)}
+
+    def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
+        """In the order of their names."""
+        for path in expand(self.pattern, "real.train"):
+            name = path.rpartition("/")[2]
+            if name.startswith(".") or not is_image_name(name):
+                findings.left_out["hidden" if name.startswith(".") else kind_of(name)] += 1
+                continue
+            found = describe(path)
+            yield Entry(os.fsencode(path), size=found.size, stamp=found.stamp)
+
+    def open(self) -> Reader:
+        """As a folder's."""
+        return _FileReader("")
 
 
-def _class_names(folder: Path, classes: Collection[str] | None) -> list[str]:
-    """Sub-folders that hold images, sorted."""
-    children = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        child.name
-        for child in children
-        if (classes is None or child.name in classes)
-        and child.is_dir()
-        and any(map(_is_image, child.iterdir()))
-    )
+class _FileReader:
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
+        paths = [os.fsdecode(row.source) for row in rows]
+        if self._root:
+            paths = [join(self._root, path) for path in paths]
+        if not paths or not is_remote(paths[0]):
+            yield from map(self._read, paths)
+            return
+        with ThreadPoolExecutor(_READERS, "read") as threads:  # a storage answers after a while
+            for first in range(0, len(paths), 4 * _READERS):
+                yield from threads.map(self._read, paths[first : first + 4 * _READERS])
+
+    def _read(self, path: str) -> Content | Exception:
+        try:
+            return read_file(path)
+        except FileNotFoundError:
+            if self._root and not exists(self._root):
+                raise  # a disk that is not there rather than a file
+            return UnreadableError("not there any more")
+        except PermissionError:
+            return UnreadableError("Permission denied; check its permissions")
+        except IsADirectoryError:
+            return UnreadableError("a folder")
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in _SUFFIXES and file.is_file()
+def kind_of(name: str) -> str:
+    """How files that are left out are counted: by suffix."""
+    return f".{name.rpartition('.')[2].lower()}" if "." in name else "without suffix"
+
+
+def _absolute(location: str) -> str:
+    return location if is_remote(location) else os.path.abspath(location)

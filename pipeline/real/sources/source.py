@@ -1,79 +1,143 @@
-"""What every source comes down to: images of one split with labels, in a fixed order and at size.
+"""What every source of real images comes down to: entries in a fixed order, and a reader of them.
 
-Neighbours: `digits.py`, `folder.py` and `torchvision_sets.py` make them, `real/stage.py` packs
-them.
+Neighbours: a module for each kind of source; `recognise.py` finds out which one it is,
+`real/listing.py` keeps the entries, `real/pack.py` reads what they name. Sources are small values
+that travel to workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
+import pyarrow as pa
 
-from shards.errors import UserError
 
-LabelledFile = tuple[Path, int]
-"""An image file with its label."""
+class Entry(NamedTuple):
+    """One image, before anybody has looked at it."""
+
+    source: bytes
+    """Its path within the source, or its key there, as users would look for it."""
+    label: str | None = None
+    """Name or number of its class; None for an image without label."""
+    file: int = -1
+    """Which of the source's files has it; -1 where it is a file itself."""
+    position: int = -1
+    """Where in that file: a byte or a row."""
+    size: int = 0
+    """Bytes there."""
+    stamp: int = 0
+    """Time of its last change in ns, checksum, or whatever else tells another content."""
+    problem: str | None = None
+    """Why there is no image, where that is known without a look at it."""
+
+
+class Row(NamedTuple):
+    """What a reader needs of an entry."""
+
+    source: bytes
+    file: int
+    position: int
+    size: int
+
+
+@dataclass
+class Findings:
+    """What a listing says beside its entries; filled while they are iterated."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    """What is there and not taken: kind -> number."""
+    folders: list[tuple[str, int]] = field(default_factory=list)
+    """Folders that entries are from, with the times of their last change in ns."""
+    has_numbers: bool = False
+    """Whether labels that look like numbers are numbers of classes, not names of folders."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Images of one split, each decoded when it is asked for."""
+class File:
+    """A file that holds many images."""
 
-    class_names: list[str]
-    labels: np.ndarray
-    """[N] int64, -1 for none."""
-    read: Callable[[int], np.ndarray]
-    """Row -> image, uint8 [3, R, R]; raises `UserError` for one that is not readable."""
-    num_available: int | None = None
-    """Images that these were drawn from, if they were."""
+    url: str
+    size: int
+    stamp: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image as shards have it already: a file of their codec, or pixels uint8 [3, R, R]."""
+
+    value: bytes | np.ndarray
+
+
+Content = bytes | np.ndarray | Member
+"""Bytes of an image file, pixels uint8 [H, W] or [H, W, 3], or a sample's image."""
+
+
+class Images(Protocol):
+    """What has images that rows name; travels to workers."""
+
+    def open(self) -> Reader:
+        """A reader of them."""
+
+
+class Reader(Protocol):
+    """Reads what entries name; for one process."""
+
+    def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
+        """Content of each of `rows`, in their order; an `UnreadableError` for one that cannot be
+        had whoever asks.
+
+        Raises:
+            OSError: if it may be had another time.
+        """
+
+
+class Source(Images, Protocol):
+    """Images of one split."""
 
     @property
-    def num_images(self) -> int:
-        """Of the split."""
-        return len(self.labels)
+    def files(self) -> tuple[File, ...]:
+        """Files that hold them, as `Entry.file` counts; () for a folder, whose files do not."""
 
     @property
-    def images(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Every image with its label, in order."""
-        return ((self.read(row), int(label)) for row, label in enumerate(self.labels))
+    def names(self) -> tuple[str, ...] | None:
+        """Names of classes by number, where the source says so itself."""
 
-    def take(self, rows: np.ndarray) -> Source:
-        """Some rows [M] of it, in their order."""
-        return Source(
-            self.class_names,
-            self.labels[rows],
-            lambda row: self.read(int(rows[row])),
-            self.num_images,
-        )
+    @property
+    def num_parts(self) -> int:
+        """Parts that are listed each by itself, on any machine."""
 
+    def identity(self) -> dict[str, object]:
+        """What it is, in JSON: equal for sources that list the same."""
 
-def of_files(files: Sequence[LabelledFile], class_names: list[str], resolution: int) -> Source:
-    """Image files, decoded one by one."""
-    labels = np.array([label for _, label in files], dtype=np.int64)
-    return Source(class_names, labels, lambda row: _read_file(files[row][0], resolution))
+    def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
+        """Entries of a part, in a fixed order.
+
+        Raises:
+            UserError: if it cannot be listed.
+        """
 
 
-def _read_file(file: Path, resolution: int) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return to_array(image, resolution)
-    except PermissionError:
-        raise UserError(f"{file}: Permission denied; check its permissions") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: not a readable image ({error}); mend or remove it") from None
+ENTRY_SCHEMA = pa.schema(
+    [
+        ("source", pa.binary()),
+        ("label", pa.string()),
+        ("file", pa.int32()),
+        ("position", pa.int64()),
+        ("size", pa.int64()),
+        ("stamp", pa.int64()),
+        ("problem", pa.string()),
+    ]
+)
 
 
-def to_array(image: Image.Image, resolution: int) -> np.ndarray:
-    """Centre crop to a square, bicubic resize, RGB; uint8 [3, resolution, resolution]."""
-    if image.mode.startswith("I;16"):  # `convert` would clip instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    square = image.convert("RGB").crop(box)
-    image = square.resize((resolution, resolution), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+def entries_table(entries: Iterable[Entry]) -> pa.Table:
+    """Entries as columns."""
+    columns = list(zip(*entries, strict=True)) or [()] * len(ENTRY_SCHEMA)
+    arrays = [
+        pa.array(column, field.type) for column, field in zip(columns, ENTRY_SCHEMA, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=ENTRY_SCHEMA)

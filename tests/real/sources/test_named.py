@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pipeline.real.sources.named import open_source, source_digest
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
 from pipeline.config.real import RealConfig
-from pipeline.real.sources.named import open_source, source_digest
 from shards.errors import UserError
 
 SIDE = 8

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline.real.sources.named import open_source, source_digest
 from torchvision import datasets
 
 from pipeline.config.real import RealConfig
 from pipeline.config.root import Config
 from pipeline.real import stage
-from pipeline.real.sources.named import open_source, source_digest
 from pipeline.real.sources.torchvision_sets import DOWNLOADS
 from pipeline.records.products import real_shards
 from shards.errors import UserError

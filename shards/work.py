@@ -1,15 +1,20 @@
-"""Which shard to render next, beside whatever other runs render of the same pool; and the manifest
+"""Which shard to make next, beside whatever other runs make of the same folder; and the manifest
 rows of those that are done.
+
+Neighbours: `claims.py` keeps runs apart; `generate` and `real` make what this hands out.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from pipeline.generate.plan import Plan
 from shards.claims import Claims
 from shards.manifest import ManifestFollower, ManifestWriter, ShardInfo
+from shards.schema import Schema
+from shards.storage import Folder
 
 _LOOK_S = 10.0
 """Seconds in which no other run starts, renders and ends unseen."""
@@ -19,27 +24,33 @@ _MAX_UNLISTED_S = 1.0
 rendered again."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """A set of shards: its folder, its columns, and which piece of work a shard of it is."""
+
+    folder: Folder
+    schema: Schema
+    index_of: Callable[[ShardInfo], int]
+
+
 class Work:
-    """The shards that a plan lacks, or a part of them: `missing`, index -> sets. `next` hands out
-    one at a time, `finish` takes it back done.
+    """Pieces of work, by index the sets that lack a shard: `missing`. `next` hands out one at a
+    time, `finish` takes it back done. `places` are the sets by name.
     """
 
     def __init__(
-        self, plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | None = None
+        self, places: Mapping[str, Place], claims: Claims, missing: Mapping[int, tuple[str, ...]]
     ) -> None:
-        self._plan = plan
+        self._places = places
         self._claims = claims
         # A dict would walk over all that it no longer holds each time it is asked for its first.
-        self._todo = OrderedDict(plan.missing if missing is None else missing)
-        self._had_others = True  # perhaps, since the plan was made
+        self._todo = OrderedDict(missing)
+        self._had_others = True  # perhaps, since `missing` was made
         self._looked_at = time.monotonic()
         self._manifests = {
-            shards.name: ManifestWriter(plan.folder / shards.name, shards.schema)
-            for shards in plan.sets
+            name: ManifestWriter(place.folder, place.schema) for name, place in places.items()
         }
-        self._followers = {
-            shards.name: ManifestFollower(plan.folder / shards.name) for shards in plan.sets
-        }
+        self._followers = {name: ManifestFollower(place.folder) for name, place in places.items()}
         self._unlisted: list[int] = []
         self._listed_at = time.monotonic()
         self._listing_s = 0.0
@@ -49,7 +60,7 @@ class Work:
         return len(self._todo)
 
     def next(self) -> tuple[int, tuple[str, ...]] | None:
-        """A shard to render and the sets that lack it; None if other runs render all there are."""
+        """An index and the sets that lack its shard; None if other runs have all there are."""
         runs = self._claims.list_others()
         is_stale = self._had_others or time.monotonic() - self._looked_at > _LOOK_S
         if runs or is_stale:  # what others have finished is in the manifest by now
@@ -61,7 +72,7 @@ class Work:
             refused.add(index)
             if not self._claims.take(index):
                 continue
-            if runs:  # one may have claimed, rendered and listed it between our looks at the two
+            if runs:  # one may have claimed, made and listed it between our looks at the two
                 self._drop_finished()
             if index in self._todo:
                 return index, self._todo.pop(index)
@@ -95,13 +106,12 @@ class Work:
 
     def _drop_finished(self) -> None:
         """Forget what the manifest lists by now and is whole: what is damaged is listed, too."""
-        per_shard = self._plan.recipe.samples_per_shard
         for name, follower in self._followers.items():
-            folder = self._plan.folder / name
+            place = self._places[name]
             for shard in follower.look():
-                index = shard.start_index // per_shard
+                index = place.index_of(shard)
                 lacking = self._todo.get(index, ())
-                if name not in lacking or folder.size(shard.name) != shard.num_bytes:
+                if name not in lacking or place.folder.size(shard.name) != shard.num_bytes:
                     continue
                 if lacking := tuple(other for other in lacking if other != name):
                     self._todo[index] = lacking

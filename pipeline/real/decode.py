@@ -1,0 +1,127 @@
+"""Bytes of an image file -> uint8 [3, R, R], upright, opaque, square.
+
+Neighbours: `sources/` hands over the bytes, `pack.py` stores the pixels. Pillow reads every format
+that it knows without help of other programs; what a format's file is called does not matter.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import cache
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+
+DECODING = "2"
+"""Of the rules below, in the key of what is packed by them: JPEGs of which the central square is
+at least `_MARGIN` times as large as twice (4, 8 times) the side wanted are decoded at a half (a
+quarter, an eighth) of their size."""
+_MARGIN = 1.4
+_WITHOUT_DECODER = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+"""Formats that Pillow hands to other programs or to nobody, and IPTC's envelope of others."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Box = tuple[float, float, float, float]
+
+
+class UnreadableError(Exception):
+    """No image can be made of this; the reason in words."""
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Names of the formats that can be decoded here."""
+    Image.init()
+    absent = set() if features.check("avif") else {"AVIF"}
+    return tuple(name for name in Image.OPEN if name not in _WITHOUT_DECODER | absent)
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Their files' suffixes, in small letters with the dot."""
+    formats = set(image_formats())
+    known = Image.registered_extensions().items()
+    return frozenset(suffix.lower() for suffix, name in known if name in formats)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is called as images are."""
+    return "." in name and f".{name.rpartition('.')[2].lower()}" in image_suffixes()
+
+
+def decode(content: bytes, side: int, background: tuple[int, int, int]) -> np.ndarray:
+    """The image in `content`, as `to_array`.
+
+    Raises:
+        UnreadableError: if there is none, or only a part of it.
+    """
+    if not content:
+        raise UnreadableError("an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow finds odd in metadata, and large images
+            with Image.open(io.BytesIO(content), formats=image_formats()) as image:
+                return to_array(image, side, background)
+    except UnidentifiedImageError:
+        raise UnreadableError("not an image in a format that can be read here") from None
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(f"cannot be decoded ({reason})") from None
+
+
+def to_array(image: Image.Image, side: int, background: tuple[int, int, int]) -> np.ndarray:
+    """Turned as its EXIF orientation says, laid over the RGB colour `background` where it is
+    transparent, its central square resized (bicubic, antialiased); uint8 [3, side, side]. Of an
+    animation the first frame; grey of 16 bits is scaled; colour profiles are ignored.
+    """
+    width, height = image.size
+    shrunk = image.draft("RGB", (round(side * _MARGIN),) * 2)
+    image.load()
+    scale = 1.0 if shrunk is None else shrunk[1][2] / width
+    turn = _TURNS.get(_read_orientation(image))
+    image = _to_rgb(image, background)
+    if turn is not None:
+        image = image.transpose(turn)
+        if turn in _SWAPPING:
+            width, height = height, width
+    square = min(width, height)
+    left, top = (width - square) // 2, (height - square) // 2
+    box: Box = (left * scale, top * scale, (left + square) * scale, (top + square) * scale)
+    image = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+_SWAPPING = {_TURNS[code] for code in (5, 6, 7, 8)}
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """EXIF's number, 1 where there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF, or XMP that is no text: no reason to do without the image
+        return 1
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode.startswith("I"):  # 16 bits and more: `convert` would clip instead of scaling
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode == "F":
+        raise UnreadableError("pixels are floating-point numbers of an unknown range")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    opaque = Image.new("RGBA", image.size, (*background, 255))
+    return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")

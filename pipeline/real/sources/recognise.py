@@ -1,0 +1,183 @@
+"""`real` section -> the source of a split, recognised from what lies there.
+
+Neighbours: a module for each kind of source; `real/listing.py` lists what this finds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config.real import RealConfig
+from pipeline.real.decode import is_image_name
+from pipeline.real.sources.digits import DigitsSource
+from pipeline.real.sources.folder import FilesSource, FolderSource
+from pipeline.real.sources.location import (
+    describe,
+    exists,
+    expand,
+    in_words,
+    is_folder,
+    is_remote,
+    join,
+    scan,
+)
+from pipeline.real.sources.parquet import ParquetSource
+from pipeline.real.sources.source import Source
+from pipeline.real.sources.tars import TarSource
+from pipeline.real.sources.torchvision_sets import DOWNLOADS, DownloadSource, imagenet_source
+from pipeline.real.sources.zips import ZipSource
+from shards.errors import UserError
+
+_TARS, _ZIPS, _PARQUETS = (".tar",), (".zip",), (".parquet",)
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_CONTAINERS = _TARS + _ZIPS + _PARQUETS
+_WITHIN = ("", "data")
+"""Folders of a root in which the files of splits lie; Hugging Face's are in `data`."""
+
+
+def find_source(config: RealConfig, split: str) -> Source | None:
+    """Images of `split` ("train" or "test") of the source; None for a test split that is not there.
+
+    Raises:
+        UserError: if there are no train images, or something that cannot be read.
+    """
+    if config.source == "digits":
+        return DigitsSource(split)
+    if config.source in DOWNLOADS:
+        return DownloadSource(config.source, str(config.path), split)
+    if config.source == "imagenet":
+        return imagenet_source(Path(str(config.path)), split)
+    location = config.train if split == "train" else config.test
+    field = f"real.{split}"
+    with in_words("real.path" if location is None else field):
+        if location is not None:
+            return _recognise(config, str(location), field)
+        if config.path is None:
+            return None
+        return _below_root(config, str(config.path), split)
+
+
+def location_of(config: RealConfig) -> str:
+    """Where the images are, for readers."""
+    return str(config.train or config.path or config.source)
+
+
+def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
+    if is_folder(join(root, split)):
+        return _recognise(config, join(root, split), "real.path")
+    if not is_folder(root):
+        what = "is a file" if exists(root) else "is not there"
+        hint = f"; name what it holds as real.train={root}" if exists(root) else ""
+        raise UserError(f"real.path: {root} {what}; it is a folder with train/ and test/{hint}")
+    for within in _WITHIN:
+        folder = join(root, within) if within else root
+        if within and not is_folder(folder):
+            continue
+        names = [
+            entry.name
+            for entry in scan(folder)
+            if entry.is_file
+            and entry.name.startswith(split)
+            and not entry.name[len(split) :][:1].isalnum()
+            and entry.name.endswith(_CONTAINERS + _COMPRESSED)
+        ]
+        if names:
+            return _of_files(config, [join(folder, name) for name in names], "real.path")
+    if split == "test":
+        return None
+    raise UserError(_no_train(root))
+
+
+def _no_train(root: str) -> str:
+    names = [entry.name for entry in scan(root) if not entry.name.startswith(".")]
+    known = [name for name, download in DOWNLOADS.items() if download.folder in names]
+    if known:
+        return f"real.path: {root} has torchvision's {known[0]}; set real.source={known[0]}"
+    remedy = f"or, if its own content are the train images, set real.train={root}"
+    found = ", ".join(names[:10]) or "nothing"
+    return (
+        f"real.path: no images in {join(root, 'train')}; put them there, in one sub-folder per "
+        f"class or without any, {remedy} (there: {found})"
+    )
+
+
+def _recognise(config: RealConfig, location: str, field: str) -> Source:
+    """What a path, URL or pattern names."""
+    found = expand(location, field)
+    if len(found) == 1 and is_folder(found[0]):
+        return _of_folder(config, found[0], field)
+    if any(map(is_folder, found)):
+        folders = sum(map(is_folder, found))
+        raise UserError(
+            f"{field}: {location} names {folders} folders among {len(found)} things; name one "
+            "folder, or files"
+        )
+    if all(map(is_image_name, found)):
+        return FilesSource(location)
+    return _of_files(config, found, field)
+
+
+def _of_folder(config: RealConfig, folder: str, field: str) -> Source:
+    """A folder of images, unless what lies in it are tars, Parquet files or zips."""
+    entries = [e for e in scan(folder) if not e.name.startswith(".")]
+    has_images = any(entry.is_folder or is_image_name(entry.name) for entry in entries)
+    files = [entry.name for entry in entries if entry.is_file]
+    for suffixes in (_TARS, _PARQUETS, _ZIPS):  # img2dataset leaves a Parquet beside each tar
+        chosen = [name for name in files if name.lower().endswith(suffixes)]
+        if chosen and not has_images:
+            return _of_files(config, [join(folder, name) for name in chosen], field)
+    _refuse_unused_fields(config, "a folder")
+    return FolderSource(folder)
+
+
+def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
+    compressed = [url for url in urls if url.lower().endswith(_COMPRESSED)]
+    if compressed:
+        raise UserError(
+            f"{field}: {compressed[0]} is compressed as a whole, and no image can be read alone; "
+            "unpack it to a tar"
+        )
+    kinds = {next((s for s in _CONTAINERS if url.lower().endswith(s)), "") for url in urls}
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    if not kind and len(urls) == 1:
+        kind = _sniff(urls[0])
+    if not kind:
+        raise UserError(
+            f"{field}: {os.path.basename(urls[0])} … {os.path.basename(urls[-1])} are neither all "
+            "images, nor all tars, zips or Parquet files; name one kind"
+            if len(urls) > 1
+            else f"{field}: {urls[0]} is no folder, tar, zip, Parquet file or image"
+        )
+    files = tuple(describe(url if is_remote(url) else os.path.abspath(url)) for url in urls)
+    if kind in _PARQUETS:
+        return ParquetSource.of(files, config.image_field, config.label_field)
+    if kind in _TARS:
+        if config.image_field is not None:
+            raise UserError("real.image_field: is for Parquet files; leave it out")
+        return TarSource(files, config.label_field)
+    _refuse_unused_fields(config, "a zip")
+    return ZipSource(files)
+
+
+def _sniff(url: str) -> str:
+    """Suffix that a single file should have, by its first bytes."""
+    from pipeline.real.sources.location import open_file
+
+    with open_file(url) as file:
+        head = file.read(512)
+    if head[:4] == b"PK\x03\x04":
+        return ".zip"
+    if head[:4] == b"PAR1":
+        return ".parquet"
+    return ".tar" if head[257:262] == b"ustar" else ""
+
+
+def _refuse_unused_fields(config: RealConfig, what: str) -> None:
+    for name in ("label_field", "image_field"):
+        if getattr(config, name) is not None:
+            raise UserError(
+                f"real.{name}: is for Parquet files{' and tars' if name[0] == 'l' else ''}, and "
+                f"{what} has no fields; leave it out"
+            )

@@ -1,0 +1,175 @@
+"""WebDataset tars, as img2dataset and others write them: samples are neighbouring members of one
+key, an image among them; the label is in `cls`, or in a field of `json`.
+
+A listing walks over headers once and notes where images lie, so that any of them can be read alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from pipeline.real.decode import UnreadableError, is_image_name
+from pipeline.real.sources.location import open_file
+from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
+from shards.errors import UserError
+
+_LABEL = "cls"
+
+
+@dataclass
+class _Sample:
+    """Members of one key so far."""
+
+    key: str
+    images: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """Samples of tars, in their order there."""
+
+    files: tuple[File, ...]
+    label_field: str | None = None
+    names: tuple[str, ...] | None = None
+
+    @property
+    def num_parts(self) -> int:
+        """One for each tar."""
+        return len(self.files)
+
+    def identity(self) -> dict[str, object]:
+        """The files, with sizes and times, and where labels are."""
+        files = [list(vars(file).values()) for file in self.files]
+        return {"kind": "tar", "files": files, "label_field": self.label_field}
+
+    def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
+        """Samples of one tar; one that has no image, and the end of a tar that was cut off, are
+        entries with a problem.
+
+        Raises:
+            UserError: if it is no tar, or a sample lacks `label_field`.
+        """
+        findings.has_numbers = True
+        file = self.files[part]
+        sample: _Sample | None = None
+        seen = 0
+        with open_file(file.url) as opened:
+            try:
+                suffix = f".{_LABEL}" if self.label_field is None else ".json"
+                for member, content in _walk(opened, file, suffix):
+                    key, extension = _split(member.name)
+                    if sample is None or sample.key != key:
+                        if sample is not None:
+                            yield _entry(sample, part, file)
+                        sample = _Sample(key)
+                        seen += 1
+                    self._take(sample, member, extension, content, file)
+            except (tarfile.TarError, EOFError) as error:
+                if not seen:
+                    raise UserError(
+                        f"{file.url}: not a readable tar ({error}); mend or remove it"
+                    ) from None
+                if sample is not None and (sample.images or sample.others):
+                    yield _entry(sample, part, file)
+                    sample = None
+                name = os.path.basename(file.url)
+                problem = f"the tar is cut off after {seen} samples ({error})"
+                yield Entry(os.fsencode(name), None, part, problem=problem)
+        if sample is not None:
+            yield _entry(sample, part, file)
+
+    def open(self) -> Reader:
+        """Of members where they lie."""
+        return _TarReader(self.files)
+
+    def _take(
+        self, sample: _Sample, member: tarfile.TarInfo, extension: str, content: bytes, file: File
+    ) -> None:
+        sample.others.append(extension)
+        if is_image_name(f".{extension}"):
+            sample.images[extension] = member
+        elif extension == _LABEL and self.label_field is None:
+            sample.label = content.decode("utf-8", "replace").strip()
+        elif extension == "json" and self.label_field is not None:
+            sample.label = _read_field(content, self.label_field, f"{file.url}: {sample.key}")
+
+
+def _walk(opened: BinaryIO, file: File, suffix: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Files of a tar, with their content where they end in `suffix`."""
+    with tarfile.open(fileobj=opened, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
+            if not member.isfile():
+                continue
+            if member.offset_data + member.size > file.size:
+                raise EOFError(f"{member.name} is not all there")
+            content = tar.extractfile(member) if member.name.endswith(suffix) else None
+            yield member, content.read() if content is not None else b""
+        if tar.offset > file.size:
+            raise EOFError("its last member is not all there")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Key and extension of a member, by the rule of WebDataset."""
+    from webdataset.tariterators import base_plus_ext
+
+    key, extension = base_plus_ext(name)
+    return (name, "") if key is None else (key, extension.lower())
+
+
+def _entry(sample: _Sample, part: int, file: File) -> Entry:
+    key = os.fsencode(sample.key)
+    if not sample.images:
+        problem = f"no image among {', '.join(sorted(sample.others))}"
+        return Entry(key, sample.label, part, problem=problem)
+    member = sample.images[min(sample.images, key=lambda name: (name.count("."), name))]
+    label = _non_negative(sample.label)
+    return Entry(key, label, part, member.offset_data, member.size, file.stamp)
+
+
+def _non_negative(label: str | None) -> str | None:
+    """-1 is how sets say that there is none."""
+    return None if label in (None, "") or (label or "").startswith("-") else label
+
+
+def _read_field(content: bytes, name: str, place: str) -> str | None:
+    try:
+        fields = json.loads(content)
+        if not isinstance(fields, Mapping):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise UserError(f"{place}.json: not readable ({error}); mend or remove it") from None
+    if name not in fields:
+        raise UserError(
+            f"real.label_field: {place}.json has no {name!r}; there are "
+            f"{', '.join(sorted(map(str, fields)))}"
+        )
+    return None if fields[name] is None else str(fields[name])
+
+
+class _TarReader:
+    def __init__(self, files: tuple[File, ...]) -> None:
+        self._files = files
+        self._opened: tuple[int, BinaryIO] | None = None
+
+    def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
+        for row in rows:
+            file = self._open(row.file)
+            file.seek(row.position)
+            content = file.read(row.size)
+            whole = len(content) == row.size
+            yield content if whole else UnreadableError("the tar ends before it")
+
+    def _open(self, index: int) -> BinaryIO:
+        if self._opened is None or self._opened[0] != index:
+            if self._opened is not None:
+                self._opened[1].close()
+            self._opened = index, open_file(self._files[index].url)
+        return self._opened[1]
