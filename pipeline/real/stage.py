@@ -270,10 +270,11 @@ def _refusal(
     total = sum(count_rows(folder, split) or 0 for split in SPLITS)
     shown = ", ".join(f"{_place(request, one)} ({one.reason})" for one in unreadable[:_SHOWN])
     more = len(unreadable) - _SHOWN
+    skip = ", or set real.unreadable=skip" if config.real.unreadable == "stop" else ""
     return UserError(
         f"real: {len(unreadable):,} of {total:,} images cannot be read: {shown}"
-        f"{f' and {more:,} more' if more > 0 else ''}; fix or remove them, or set "
-        f"real.unreadable=skip (all of them: {config.run_dir / 'real' / _LIST})"
+        f"{f' and {more:,} more' if more > 0 else ''}; fix or remove them{skip} (all of them: "
+        f"{config.run_dir / 'real' / _LIST})"
     )
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.generate.work import Work
 
 from pipeline.generate.plan import Plan, PoolRecipe, ShardSet
+from pipeline.generate.stage import work_of
 from shards.claims import Claims
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.pool import IMAGES
 from shards.schema import Schema
 from shards.storage import Folder
+from shards.work import Work
 from shards.writer import write_shard
 from tests.support.shard_sets import INDEX_SCHEMA
 
@@ -81,7 +82,7 @@ BOTH = (IMAGES, FEATURES)
 def test_work_hands_out_all_that_is_missing_once(pool: Folder) -> None:
     plan = make_plan(pool)
     with Claims(pool) as claims:
-        work = Work(plan, claims)
+        work = work_of(plan, claims)
         assert len(work) == 4
         assert drain(work, plan) == [(index, BOTH) for index in range(4)]
         assert len(work) == 0
@@ -95,7 +96,7 @@ def test_work_hands_out_only_the_sets_that_are_missing(local_pool: Folder) -> No
     writer.flush()
     plan = make_plan(local_pool)
     with Claims(local_pool) as claims:
-        found = drain(Work(plan, claims), plan)
+        found = drain(work_of(plan, claims), plan)
     assert found == [(0, (FEATURES,)), (1, BOTH), (2, (FEATURES,)), (3, BOTH)]
 
 
@@ -103,7 +104,7 @@ def test_work_of_two_runs_is_shared_between_them(pool: Folder) -> None:
     plan = make_plan(pool, num_shards=6)
     done: list[list[int]] = [[], []]
     with Claims(pool) as first, Claims(pool) as second:
-        works = Work(plan, first), Work(plan, second)
+        works = work_of(plan, first), work_of(plan, second)
         while any(map(len, works)):
             items = [work.next() for work in works]
             for work, item, mine in zip(works, items, done, strict=True):
@@ -120,9 +121,9 @@ def test_work_of_two_runs_is_shared_between_them(pool: Folder) -> None:
 def test_work_drops_what_another_run_finished(pool: Folder) -> None:
     plan = make_plan(pool)
     with Claims(pool) as claims:
-        mine = Work(plan, claims)
+        mine = work_of(plan, claims)
         with Claims(pool) as others:
-            theirs = Work(plan, others)
+            theirs = work_of(plan, others)
             item = theirs.next()
             assert item == (0, BOTH)
             assert mine.next() == (1, BOTH)
@@ -135,9 +136,9 @@ def test_work_drops_what_another_run_finished(pool: Folder) -> None:
 def test_work_drops_what_a_run_finished_that_was_gone_before_it_began(local_pool: Folder) -> None:
     plan = make_plan(local_pool)
     with Claims(local_pool) as others:
-        drain(Work(plan, others, {0: BOTH, 1: BOTH}), plan)
+        drain(work_of(plan, others, {0: BOTH, 1: BOTH}), plan)
     with Claims(local_pool) as claims:
-        assert [item for item, _ in drain(Work(plan, claims), plan)] == [2, 3]
+        assert [item for item, _ in drain(work_of(plan, claims), plan)] == [2, 3]
 
 
 def test_work_waits_for_what_another_run_is_rendering_and_takes_it_when_that_dies(
@@ -145,7 +146,7 @@ def test_work_waits_for_what_another_run_is_rendering_and_takes_it_when_that_die
 ) -> None:
     plan = make_plan(pool, num_shards=1)
     with Claims(pool) as claims:
-        work = Work(plan, claims)
+        work = work_of(plan, claims)
         with Claims(pool) as others:
             assert others.take(0)
             assert work.next() is None
@@ -156,7 +157,7 @@ def test_work_waits_for_what_another_run_is_rendering_and_takes_it_when_that_die
 def test_work_gives_its_claims_up_when_the_manifest_lists_the_shards(local_pool: Folder) -> None:
     plan = make_plan(local_pool)
     with Claims(local_pool) as claims, Claims(local_pool) as others:
-        work = Work(plan, claims)
+        work = work_of(plan, claims)
         item = work.next()
         assert item is not None
         work.finish(item[0], render_all(plan, *item))
@@ -175,17 +176,17 @@ def test_work_hands_out_a_listed_shard_whose_file_is_gone_or_cut_off(pool: Folde
     (pool / IMAGES).write(shard_name(1), b"cut off")
     plan = make_plan(pool, num_shards=3)
     with Claims(pool) as claims:
-        assert drain(Work(plan, claims), plan) == [(0, BOTH), (1, BOTH), (2, (FEATURES,))]
+        assert drain(work_of(plan, claims), plan) == [(0, BOTH), (1, BOTH), (2, (FEATURES,))]
 
 
 def test_work_drops_a_damaged_shard_once_another_run_has_mended_it(local_pool: Folder) -> None:
     with Claims(local_pool) as claims:
-        drain(Work(make_plan(local_pool, num_shards=2), claims), make_plan(local_pool))
+        drain(work_of(make_plan(local_pool, num_shards=2), claims), make_plan(local_pool))
     (local_pool / IMAGES).remove(shard_name(1))
     plan = make_plan(local_pool, num_shards=3)
     assert plan.missing == {1: (IMAGES,), 2: BOTH}
     with Claims(local_pool) as claims, Claims(local_pool) as others:
-        mine, theirs = Work(plan, claims), Work(plan, others)
+        mine, theirs = work_of(plan, claims), work_of(plan, others)
         item = theirs.next()
         assert item == (1, (IMAGES,))
         theirs.finish(1, render_all(plan, *item))
@@ -213,8 +214,8 @@ class Late(Claims):
 
 def test_work_drops_what_another_run_finished_just_before_it_was_claimed(pool: Folder) -> None:
     plan = make_plan(pool)
-    with Claims(pool) as others, Late(pool, Work(plan, others), plan) as claims:
-        work = Work(plan, claims)
+    with Claims(pool) as others, Late(pool, work_of(plan, others), plan) as claims:
+        work = work_of(plan, claims)
         assert work.next() == (1, BOTH)
         assert len(work) == 2
         assert of_others(others) == {1}
@@ -234,7 +235,7 @@ class Alone(Claims):
 @pytest.mark.timeout(60)  # twice that when each shard looked through all that were handed out
 def test_work_of_very_many_shards_is_handed_out(local_pool: Folder) -> None:
     missing = dict.fromkeys(range(NUM_VERY_MANY), BOTH)
-    work = Work(make_plan(local_pool), Alone(local_pool), missing)
+    work = work_of(make_plan(local_pool), Alone(local_pool), missing)
     handed_out = 0
     while work.next() is not None:
         handed_out += 1
