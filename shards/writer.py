@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
+import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ class ShardWriter:
         self._start = self._next = start_index
         self._file = _Hashed(file)
         self._blocks: list[int] = []
-        self._tar: Any = None
+        self._tar: tarfile.TarFile | None = None
         if not schema.is_fixed:
             self._tar = _open_tar(self._file)
 
@@ -47,7 +48,10 @@ class ShardWriter:
             self._next += num_samples
             return
         for members in _encode(batch, self._schema):
-            self._tar.write({"__key__": f"{self._next:09d}", **members})
+            for name, content in members.items():
+                member = tarfile.TarInfo(f"{self._next:09d}.{name}")
+                member.size, member.mode = len(content), MODE
+                self._tar.addfile(member, io.BytesIO(content))
             self._next += 1
             blocks = sum(map(padded_bytes, map(len, members.values()))) // TAR_BLOCK_BYTES
             if blocks > MAX_SAMPLE_BLOCKS:
@@ -97,12 +101,10 @@ class _Hashed:
         return self._hash.hexdigest()
 
 
-def _open_tar(file: _Hashed) -> Any:
-    """WebDataset's own writer, which shards of constant size do not need."""
-    os.environ.setdefault("WDS_SECURE", "1")  # no `pipe:` URLs, no pickled members
-    import webdataset
-
-    return webdataset.TarWriter(file, encoder=False, mode=MODE, mtime=0, user="", group="")
+def _open_tar(file: _Hashed) -> tarfile.TarFile:
+    """A tar of the bytes that `webdataset.TarWriter` writes, which would load torch."""
+    stream: Any = file
+    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT)
 
 
 class PendingShard:
