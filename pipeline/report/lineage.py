@@ -30,8 +30,10 @@ def describe_lineage(config: Config, origin: Ancestors) -> dict[str, str]:
         )
     elif "teacher" in train.inputs:
         lineage["teacher"] = f"{config.teacher_folder}, sha256 {train.inputs['teacher'][:16]}…"
+    num_skipped = origin.real.outputs.num_skipped
+    skipped = f", {num_skipped:,} left out that could not be read" if num_skipped else ""
     return lineage | {
-        "real images": f"{config.real.source}, shards {origin.real.outputs.folder}",
+        "real images": f"{config.real.source}, shards {origin.real.outputs.folder}{skipped}",
         "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
         f"{config.train.batch_norm} batch normalisation, {config.train.epochs} epochs, "
