@@ -23,7 +23,7 @@ from pipeline.terminal.progress import progress_bar
 from shards.claims import Claims
 from shards.errors import UserError
 from shards.manifest import ShardInfo, read_manifest
-from shards.storage import Folder, StorageError
+from shards.storage import StorageError
 from shards.work import Place, Work
 
 _FEW_IMAGES = 2000
@@ -74,13 +74,14 @@ def look(packing: Packing) -> Progress:
     return Progress(packing, num_rows, missing, notes)
 
 
-def fill(folder: Folder, packings: Sequence[Packing], ray_config: RayConfig) -> list[Unreadable]:
-    """Pack what is missing; returns what cannot be read, of all rows, in their order.
+def fill(claims: Claims, packings: Sequence[Packing], ray_config: RayConfig) -> list[Unreadable]:
+    """Pack what is missing, of splits in the folder of `claims`; returns what cannot be read, in
+    the order of rows, whoever found it.
 
     Raises:
         UserError: if the source or the store cannot be used any more.
     """
-    with Claims(folder) as claims, progress_bar("images") as bar:
+    with progress_bar("images") as bar:
         splits = [look(packing) for packing in packings]
         jobs = _Jobs(splits)
         work = Work(jobs.places, claims, jobs.missing)
@@ -121,7 +122,7 @@ def fill(folder: Folder, packings: Sequence[Packing], ray_config: RayConfig) -> 
             work.flush()
         for split in splits:
             bar.update(tasks[split.packing.split], completed=split.num_rows)
-    found = [read_unreadable(folder, packing.split) for packing in packings]
+    found = [read_unreadable(packing.folder, packing.split) for packing in packings]
     return [one for notes in found for index in sorted(notes) for one in notes[index]]
 
 

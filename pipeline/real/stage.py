@@ -45,10 +45,10 @@ from pipeline.records.record import Record, read_record, write_record
 from pipeline.records.spec import Spec, recorded_fields
 from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
-from shards.claims import remove_leftovers
+from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
 from shards.manifest import Manifest, write_manifest
-from shards.schema import real_schema
+from shards.schema import Schema, real_schema
 from shards.storage import Folder
 
 __all__ = ["REAL_SHARDS", "describe", "find", "run", "spec_of"]
@@ -91,7 +91,7 @@ def run(config: Config) -> None:
     spec, folder = request.spec, request.folder(config.store)
     selections, names = select(config.real, request, config.store)
     recipe = Recipe(
-        real_schema(config.real.resolution, config.real.image_codec, config.real.image_quality),
+        _schema(config),
         config.real.resolution,
         config.real.background,
         config.real.samples_per_shard,
@@ -104,16 +104,24 @@ def run(config: Config) -> None:
             write_rows(folder, split, rows, recipe.samples_per_shard)
         read = request.sources.get(split_read(config.real, split), request.sources["train"])
         packings.append(Packing(folder, split, read, recipe))
-    unreadable = fill(folder, packings, config.ray)
-    if unreadable:
-        skipped = _leave_list(config, folder, request, unreadable)
-        all_lost = len([o for o in unreadable if o.split == "train"]) == count_rows(folder, "train")
-        if config.real.unreadable == "stop" or all_lost:
-            raise _refusal(config, folder, request, unreadable)
-        spec = without_unreadable(spec, skipped)
-        folder = _copy_without(config, folder, spec, packings)
     num_available = selections["train"].num_available
-    _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
+    with Claims(folder) as claims:
+        unreadable = fill(claims, packings, config.ray)
+        if not unreadable:
+            _leave_record(config, spec, folder, names, num_available)
+        else:
+            skipped = _leave_list(config, folder, request, unreadable)
+            is_lost = [one.split for one in unreadable].count("train") == count_rows(
+                folder, "train"
+            )
+            if config.real.unreadable == "stop" or is_lost:
+                raise _refusal(config, folder, request, unreadable)
+            spec = without_unreadable(spec, skipped)
+            copied = folder_of(spec, config.store)
+            with Claims(copied) as others:
+                _copy_without(config, folder, copied, spec, packings, others)
+                _leave_record(config, spec, copied, names, num_available, len(unreadable))
+            remove_leftovers(copied, SPLITS)
     remove_leftovers(folder, SPLITS)
 
 
@@ -162,6 +170,11 @@ def _list(config: Config, source: Source, split: str) -> Listing:
     return listing
 
 
+def _schema(config: Config) -> Schema:
+    real = config.real
+    return real_schema(real.resolution, real.image_codec, real.image_quality)
+
+
 def _write_recipe(folder: Folder, spec: Spec) -> None:
     folder.write(RECIPE_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
 
@@ -170,16 +183,15 @@ def _leave_record(
     config: Config,
     spec: Spec,
     folder: Folder,
-    recipe: Recipe,
     names: Sequence[str],
     num_available: int | None,
-    num_skipped: int,
+    num_skipped: int = 0,
 ) -> None:
     sizes, digests = {}, {}
     for split in SPLITS:
         num_rows = count_rows(folder, split)
         if not num_rows:
-            write_manifest(folder / split, Manifest(recipe.schema, ()))
+            write_manifest(folder / split, Manifest(_schema(config), ()))
         reader = RealShards(folder / split, config.cache).open()
         sizes[split], digests[split] = reader.num_samples, reader.digest
         if reader.num_samples != num_rows:
@@ -278,9 +290,15 @@ def _refusal(
     )
 
 
-def _copy_without(config: Config, whole: Folder, spec: Spec, packings: Sequence[Packing]) -> Folder:
-    """Shards of `spec`, numbered without gaps, copied from those in `whole`."""
-    folder = folder_of(spec, config.store)
+def _copy_without(
+    config: Config,
+    whole: Folder,
+    folder: Folder,
+    spec: Spec,
+    packings: Sequence[Packing],
+    claims: Claims,
+) -> None:
+    """Shards of `spec` in `folder`, numbered without gaps, copied from those in `whole`."""
     _write_recipe(folder, spec)
     copies = []
     for packing in packings:
@@ -296,6 +314,4 @@ def _copy_without(config: Config, whole: Folder, spec: Spec, packings: Sequence[
             write_rows(folder, split, rows, size)
         earlier = EarlierShards(whole / split, recipe.schema.column("image"))
         copies.append(Packing(folder, split, earlier, recipe))
-    fill(folder, copies, config.ray)
-    remove_leftovers(folder, SPLITS)
-    return folder
+    fill(claims, copies, config.ray)

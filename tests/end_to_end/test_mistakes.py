@@ -5,8 +5,10 @@ behind.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -146,16 +148,16 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
 ) -> None:
     images = workspace.folder / "images" / "train"
     images.mkdir(parents=True)
-    read = Path.iterdir
+    scan = os.scandir
 
-    def forbidden(path: Path) -> Iterator[Path]:  # root may read what chmod forbids
-        if path == images:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read(path)
+    def forbidden(path: Any) -> Any:  # root may read what chmod forbids
+        if path == str(images):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
 
-    monkeypatch.setattr(Path, "iterdir", forbidden)
+    monkeypatch.setattr(os, "scandir", forbidden)
     result = cli("real", "real.source=folder", f"real.path={images.parent}")
-    assert_mistake(result, f"{images}: Permission denied; check its permissions")
+    assert_mistake(result, f"{images}: cannot be listed (Permission denied); check its permissions")
     assert "paths." not in result.errors
 
 
@@ -166,13 +168,17 @@ def test_image_that_may_not_be_read_is_not_called_damaged(
     image.parent.mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(image)
 
-    def forbidden(path: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    read = Path.read_bytes
 
-    monkeypatch.setattr(Image, "open", forbidden)
+    def forbidden(path: Path) -> bytes:
+        if path == image:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     result = cli("real", "real.source=folder", f"real.path={workspace.folder / 'images'}")
-    assert_mistake(result, f"{image}: Permission denied; check its permissions")
-    assert "remove" not in result.errors
+    assert_mistake(result, f"{image} (Permission denied; check its permissions)")
+    assert "decoded" not in result.errors
 
 
 @pytest.mark.parametrize("shards", ["images", "features-*"])

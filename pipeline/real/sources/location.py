@@ -137,7 +137,9 @@ def _scan_local(folder: str) -> list[Found]:
                 is_dir, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
                 found.append(Found(entry.name, is_dir, is_file, status.st_size, status.st_mtime_ns))
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}); mend its rights") from None
+        raise UserError(
+            f"{folder}: cannot be listed ({error.strerror}); check its permissions"
+        ) from None
     return sorted(found, key=lambda entry: entry.name)
 
 
