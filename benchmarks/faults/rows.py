@@ -26,7 +26,8 @@ from benchmarks.faults.runs import RunningStage, saved_steps
 from benchmarks.faults.s3_server import S3Server
 from benchmarks.measure import ROOT
 
-RENDERER, TRAINER, PROBE = "ray::_render_task", "ray::RayTrainWorker", "ray::_run_task"
+PACKER, RENDERER = "ray::_pack_task", "ray::_render_task"
+TRAINER, PROBE = "ray::RayTrainWorker", "ray::_run_task"
 _DOWN_S = 20
 _NOTICE_S = 10
 _NO_CHECKPOINTS = "train.checkpoint_interval_s=3600"
@@ -40,7 +41,7 @@ class FaultRow:
     """One fault."""
 
     name: str
-    stage: Literal["generate", "train", "eval"]
+    stage: Literal["real", "generate", "train", "eval"]
     disturb: Disturb
     overrides: tuple[str, ...] = ()
     num_hosts: int = 3
@@ -149,7 +150,7 @@ def _stop_storage(server: S3Server, command: RunningStage) -> str:
 def _wait_for_progress(command: RunningStage) -> None:
     """Four shards; forty steps and a checkpoint, or ten without one; nothing in `eval`."""
     place = command.place
-    if command.stage == "generate":
+    if command.stage in ("real", "generate"):
         command.wait_until(lambda: place.num_shards() >= 4)
     elif command.stage == "train" and _NO_CHECKPOINTS in command.overrides:
         command.wait_until(lambda: place.num_lines() >= 1)
@@ -159,7 +160,7 @@ def _wait_for_progress(command: RunningStage) -> None:
 
 def _progress(command: RunningStage) -> str:
     done = f"{command.age_s:.0f} s after the start"
-    if command.stage == "generate":
+    if command.stage in ("real", "generate"):
         return f"{done}, with {command.place.num_shards()} of 40 shards"
     if command.stage == "train":
         return f"{done}, after {10 * command.place.num_lines()} of 100 steps"
@@ -175,6 +176,10 @@ def list_rows(server: S3Server) -> list[FaultRow]:
         return partial(disturb, title)
 
     return [
+        FaultRow("packer-killed", "real", on(_kill_process, PACKER)),
+        FaultRow("real-host-killed", "real", on(_kill_host, PACKER)),
+        FaultRow("real-host-cut-off", "real", on(_unplug_host, PACKER)),
+        FaultRow("real-driver-killed", "real", _kill_driver, ends=True),
         FaultRow("renderer-killed", "generate", on(_kill_process, RENDERER)),
         FaultRow("generate-host-killed", "generate", on(_kill_host, RENDERER)),
         FaultRow("generate-host-cut-off", "generate", on(_unplug_host, RENDERER)),

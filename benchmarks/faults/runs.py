@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.faults.hosts import command_on, environment
 from benchmarks.measure import ROOT
@@ -37,8 +40,14 @@ SMALL = (
     "eval.embedding_samples=0",
 )
 """configs/digits.yaml made small: 40 shards, 100 steps."""
-_STAGES = {"generate": (), "train": ("real", "generate"), "eval": ("real", "generate", "train")}
+_STAGES = {
+    "real": (),
+    "generate": (),
+    "train": ("real", "generate"),
+    "eval": ("real", "generate", "train"),
+}
 """What each stage finds done."""
+_NUM_IMAGES = 10_000
 _PATIENCE_S = 150.0
 _LIMIT_S = 540.0
 
@@ -65,11 +74,25 @@ class RunFolders:
         """The command without the interpreter."""
         paths = (f"name={self.name}", f"paths.store={self.store}", f"paths.runs={self.root}/runs")
         cache = f"paths.cache={self.root}/cache"
-        return ["-m", "pipeline", stage, "configs/digits.yaml", *SMALL, *overrides, *paths, cache]
+        images = self._images() if stage == "real" and self.name != "base" else ()
+        config = ("configs/digits.yaml", *SMALL, *images)
+        return ["-m", "pipeline", stage, *config, *overrides, *paths, cache]
+
+    def _images(self) -> tuple[str, ...]:
+        """Those that are packed, into 40 shards."""
+        size = f"real.samples_per_shard={_NUM_IMAGES // 40}"
+        source = ("real.source=folder", f"real.train={self.root / 'images'}")
+        return (*source, "real.resolution=32", size, "ray.pack_workers=3")
 
     def num_shards(self) -> int:
-        """Shards of images that the pool has so far."""
-        return len(list(Path(self.store).glob("teacher/*/images/shard-*.tar")))
+        """Shards of images that there are so far, of a pool or of real ones."""
+        return len(
+            [
+                path
+                for pattern in ("teacher/*/images", "real/*/train")
+                for path in Path(self.store).glob(f"{pattern}/shard-*.tar")
+            ]
+        )
 
     def metrics(self) -> list[dict[str, float]]:
         """Lines of metrics that the training has written."""
@@ -82,6 +105,8 @@ class RunFolders:
 
 def prepare_base(root: Path, stages: set[str]) -> None:
     """Do once, in single processes, what the `stages` under test find done."""
+    if "real" in stages:
+        _write_images(root / "images")
     base = RunFolders(root, "base", str(root / "store"))
     alone = ("ray.render_workers=0", "ray.train_workers=1")
     earlier = {done for stage in stages for done in _STAGES[stage]}
@@ -92,6 +117,20 @@ def prepare_base(root: Path, stages: set[str]) -> None:
         )
         if done.returncode:
             raise UserError(f"{stage}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def _write_images(folder: Path) -> None:
+    """Photograph-like JPEGs of 384 px, 20 different ones."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    contents = []
+    for _ in range(20):
+        coarse = generator.integers(0, 256, (48, 48, 3)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(coarse).resize((384, 384)).save(file, "JPEG", quality=90)
+        contents.append(file.getvalue())
+    for number in range(_NUM_IMAGES):
+        (folder / f"{number:06d}.jpg").write_bytes(contents[number % len(contents)])
 
 
 def make_place(root: Path, name: str, stage: str, store: str | None = None) -> RunFolders:
@@ -151,11 +190,12 @@ def digests(place: RunFolders, stage: str) -> dict[str, str]:
     """SHA-256 of what `stage` left, by name: every shard as its manifest has it and as it is, the
     student, or the results.
     """
-    if stage != "generate":
+    if stage not in ("real", "generate"):
         name = "train/student.safetensors" if stage == "train" else "results.json"
         path = place.run_dir / name
         return {name: file_digest(path)} if path.exists() else {}
-    pools, found = Folder.at(place.store) / "teacher", {}
+    kind = "teacher" if stage == "generate" else "real"
+    pools, found = Folder.at(place.store) / kind, {}
     for folder in (
         pools / key / name for key in pools.list_folders() for name in _sets(pools / key)
     ):
