@@ -97,6 +97,7 @@ def run(config: Config) -> None:
         config.real.samples_per_shard,
     )
     _write_recipe(folder, spec)
+    _say_what_lacks_labels(request)
     packings = []
     for split in SPLITS:
         if count_rows(folder, split) is None:
@@ -168,6 +169,18 @@ def _list(config: Config, source: Source, split: str) -> Listing:
     line = f"{listing.num_entries:,} images{classes}{unlabelled}{left_out}"
     console.print(f"real {split:<5} {line}", soft_wrap=True)
     return listing
+
+
+def _say_what_lacks_labels(request: Request) -> None:
+    """Before anything is trained, rather than when it is evaluated."""
+    labelled = {split: bool(listing.labels) for split, listing in request.listings.items()}
+    if len(labelled) == 2 and len(set(labelled.values())) == 2:
+        with_labels, without = sorted(labelled, key=lambda split: not labelled[split])
+        console.print(
+            f"note      {with_labels} images have labels, {without} images have none: a student can "
+            "be trained, but not evaluated",
+            soft_wrap=True,
+        )
 
 
 def _schema(config: Config) -> Schema:
