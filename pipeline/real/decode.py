@@ -29,6 +29,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FROM_RIGHT = (2, 3, 7, 8)
+"""Orientations under which the right end of what is stored comes to the left or to the top."""
+_FROM_BOTTOM = (3, 4, 6, 7)
 
 Box = tuple[float, float, float, float]
 
@@ -48,7 +51,7 @@ def image_formats() -> tuple[str, ...]:
 @cache
 def image_suffixes() -> frozenset[str]:
     """Their files' suffixes, in small letters with the dot."""
-    formats = set(image_formats())
+    formats = {*image_formats(), "MPO"}  # which the decoder of JPEGs opens
     known = Image.registered_extensions().items()
     return frozenset(suffix.lower() for suffix, name in known if name in formats)
 
@@ -89,20 +92,18 @@ def to_array(image: Image.Image, side: int, background: tuple[int, int, int]) ->
     shrunk = image.draft("RGB", (round(side * _MARGIN),) * 2)
     image.load()
     scale = 1.0 if shrunk is None else shrunk[1][2] / width
-    turn = _TURNS.get(_read_orientation(image))
-    image = _to_rgb(image, background)
-    if turn is not None:
-        image = image.transpose(turn)
-        if turn in _SWAPPING:
-            width, height = height, width
+    orientation = _read_orientation(image)
     square = min(width, height)
     left, top = (width - square) // 2, (height - square) // 2
+    if orientation in _FROM_RIGHT:  # of an odd rest the greater half is on the right when upright
+        left = width - square - left
+    if orientation in _FROM_BOTTOM:
+        top = height - square - top
     box: Box = (left * scale, top * scale, (left + square) * scale, (top + square) * scale)
-    image = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    image = _to_rgb(image, background).resize((side, side), Image.Resampling.BICUBIC, box=box)
+    if orientation in _TURNS:  # last: a reduced JPEG ends with a part of a pixel, right and below
+        image = image.transpose(_TURNS[orientation])
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-_SWAPPING = {_TURNS[code] for code in (5, 6, 7, 8)}
 
 
 def _read_orientation(image: Image.Image) -> int:
@@ -118,7 +119,9 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
         return image
     if image.mode.startswith("I"):  # 16 bits and more: `convert` would clip instead of scaling
         wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        clear = wide == image.info.get("transparency", -1)  # of a PNG, one level
+        grey = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        image = Image.merge("LA", (grey, Image.fromarray(np.where(clear, 0, 255).astype(np.uint8))))
     elif image.mode == "F":
         raise UnreadableError("pixels are floating-point numbers of an unknown range")
     if not image.has_transparency_data:

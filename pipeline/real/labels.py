@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from pipeline.real.listing import Listing
+from pipeline.real.listing import MAX_CLASSES, Listing
 from shards.errors import UserError
 
 
@@ -37,27 +37,29 @@ def number_classes(
     others = [other for other in (train, test) if other is not None and other is not first]
     for other in others:
         names = _extend(names, first, other)
-    numbers = {}
-    places = {name: number for number, name in enumerate(names)}
-    for split, listing in listings.items():
-        numbers[split] = {label: _number(label, listing, places, split) for label in listing.labels}
-    if wanted is None:
-        return Classes(names, numbers)
-    absent = sorted(set(wanted) - set(names))
+    absent = sorted(set(wanted or ()) - set(names))
     if absent:
         raise UserError(
             f"real.classes: no images of {absent[0]!r}; correct the list or add them (there are "
             f"{_shorten(names)})"
         )
-    kept = tuple(name for name in names if name in wanted)
+    places = {name: number for number, name in enumerate(names)}
+    kept = names if wanted is None else tuple(name for name in names if name in wanted)
     renumbered = {places[name]: number for number, name in enumerate(kept)}
-    return Classes(
-        kept,
-        {
-            split: {label: renumbered[n] for label, n in known.items() if n in renumbered}
-            for split, known in numbers.items()
-        },
-    )
+    numbers: dict[str, dict[str, int]] = {}
+    for split, listing in listings.items():
+        numbers[split] = {}
+        for label in listing.labels:
+            text = _text(label, listing, split)
+            number = _number(text, listing, places, first)
+            if number is None and (wanted is None or text in wanted):
+                raise UserError(
+                    f"real.test: images of class {text!r}, which the train images do not have "
+                    f"(they have {_shorten(names)}); add train images of it, or move it"
+                )
+            if number in renumbered:
+                numbers[split][label] = renumbered[number]
+    return Classes(kept, numbers)
 
 
 def _names(listing: Listing) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def _names(listing: Listing) -> tuple[str, ...]:
     if not listing.labels or not all(map(_is_number, listing.labels)):
         return listing.labels
     if listing.has_numbers:
-        return tuple(map(str, range(max(map(int, listing.labels)) + 1)))
+        return _count(listing)
     return tuple(sorted(listing.labels, key=int))
 
 
@@ -77,28 +79,47 @@ def _extend(names: tuple[str, ...], first: Listing, other: Listing) -> tuple[str
     if other.names is not None and len(other.names) >= len(names):
         return other.names
     if other.has_numbers and other.labels and all(map(_is_number, other.labels)):
-        return tuple(map(str, range(max(len(names), max(map(int, other.labels)) + 1))))
+        return max(names, _count(other), key=len)
     return names
 
 
-def _number(label: str, listing: Listing, places: Mapping[str, int], split: str) -> int:
-    """Place of the class that a label of `listing` means."""
-    text = label
-    if listing.names is not None:
-        if not int(label) < len(listing.names):
-            raise UserError(
-                f"real.label_field: label {label} of a {split} image, but the source names "
-                f"{len(listing.names)} classes only"
-            )
-        text = listing.names[int(label)]
-    if text in places:
-        return places[text]
-    if listing.has_numbers and _is_number(label) and int(label) < len(places):
-        return int(label)
-    raise UserError(
-        f"real.test: images of class {text!r}, which the train images do not have (they have "
-        f"{_shorten(tuple(places))}); add train images of it, or move it"
-    )
+def _count(listing: Listing) -> tuple[str, ...]:
+    """Numbers from 0 to the greatest of its labels."""
+    greatest = max(map(int, listing.labels))
+    if greatest >= MAX_CLASSES:
+        raise UserError(
+            f"real.label_field: an image has label {greatest}, which cannot be the number of a "
+            "class; name another field"
+        )
+    return tuple(map(str, range(greatest + 1)))
+
+
+def _text(label: str, listing: Listing, split: str) -> str:
+    """Name of a label's class, or the label where `listing` names none."""
+    if listing.names is None:
+        return label
+    if not int(label) < len(listing.names):
+        raise UserError(
+            f"real.label_field: label {label} of a {split} image, but the source names "
+            f"{len(listing.names)} classes only; mend the images' labels, or name another field"
+        )
+    return listing.names[int(label)]
+
+
+def _number(text: str, listing: Listing, places: Mapping[str, int], first: Listing) -> int | None:
+    """Place of the class that `text` of `listing` means among those of `first`; None for none.
+
+    A number that nobody names counts places, but where those of `first` are folders that are named
+    by numbers themselves.
+    """
+    is_number = listing.names is None and listing.has_numbers and _is_number(text)
+    place = int(text) if is_number and int(text) < len(places) else None
+    has_numbers = bool(first.labels) and all(map(_is_number, first.labels))
+    if is_number and (first.names is not None or (first.has_numbers and has_numbers)):
+        return place
+    if text in places or first.has_numbers or has_numbers:
+        return places.get(text)
+    return place
 
 
 def _is_number(text: str) -> bool:

@@ -30,7 +30,7 @@ LISTINGS = "listings"
 MAX_CHECKED = 100_000
 _CHUNK = 10_000
 _VERSION = 1
-_MAX_CLASSES = 100_000
+MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def take_listing(
                 labels.update(table["label"].unique().drop_null().to_pylist())
                 for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
                     digest.update(repr(values).encode())
-                if len(labels) > _MAX_CLASSES:
+                if len(labels) > MAX_CLASSES:
                     raise UserError(
-                        f"real.label_field: over {_MAX_CLASSES:,} different labels, which cannot "
+                        f"real.label_field: over {MAX_CLASSES:,} different labels, which cannot "
                         "be classes; name another field"
                     )
                 watch(num_entries)

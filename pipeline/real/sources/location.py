@@ -9,7 +9,7 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,28 @@ def open_file(location: str) -> BinaryIO:
     with speaking(location) as files:
         opened: BinaryIO = files.open(location, "rb")
         return opened
+
+
+class OneOpen:
+    """Of several files the one that was asked for last, open; a context manager."""
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self._files = files
+        self._opened: tuple[int, BinaryIO] | None = None
+
+    def __enter__(self) -> OneOpen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def __getitem__(self, index: int) -> BinaryIO:
+        if self._opened is None or self._opened[0] != index:
+            self.__exit__()
+            self._opened = index, open_file(self._files[index].url)
+        return self._opened[1]
 
 
 def read_file(location: str) -> bytes:

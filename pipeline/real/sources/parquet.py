@@ -108,7 +108,9 @@ def _opening(url: str) -> Iterator[pq.ParquetFile]:
     with open_file(url) as file:
         try:
             yield pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-        except (pa.ArrowException, UnicodeDecodeError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the disk's, not Arrow's
+                raise
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{url}: not readable as Parquet ({reason}); mend or remove it"
@@ -142,11 +144,18 @@ def _choose_label(
     schema: pa.Schema, features: dict[str, dict[str, Any]], wanted: str | None, url: str
 ) -> str | None:
     if wanted is not None:
-        if wanted in schema.names:
-            return wanted
-        raise UserError(
-            f"real.label_field: {url} has no column {wanted!r}; there are {', '.join(schema.names)}"
-        )
+        if wanted not in schema.names:
+            raise UserError(
+                f"real.label_field: {url} has no column {wanted!r}; there are "
+                f"{', '.join(schema.names)}"
+            )
+        kind = schema.field(wanted).type
+        if not _holds_labels(kind):
+            raise UserError(
+                f"real.label_field: {url} has {kind} in column {wanted!r}, which are no labels; "
+                "name a column of whole numbers or of text"[:2000]
+            )
+        return wanted
     classes = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
     named = [name for name in _LABELS if name in (classes or schema.names)]
     found = (named or classes or [None])[0]
@@ -171,7 +180,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 def _holds_labels(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        or pa.types.is_dictionary(kind)
+        or pa.types.is_dictionary(kind) or pa.types.is_boolean(kind)
     )  # fmt: skip
 
 

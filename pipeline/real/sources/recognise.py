@@ -80,8 +80,8 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
             for entry in scan(folder)
             if entry.is_file
             and entry.name.startswith(split)
-            and not entry.name[len(split) :][:1].isalnum()
-            and entry.name.endswith(_CONTAINERS + _COMPRESSED)
+            and not entry.name[len(split) :][:1].isalpha()
+            and entry.name.lower().endswith(_CONTAINERS + _COMPRESSED)
         ]
         if names:
             return _of_files(config, [join(folder, name) for name in names], "real.path")

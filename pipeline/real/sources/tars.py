@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
-from pipeline.real.sources.location import open_file
+from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
 
@@ -67,7 +67,7 @@ class TarSource:
                     key, extension = _split(member.name)
                     if sample is None or sample.key != key:
                         if sample is not None:
-                            yield _entry(sample, part, file)
+                            yield self._entry(sample, part)
                         sample = _Sample(key)
                         seen += 1
                     self._take(sample, member, extension, content, file)
@@ -83,11 +83,22 @@ class TarSource:
                 problem = f"the tar is cut off after {seen} samples ({error})"
                 yield Entry(os.fsencode(name), None, part, problem=problem)
         if sample is not None:
-            yield _entry(sample, part, file)
+            yield self._entry(sample, part)
 
     def open(self) -> Reader:
         """Of members where they lie."""
         return _TarReader(self.files)
+
+    def _entry(self, sample: _Sample, part: int) -> Entry:
+        """Of a sample that is all there."""
+        file = self.files[part]
+        if self.label_field is not None and sample.images and "json" not in sample.others:
+            raise UserError(
+                f"real.label_field: {file.url}: {sample.key} has no json; there are "
+                f"{', '.join(sorted(sample.others))}; leave real.label_field out to read labels "
+                f"from {_LABEL}"
+            )
+        return _entry(sample, part, file)
 
     def _take(
         self, sample: _Sample, member: tarfile.TarInfo, extension: str, content: bytes, file: File
@@ -112,7 +123,10 @@ def _walk(opened: BinaryIO, file: File, suffix: str) -> Iterator[tuple[tarfile.T
                 raise EOFError(f"{member.name} is not all there")
             content = tar.extractfile(member) if member.name.endswith(suffix) else None
             yield member, content.read() if content is not None else b""
-        if tar.offset > file.size:
+        is_cut = (
+            0 < file.size - tar.offset < tarfile.BLOCKSIZE
+        )  # within a header, which is no error
+        if is_cut or tar.offset > file.size:
             raise EOFError("its last member is not all there")
 
 
@@ -157,19 +171,12 @@ def _read_field(content: bytes, name: str, place: str) -> str | None:
 class _TarReader:
     def __init__(self, files: tuple[File, ...]) -> None:
         self._files = files
-        self._opened: tuple[int, BinaryIO] | None = None
 
     def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
-        for row in rows:
-            file = self._open(row.file)
-            file.seek(row.position)
-            content = file.read(row.size)
-            whole = len(content) == row.size
-            yield content if whole else UnreadableError("the tar ends before it")
-
-    def _open(self, index: int) -> BinaryIO:
-        if self._opened is None or self._opened[0] != index:
-            if self._opened is not None:
-                self._opened[1].close()
-            self._opened = index, open_file(self._files[index].url)
-        return self._opened[1]
+        with OneOpen(self._files) as opened:
+            for row in rows:
+                file = opened[row.file]
+                file.seek(row.position)
+                content = file.read(row.size)
+                whole = len(content) == row.size
+                yield content if whole else UnreadableError("the tar ends before it")

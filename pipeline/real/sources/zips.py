@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
 from pipeline.real.sources.folder import UNLABELLED, kind_of
-from pipeline.real.sources.location import open_file
+from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
 
@@ -124,36 +124,28 @@ def _class_folders(paths: list[str]) -> list[str | None]:
 class _ZipReader:
     def __init__(self, files: tuple[File, ...]) -> None:
         self._files = files
-        self._opened: tuple[int, BinaryIO] | None = None
 
     def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
-        for row in rows:
-            yield self._read(row)
+        with OneOpen(self._files) as opened:
+            for row in rows:
+                yield _read(opened[row.file], row)
 
-    def _read(self, row: Row) -> Content | Exception:
-        file = self._open(row.file)
-        file.seek(row.position)
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            return UnreadableError("the zip ends before it")
-        signature, _, _, method, *_, name_bytes, extra_bytes = _HEADER.unpack(header)
-        if signature != b"PK\x03\x04":
-            return UnreadableError("the zip has another member there")
-        file.seek(row.position + _HEADER.size + name_bytes + extra_bytes)
-        content = file.read(row.size)
-        if method == zipfile.ZIP_STORED:
-            return content
-        if method != zipfile.ZIP_DEFLATED:
-            return UnreadableError(f"compressed by method {method}; deflate can be read")
-        try:
-            return zlib.decompress(content, -zlib.MAX_WBITS)
-        except zlib.error as error:
-            return UnreadableError(f"damaged in the zip ({error})")
 
-    def _open(self, index: int) -> BinaryIO:
-        if self._opened is None or self._opened[0] != index:
-            if self._opened is not None:
-                self._opened[1].close()
-            opened = open_file(self._files[index].url)
-            self._opened = index, opened
-        return self._opened[1]
+def _read(file: BinaryIO, row: Row) -> Content | Exception:
+    file.seek(row.position)
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return UnreadableError("the zip ends before it")
+    signature, _, _, method, *_, name_bytes, extra_bytes = _HEADER.unpack(header)
+    if signature != b"PK\x03\x04":
+        return UnreadableError("the zip has another member there")
+    file.seek(row.position + _HEADER.size + name_bytes + extra_bytes)
+    content = file.read(row.size)
+    if method == zipfile.ZIP_STORED:
+        return content
+    if method != zipfile.ZIP_DEFLATED:
+        return UnreadableError(f"compressed by method {method}; deflate can be read")
+    try:
+        return zlib.decompress(content, -zlib.MAX_WBITS)
+    except zlib.error as error:
+        return UnreadableError(f"damaged in the zip ({error})")

@@ -14,15 +14,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline.real.sources.named import open_source, source_digest
 from torchvision import datasets
 
-from pipeline.config.real import RealConfig
-from pipeline.config.root import Config
 from pipeline.real import stage
+from pipeline.real.request import make_request
 from pipeline.real.sources.torchvision_sets import DOWNLOADS
 from pipeline.records.products import real_shards
 from shards.errors import UserError
+from tests.support.real_images import read_set, real_config
 
 SPLITS = ("train", "test")
 WNIDS = {"n01440764": ("tench", "Tinca tinca"), "n02106662": ("Alsatian",), "n03376595": ("chair",)}
@@ -94,14 +93,10 @@ def write_imagenet(root: Path) -> None:
                 image.save(root / split / wnid / f"{wnid}_{copy}.JPEG")
 
 
-def config_of(name: str, root: Path, **fields: Any) -> RealConfig:
-    return RealConfig.model_validate({"source": name, "path": root, "resolution": 32, **fields})
-
-
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_files_behind_the_splits_are_torchvisions(name: str) -> None:
     cls: Any = getattr(datasets, DOWNLOADS[name].dataset)
-    listed = {split: set(DOWNLOADS[name].files[split]) for split in SPLITS}
+    listed = {split: set(DOWNLOADS[name].files(split)) for split in SPLITS}
     extra = {"class_names.txt"} if name == "stl10" else {cls.meta["filename"]}
     assert DOWNLOADS[name].folder == cls.base_folder
     assert listed["train"] == {file for file, _ in cls.train_list} | extra
@@ -114,13 +109,26 @@ def test_cifar_images_labels_and_class_names_are_the_files(
 ) -> None:
     expected = write_cifar(tmp_path, name)
     publish(monkeypatch, tmp_path, name)
-    for split in SPLITS:
-        source = open_source(config_of(name, tmp_path), split)
-        images, labels = zip(*source.images, strict=True)
-        np.testing.assert_array_equal(np.stack(images), expected[split])
-        assert list(labels) == [0, 1] * (len(images) // 2)
-        assert source.num_images == len(expected[split])
-        assert source.class_names[:2] == ["class 0", "class 1"]
+    found = read_set(tmp_path / "out", source=name, path=tmp_path, resolution=32)
+    assert found.class_names[:2] == ("class 0", "class 1")
+    assert len(found.class_names) == (10 if name == "cifar10" else 100)
+    for split, part in (("train", found.train), ("test", found.test)):
+        np.testing.assert_array_equal(np.stack(part.images), expected[split])
+        assert part.labels == [0, 1] * (len(part.images) // 2)
+
+
+def test_cifar_limit_reads_the_images_that_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = write_cifar(tmp_path, "cifar10", per_file=3)["train"]
+    publish(monkeypatch, tmp_path, "cifar10")
+    whole = [image.tobytes() for image in expected]
+    fields = {"source": "cifar10", "path": tmp_path, "resolution": 32, "limit": "40_percent"}
+    part = read_set(tmp_path / "out", **fields).train
+    assert part.num_available == 15
+    places = [whole.index(image.tobytes()) for image in part.images]
+    assert places == sorted(places)
+    assert part.labels == [place % 3 for place in places]
 
 
 def test_stl10_train_split_has_the_unlabelled_images_behind_the_labelled(
@@ -128,13 +136,12 @@ def test_stl10_train_split_has_the_unlabelled_images_behind_the_labelled(
 ) -> None:
     expected = write_stl10(tmp_path)
     publish(monkeypatch, tmp_path, "stl10")
-    for split, labels in (("train", [2, 0, 1, -1, -1]), ("test", [0, 2])):
-        source = open_source(config_of("stl10", tmp_path), split)
-        assert source.class_names == ["airplane", "bird", "car"]
-        samples = list(source.images)
-        assert [label for _, label in samples] == labels
-        assert source.num_images == len(labels)
-        for (image, _), original in zip(samples, expected[split], strict=True):
+    found = read_set(tmp_path / "out", source="stl10", path=tmp_path, resolution=32)
+    assert found.class_names == ("airplane", "bird", "car")
+    assert found.train.labels == [2, 0, 1, -1, -1]
+    assert found.test.labels == [0, 2]
+    for split, part in (("train", found.train), ("test", found.test)):
+        for image, original in zip(part.images, expected[split], strict=True):
             assert image.shape == (3, 32, 32)
             # each pixel is a weighted mean of some 6x6 of them: the same picture, not a transposed
             small = original.reshape(3, 32, 3, 32, 3).mean((2, 4))
@@ -143,47 +150,44 @@ def test_stl10_train_split_has_the_unlabelled_images_behind_the_labelled(
 
 def test_imagenet_validation_images_are_the_test_split(tmp_path: Path) -> None:
     write_imagenet(tmp_path)
-    for split in SPLITS:
-        source = open_source(config_of("imagenet", tmp_path), split)
-        assert source.class_names == ["tench", "Alsatian", "chair"]
-        reds = [(round(image[0].mean()), label) for image, label in source.images]
-        for red, label in reds:
-            assert abs(red - 80 * label) <= 3  # JPEG
-        assert [label for _, label in reds] == [0, 0, 1, 1, 2, 2]
+    found = read_set(tmp_path / "out", source="imagenet", path=tmp_path)
+    assert found.class_names == ("tench", "Alsatian", "chair")
+    for part in (found.train, found.test):
+        assert part.labels == [0, 0, 1, 1, 2, 2]
+        for image, label in zip(part.images, part.labels, strict=True):
+            assert abs(image[0].mean() - 80 * label) <= 3  # JPEG
 
 
 def test_imagenet_listed_classes_are_numbered_anew(tmp_path: Path) -> None:
     write_imagenet(tmp_path)
     classes = tmp_path / "list.txt"
     classes.write_text("n03376595\nn02106662\n")
-    config = config_of("imagenet", tmp_path, classes=classes)
-    for split in SPLITS:
-        source = open_source(config, split)
-        assert source.class_names == ["Alsatian", "chair"]
-        assert [label for _, label in source.images] == [0, 0, 1, 1]
+    fields = {"source": "imagenet", "path": tmp_path, "classes": classes}
+    found = read_set(tmp_path / "out", **fields)
+    assert found.class_names == ("Alsatian", "chair")
+    assert found.train.labels == found.test.labels == [0, 0, 1, 1]
     classes.write_text("tench\n")
     with pytest.raises(UserError, match=r"real\.classes.*tench"):
-        open_source(config, "train")
+        read_set(tmp_path / "out", **fields)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10", "imagenet"])
 def test_absent_data_are_named_with_what_gets_them(tmp_path: Path, name: str) -> None:
     root = tmp_path / "my images"
-    for function in (open_source, source_digest):
-        with pytest.raises(UserError) as raised:
-            function(config_of(name, root), "test")
-        message = str(raised.value)
-        assert message.startswith("real.path: ")
-        assert "\n" not in message
-        if name == "imagenet":
-            assert "https://image-net.org/" in message
-            assert "ILSVRC2012_img_val.tar" in message
-        else:
-            assert f"{DOWNLOADS[name].dataset}(" in message
-            assert "download=True" in message
-            assert DOWNLOADS[name].folder in message
-        _, _, command = message.partition("python -c ")
-        compile(shlex.split(command)[0], "command", "exec")
+    with pytest.raises(UserError) as raised:
+        read_set(tmp_path / "out", source=name, path=root)
+    message = str(raised.value)
+    assert message.startswith("real.path: ")
+    assert "\n" not in message
+    if name == "imagenet":
+        assert "https://image-net.org/" in message
+        assert "ILSVRC2012_img_val.tar" in message
+    else:
+        assert f"{DOWNLOADS[name].dataset}(" in message
+        assert "download=True" in message
+        assert DOWNLOADS[name].folder in message
+    _, _, command = message.partition("python -c ")
+    compile(shlex.split(command)[0], "command", "exec")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
@@ -197,7 +201,7 @@ def test_other_files_than_the_published_ones_are_refused_unread(tmp_path: Path, 
         for file in folder.iterdir():
             file.write_bytes(trap)
     with pytest.raises(UserError, match=r"real\.path.*download=True"):
-        open_source(config_of(name, tmp_path), "train")
+        read_set(tmp_path / "out", source=name, path=tmp_path)
     assert not (tmp_path / "executed").exists()
 
 
@@ -205,7 +209,7 @@ def test_damaged_imagenet_meta_file_is_named(tmp_path: Path) -> None:
     write_imagenet(tmp_path)
     (tmp_path / "meta.bin").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"real\.path.*meta\.bin"):
-        open_source(config_of("imagenet", tmp_path), "train")
+        read_set(tmp_path / "out", source="imagenet", path=tmp_path)
 
 
 def test_imagenet_with_a_foreign_or_without_any_class_is_named(tmp_path: Path) -> None:
@@ -213,31 +217,41 @@ def test_imagenet_with_a_foreign_or_without_any_class_is_named(tmp_path: Path) -
     (tmp_path / "train" / "n02106662").rename(tmp_path / "train" / "dogs")
     (tmp_path / "val" / "n02106662").rename(tmp_path / "val" / "dogs")
     with pytest.raises(UserError, match=r"real\.path: dogs is no class"):
-        open_source(config_of("imagenet", tmp_path), "train")
+        read_set(tmp_path / "out", source="imagenet", path=tmp_path)
     shutil.rmtree(tmp_path / "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match=r"real\.path: .*train has no images"):
-        source_digest(config_of("imagenet", tmp_path), "train")
+    with pytest.raises(UserError, match=r"real\.path: no images in .*train"):
+        read_set(tmp_path / "out", source="imagenet", path=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "imagenet"])
-def test_digest_of_a_split_changes_with_its_files_only(tmp_path: Path, name: str) -> None:
+def test_digest_of_a_split_changes_with_its_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data = tmp_path / "data"
     if name == "imagenet":
-        write_imagenet(tmp_path)
-        behind = tmp_path / "val" / "n02106662" / "n02106662_1.JPEG"
+        write_imagenet(data)
+        behind = data / "val" / "n02106662" / "n02106662_1.JPEG"
     elif name == "stl10":
-        write_stl10(tmp_path)
-        behind = tmp_path / "stl10_binary" / "test_X.bin"
+        write_stl10(data)
+        behind = data / "stl10_binary" / "test_X.bin"
     else:
-        write_cifar(tmp_path, name)
-        behind = tmp_path / "cifar-10-batches-py" / "test_batch"
-    config = config_of(name, tmp_path)
-    before = {split: source_digest(config, split) for split in SPLITS}
-    (tmp_path / "readme.html").write_text("beside them")
-    assert {split: source_digest(config, split) for split in SPLITS} == before
+        write_cifar(data, name)
+        behind = data / "cifar-10-batches-py" / "test_batch"
+    if name != "imagenet":
+        publish(monkeypatch, data, name)
+
+    def digests() -> dict[str, str]:
+        listings = make_request(real_config(tmp_path, source=name, path=data)).listings
+        return {split: listing.digest for split, listing in listings.items()}
+
+    before = digests()
+    (data / "readme.html").write_text("beside them")
+    assert digests() == before
     os.utime(behind, ns=(1, 1))
-    assert source_digest(config, "train") == before["train"]
-    assert source_digest(config, "test") != before["test"]
+    after = digests()
+    assert after["train"] == before["train"]
+    assert after["test"] != before["test"]
 
 
 def test_stage_packs_stl10_once_and_knows_it(
@@ -245,12 +259,8 @@ def test_stage_packs_stl10_once_and_knows_it(
 ) -> None:
     write_stl10(tmp_path / "data")
     publish(monkeypatch, tmp_path / "data", "stl10")
-    config = Config.model_validate(
-        {
-            "name": "tiny",
-            "paths": {"store": str(tmp_path / "store"), "runs": tmp_path / "runs"},
-            "real": {"source": "stl10", "path": tmp_path / "data", "samples_per_shard": 2},
-        }
+    config = real_config(
+        tmp_path, source="stl10", path=tmp_path / "data", resolution=32, samples_per_shard=2
     )
     assert stage.find(config) is None
     stage.run(config)
