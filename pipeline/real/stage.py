@@ -177,8 +177,8 @@ def _say_what_lacks_labels(request: Request) -> None:
     if len(labelled) == 2 and len(set(labelled.values())) == 2:
         with_labels, without = sorted(labelled, key=lambda split: not labelled[split])
         console.print(
-            f"note      {with_labels} images have labels, {without} images have none: a student can "
-            "be trained, but not evaluated",
+            f"note      {with_labels} images have labels, {without} images have none: a student "
+            "can be trained, but not evaluated",
             soft_wrap=True,
         )
 
