@@ -169,7 +169,7 @@ def test_batches_of_resident_encoded_shards_are_the_streamed_ones(tmp_path: Path
     pool = write_pool(tmp_path / "pool", "webp", 100, NUM_USED)
     write_images(Folder.at(tmp_path / "real"), noisy_images(30, 1), [16, 14], "png")
     real = ShardReader(tmp_path / "real", remedy=REMEDY)
-    shards = TrainingShards(real, pool, ("c", "a"))
+    shards = TrainingShards(real, pool, RESOLUTION, ("c", "a"))
     streaming = changed(TRAIN_CONFIG).model_copy(update={"resident": "off"})
     found, expected = (batches(shards, config, 0, 1) for config in (TRAIN_CONFIG, streaming))
     for one, other in zip(found, expected, strict=True):

@@ -123,4 +123,5 @@ def test_labelled_images_another_number_of_labels_is_refused(
             train[:-1] if split == "train" else train,
             images.test,
             test[:-1] if split == "test" else test,
+            images.view_size,
         )
