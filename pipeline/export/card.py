@@ -194,8 +194,9 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
     }
     if pool is not None:
         lineage["pool"] = (
-            f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples, seed "
-            f"{config.generate.seed}, truncation {config.generate.truncation_psi:g}"
+            f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples of "
+            f"{pool.outputs.resolution} px, seed {config.generate.seed}, truncation "
+            f"{config.generate.truncation_psi:g}"
         )
     if origin.teacher_digest is not None:
         lineage["teacher"] = _teacher(config, origin.teacher_digest)
