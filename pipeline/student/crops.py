@@ -11,6 +11,7 @@ drawn. Neighbours: `views.py` draws `theta`; it and `masked_views.py` have the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -61,8 +62,8 @@ def cut(images: Tensor, theta: Tensor, side: int) -> Tensor:
 
 
 def cut_masked(images: Tensor, theta: Tensor, side: int, *, is_rotated: bool) -> Tensor:
-    """As `cut`, but for rounding, by products with the filters' weights; `is_rotated`: whether some
-    views may be.
+    """As `cut`, but for rounding, by as many taps for every pixel as the largest box wants;
+    `is_rotated`: whether some views may be.
     """
     size = images.shape[-1]
     if size <= side:
@@ -70,10 +71,8 @@ def cut_masked(images: Tensor, theta: Tensor, side: int, *, is_rotated: bool) ->
     if is_rotated:
         images, theta = _turn_upright(images, theta, _grid_by_element)
     starts, lengths, is_flipped = find_boxes(theta, size)
-    columns = _weigh(starts[:, 0], lengths[:, 0], is_flipped, side, size)
-    rows = _weigh(starts[:, 1], lengths[:, 1], torch.zeros_like(is_flipped), side, size)
-    narrow = torch.einsum("bcyx,bjx->bcyj", _to_unit_range(images), columns)
-    return torch.einsum("bcyj,biy->bcij", narrow, rows)
+    narrow = _resample(images, 3, side, starts[:, 0], lengths[:, 0], is_flipped)
+    return _resample(narrow, 2, side, starts[:, 1], lengths[:, 1], torch.zeros_like(is_flipped))
 
 
 def find_boxes(theta: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,18 +97,31 @@ def _turn_upright(images: Tensor, theta: Tensor, make_grid: _Grid) -> tuple[Tens
     return _interpolate(images, make_grid(turn, images.shape[-1])), left.view(-1, 2, 3)
 
 
-def _weigh(starts: Tensor, lengths: Tensor, is_flipped: Tensor, side: int, size: int) -> Tensor:
-    """[B, side, size]: share of each of `size` pixels in each of `side`, for boxes along one axis;
-    the triangle filter of `F.interpolate` with `antialias=True`.
+def _resample(
+    images: Tensor, dim: int, side: int, starts: Tensor, lengths: Tensor, is_flipped: Tensor
+) -> Tensor:
+    """Boxes [B] along `dim` of images -> `side` pixels there, float32, by the triangle filter of
+    `F.interpolate` with `antialias=True`.
     """
-    places = torch.arange(side, device=starts.device)
-    places = torch.where(is_flipped[:, None], side - 1 - places, places)
-    scale = (lengths / side)[:, None, None]
-    pixels = torch.arange(size, device=starts.device) - starts[:, None, None]  # within the box
-    distances = (pixels + 0.5 - (places[:, :, None] + 0.5) * scale).abs()
-    is_inside = (pixels >= 0) & (pixels < lengths[:, None, None])
-    weights = (1 - distances / scale.clamp_min(1)).clamp_min(0) * is_inside
-    return weights / weights.sum(2, keepdim=True)
+    size, device = images.shape[dim], images.device
+    index = torch.arange(side, device=device)
+    index = torch.where(is_flipped[:, None], side - 1 - index, index)[:, :, None]
+    starts, lengths = starts[:, None, None], lengths[:, None, None]
+    reach = (lengths / side).clamp_min(1)
+    centres = (index + 0.5) * (lengths / side)  # [B, side, 1], within the box, as `places` are
+    first = (centres - reach - 0.5).ceil()
+    places = first + torch.arange(math.ceil(2 * size / side), device=device)  # [B, side, taps]
+    weights = (1 - (places + 0.5 - centres).abs() / reach).clamp_min(0)
+    weights = weights * ((places >= 0) & (places < lengths))
+    weights = weights / weights.sum(2, keepdim=True)
+    places = (places + starts).clamp(0, size - 1).long()
+    total = torch.zeros([], device=device)
+    shape = [side if axis == dim else length for axis, length in enumerate(images.shape)]
+    along = [len(images), *(side if axis == dim else 1 for axis in (1, 2, 3))]
+    for place, weight in zip(places.unbind(2), weights.unbind(2), strict=True):
+        taken = images.gather(dim, place.reshape(along).expand(shape))
+        total = total + _to_unit_range(taken) * weight.reshape(along)
+    return total
 
 
 def _interpolate(images: Tensor, grid: Tensor) -> Tensor:
