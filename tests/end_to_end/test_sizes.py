@@ -64,6 +64,7 @@ def test_run_of_three_sizes_goes_through_every_stage(prepared: Site, name: str) 
     assert read_record(folder / "eval")["inputs"]["view size"] == "12"
     rows = json.loads((folder / "results.json").read_text())
     assert {row["representation"] for row in rows} >= {"student", "raw_pixels"}
+    assert all("images at 12 px, resized" in row["protocol"] for row in rows)
     page = (folder / "report.html").read_text()
     assert "Real train images, 24 px" in page
     assert "views of 12 px" in page
