@@ -177,6 +177,18 @@ def test_batches_of_resident_encoded_shards_are_the_streamed_ones(tmp_path: Path
 
 
 @pytest.mark.usefixtures("roomy_device")
+def test_batches_of_resident_shards_of_two_sizes_are_the_streamed_ones(
+    tmp_path: Path, training_shards: TrainingShards
+) -> None:
+    shards = TrainingShards(training_shards.real, write_pool(tmp_path), 24, ("c", "a"))
+    streaming = TRAIN_CONFIG.model_copy(update={"resident": "off"})
+    found, expected = (batches(shards, config, 0, 1) for config in (TRAIN_CONFIG, streaming))
+    for one, other in zip(found, expected, strict=True):
+        assert {part.shape[2:] for part in one.values() if part.dim() == 4} == {(24, 24)}
+        assert all(torch.equal(one[part], other[part]) for part in other)
+
+
+@pytest.mark.usefixtures("roomy_device")
 def test_loading_shows_its_progress_within_that_of_the_training_on_the_first_worker(
     training_shards: TrainingShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
