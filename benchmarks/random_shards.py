@@ -48,6 +48,7 @@ def write_random_shards(config: Config, num_samples: int, folder: Path) -> Train
     return TrainingShards(
         real=ShardReader(folder / "real", remedy=""),
         synthetic=open_pool(folder / "synthetic", schemas),
+        view_size=config.view_size,
         features=tuple(name for name, _ in blocks),
     )
 

@@ -111,7 +111,13 @@ def view_parts(step: TrainingStep, rows: list[np.ndarray], repeats: int) -> list
     """
     device, turns = step.device, _SHORT_TURNS * repeats
     views = StepViews(
-        step.config, type(step.method), device, rank=0, num_workers=1, compile_mode=step.mode
+        step.config,
+        type(step.method),
+        device,
+        view_size=step.shards.view_size,
+        rank=0,
+        num_workers=1,
+        compile_mode=step.mode,
     )
     synthetic, real = (torch.from_numpy(rows[index]).to(device) for index in (0, 2))
     parameters = views.draw(0)

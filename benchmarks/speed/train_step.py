@@ -100,7 +100,9 @@ def compare_online(
         config.generate.render_batch,
     )
     rendering = TrainingStep(
-        changed(train, source="online"), TrainingShards(shards.real, online), device
+        changed(train, source="online"),
+        TrainingShards(shards.real, online, shards.view_size),
+        device,
     )
     tasks = {OURS: cached.run, "rendered online": rendering.run}
     seconds = interleave(tasks, repeats, device)

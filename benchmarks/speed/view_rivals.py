@@ -46,15 +46,13 @@ def prepare_ours(config: TrainConfig, images: Tensor, device: torch.device) -> V
     """As a training makes them."""
     normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
     generator = torch_generator(0, "benchmark/augment")
-    make_views = choose_views(config.augment, device)
+    make_views = choose_views(config.augment, device, images.shape[-1])
     resident = images.to(device)
 
     def run() -> Tensor:
         drawn = draw_views(config.augment, len(resident), generator)
         (parameters,) = prepare_upload([drawn.tensors], device)()
-        view: Tensor = normalise(
-            make_views(resident.float().div_(255), ViewParameters(*parameters))
-        )
+        view: Tensor = normalise(make_views([resident], ViewParameters(*parameters)))
         return view
 
     return run

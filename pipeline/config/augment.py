@@ -18,7 +18,7 @@ class AugmentConfig(Section):
     """
 
     enabled: bool = True
-    """Off: images are seen as they are (Yang et al. 2022, Table 5, row a)."""
+    """Off: whole images are seen as they are (Yang et al. 2022, Table 5, row a)."""
     crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
     """Area of the random resized crop as a share of the image."""
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)

@@ -119,6 +119,11 @@ class Config(Section):
         return None if self.eval.control is None else f"{self.name}-{self.eval.control}"
 
     @property
+    def view_size(self) -> int:
+        """Side of the views that the student sees, in pixels."""
+        return self.train.view_size or self.real.resolution
+
+    @property
     def trained_teacher_folder(self) -> Path:
         """Where stage `teacher` trains."""
         return self.teacher_folder if self.teacher.train_if_missing else self.run_dir / "teacher"

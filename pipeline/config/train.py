@@ -73,6 +73,10 @@ class TrainConfig(Section):
     """Likewise."""
     student: StudentConfig = StudentConfig()
     """Backbone and projector."""
+    view_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side of the views that the student sees, in pixels; unset, `real.resolution`. Stored images
+    may have any size: random views are cut from them, and other images are brought to it.
+    """
     augment: AugmentConfig = AugmentConfig()
     """Random views of both domains."""
     shuffle_samples: Positive = 262_144

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
+from pipeline.student.view_size import bring_to_size
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.features import captured, pool_features
@@ -18,7 +19,7 @@ from pipeline.teacher.networks.discriminator import Discriminator
 
 
 class DiscriminatorBackbone(nn.Module):
-    """Normalised images [B, 3, R, R] -> features [B, D].
+    """Normalised images [B, 3, V, V], brought to the discriminator's size -> features [B, D].
 
     `multi`: the outputs of all blocks above 4 px, pooled, and of the last but one layer; `single`:
     of that layer alone. It sees the standard deviation of its batch (Karras et al. 2018).
@@ -38,8 +39,8 @@ class DiscriminatorBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        images = 2 * (images * self.std + self.mean) - 1
         arch = self.discriminator.arch
+        images = 2 * bring_to_size(images * self.std + self.mean, arch.resolution) - 1
         if arch.image_channels == 1:
             images = images.mean(1, keepdim=True)
         labels = images.new_zeros(len(images), arch.num_classes) if arch.num_classes else None

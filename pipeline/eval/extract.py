@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import Normalise
 from pipeline.student.representations import cached_array, weights_digest
-from shards.reader import ShardReader
+from pipeline.student.view_size import SizedImages
 
 _BATCH = 500
 
@@ -37,7 +37,7 @@ class Representation:
 
 def extract(
     backbone: nn.Module,
-    reader: ShardReader,
+    images: SizedImages,
     config: TrainConfig,
     device: torch.device,
     rows: np.ndarray | None = None,
@@ -46,23 +46,23 @@ def extract(
     """Representations [N, D] float32 of the images at `rows` [N], else of all, without
     augmentation; kept in the folder `cache`, if it is given.
     """
-    rows = np.arange(len(reader)) if rows is None else rows
+    rows = np.arange(len(images)) if rows is None else rows
 
     def compute() -> np.ndarray:
-        return _compute(backbone, reader, config, device, rows)
+        return _compute(backbone, images, config, device, rows)
 
     if cache is None:
         return compute()
     chosen = hashlib.sha256(np.asarray(rows, np.int64).tobytes()).hexdigest()
     normalisation = [config.pixel_mean, config.pixel_std]
-    parts = [weights_digest(backbone), reader.digest, chosen, normalisation, device.type]
+    parts = [weights_digest(backbone), images.digest, chosen, normalisation, device.type]
     return cached_array(cache, parts, compute)
 
 
 @torch.inference_mode()
 def _compute(
     backbone: nn.Module,
-    reader: ShardReader,
+    images: SizedImages,
     config: TrainConfig,
     device: torch.device,
     rows: np.ndarray,
@@ -71,14 +71,14 @@ def _compute(
     backbone = backbone.eval().to(device)
     parts = []
     for batch in _batches(rows):
-        images = torch.from_numpy(reader.gather("image", batch)).to(device)
-        parts.append(backbone(normalise(images)).float().cpu().numpy())
+        pixels = images.gather(batch).to(device)
+        parts.append(backbone(normalise(pixels)).float().cpu().numpy())
     return np.concatenate(parts)
 
 
 @torch.no_grad()
 def calibrate_batch_norm(
-    backbone: nn.Module, reader: ShardReader, config: TrainConfig, device: torch.device
+    backbone: nn.Module, images: SizedImages, config: TrainConfig, device: torch.device
 ) -> nn.Module:
     """Give an untrained backbone the batch statistics of the train images, so that it is judged at
     its best; one without batch normalisation stays as it is.
@@ -90,16 +90,16 @@ def calibrate_batch_norm(
         return backbone
     for norm in norms:
         norm.momentum = None  # average over the passes
-    for rows in _batches(np.arange(len(reader))):
+    for rows in _batches(np.arange(len(images))):
         if len(rows) > 1:
-            backbone(normalise(torch.from_numpy(reader.gather("image", rows)).to(device)))
+            backbone(normalise(images.gather(rows).to(device)))
     return backbone
 
 
-def raw_pixels(reader: ShardReader, rows: np.ndarray) -> np.ndarray:
-    """The images at `rows` [N] themselves, [N, 3 R R] float32 in [0, 1]."""
-    images = reader.gather("image", rows)
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+def raw_pixels(images: SizedImages, rows: np.ndarray) -> np.ndarray:
+    """The images at `rows` [N] themselves, [N, 3 V V] float32 in [0, 1]."""
+    pixels = images.gather(rows).numpy()
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
 
 
 def _batches(rows: np.ndarray) -> list[np.ndarray]:

@@ -6,10 +6,11 @@ Neighbours: `stage.py` writes the files; the report and other pages read the led
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.config.root import Config
-from pipeline.records.products import require_real
+from pipeline.records.products import require_pool, require_real
 from pipeline.results.ledger import Benchmark, Measurement, Number, append
 from pipeline.results.lineage import lineage_of, read_lineage, split_digest
 from pipeline.results.query import group
@@ -30,6 +31,11 @@ def append_numbers(
     """Append the numbers of the evaluation with `fingerprint` to the ledger of `paths.runs`."""
     real = require_real(config).outputs
     student = read_lineage(config, device)
+    note = _describe_sizes(config)
+    accuracies, domains = (
+        [replace(found, protocol=f"{found.protocol}{note}") for found in these]
+        for these in (accuracies, domains)
+    )
     accuracy, gap = (
         Benchmark(
             task=task,
@@ -45,6 +51,16 @@ def append_numbers(
     numbers += [Number.of(student, gap, found) for found in domains]
     append(config.paths.runs, fingerprint, numbers)
     return numbers
+
+
+def _describe_sizes(config: Config) -> str:
+    """What a protocol says of sizes: nothing where all agree."""
+    sizes = {config.view_size, config.real.resolution}
+    if config.train.reads_pool:
+        sizes.add(require_pool(config).outputs.resolution)
+    if len(sizes) == 1:
+        return ""
+    return f"; images at {config.view_size} px, resized bicubically with antialiasing"
 
 
 def accuracy_rows(

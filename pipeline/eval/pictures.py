@@ -14,6 +14,7 @@ from pipeline.eval.knn import nearest
 from pipeline.eval.probes.probe import Score
 from pipeline.eval.subjects import cache_folder, load_student
 from pipeline.records.products import pool_shards, require_real
+from pipeline.student.view_size import SizedImages
 from shards.verify import verified
 
 _NUM_QUERIES = 10
@@ -46,7 +47,8 @@ def find_neighbours(
     if config.train.reads_pool:
         reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
         cache, backbone = cache_folder(config), load_student(config)
-        domains["synthetic"] = extract(backbone, reader, config.train, device, cache=cache)
+        images = SizedImages(reader, config.view_size)
+        domains["synthetic"] = extract(backbone, images, config.train, device, cache=cache)
     queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
     found: dict[str, Any] = {"test": queries.tolist()}
     for domain, keys in domains.items():

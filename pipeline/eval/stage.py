@@ -118,12 +118,14 @@ def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
         return
     from pipeline.eval.domains.compare import METRICS, Domains, compare_domains
     from pipeline.eval.subjects import cache_folder, load_student
+    from pipeline.student.view_size import SizedImages
     from pipeline.teacher.quality import build_feature_space
 
     synthetic = verified(pool_shards(config, config.eval.domain_samples).open().images)
     seed = config.eval.seeds[0]
     readers = {"train": images.train, "test": images.test, "synthetic": synthetic}
-    domains = Domains(readers, config.eval.domain_samples, seed)
+    sized = {name: SizedImages(reader, config.view_size) for name, reader in readers.items()}
+    domains = Domains(sized, config.eval.domain_samples, seed)
     if not domains.are_comparable:
         return
     space = build_feature_space(config.teacher.inception_weights, device)
@@ -180,6 +182,8 @@ def _spec(config: Config) -> Spec:
         "real train": real.digests["train"],
         "real test": real.digests["test"],
     }
+    if config.train.view_size is not None:
+        inputs["view size"] = str(config.view_size)
     if origin.pool is not None:
         inputs["pool"] = origin.pool.outputs.digest
     return Spec.of("eval", config.eval, inputs)

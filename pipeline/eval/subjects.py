@@ -21,6 +21,7 @@ from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.records.products import real_shards, student_file
 from pipeline.student.backbone import build_backbone, load_backbone
 from pipeline.student.representations import REPRESENTATIONS
+from pipeline.student.view_size import SizedImages
 from shards.errors import UserError
 from shards.reader import ShardReader
 from shards.verify import verified
@@ -43,7 +44,7 @@ def labelled_images(config: Config) -> ProbeImages:
             "real.path: evaluation needs train images of at least two classes and only labelled "
             "test images"
         )
-    return ProbeImages(train, rows, train_labels[rows], test, test_labels)
+    return ProbeImages(train, rows, train_labels[rows], test, test_labels, config.view_size)
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ class Subject:
 
 def subjects(config: Config, images: ProbeImages, device: torch.device) -> Iterator[Subject]:
     """Of labelled images: student and, where wanted, the same student untrained, raw pixels."""
-    train, rows, test = images.train, images.train_rows, images.test
+    train, test = (SizedImages(part, images.view_size) for part in (images.train, images.test))
+    rows = images.train_rows
 
     def represent(name: str, backbone: nn.Module | None) -> Subject:
         arrays = [
-            raw_pixels(reader, chosen)
+            raw_pixels(part, chosen)
             if backbone is None
-            else extract(backbone, reader, config.train, device, chosen, cache_folder(config))
-            for reader, chosen in ((train, rows), (test, np.arange(len(test))))
+            else extract(backbone, part, config.train, device, chosen, cache_folder(config))
+            for part, chosen in ((train, rows), (test, np.arange(len(test))))
         ]
         labels = (images.train_labels, images.test_labels)
         representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])

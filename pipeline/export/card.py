@@ -45,7 +45,7 @@ def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
     timm reads `architecture` and `pretrained_cfg`; where the stem or width is not timm's own,
     `student` says what has to be changed before the weights fit.
     """
-    train, side = config.train, config.real.resolution
+    train, side = config.train, config.view_size
     name = timm_name(train.student)
     return {
         "architecture": name or train.student.architecture,
@@ -88,7 +88,7 @@ def write_card(
         "name": config.name,
         "network": ", ".join([_network(config), *details]),
         "dataset": dataset_name(config),
-        "resolution": config.real.resolution,
+        "view_size": config.view_size,
         "dim": representation_dim,
         "mean": list(config.train.pixel_mean),
         "std": list(config.train.pixel_std),
@@ -195,8 +195,9 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
     }
     if pool is not None:
         lineage["pool"] = (
-            f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples, seed "
-            f"{config.generate.seed}, truncation {config.generate.truncation_psi:g}"
+            f"key {pool.outputs.key}, {train.outputs.pool_size:,} samples of "
+            f"{pool.outputs.resolution} px, seed {config.generate.seed}, truncation "
+            f"{config.generate.truncation_psi:g}"
         )
     if origin.teacher_digest is not None:
         lineage["teacher"] = _teacher(config, origin.teacher_digest)

@@ -114,7 +114,7 @@ def _check(config: Config, student: Backbone, path: Path) -> None:
     """Raise `RuntimeError` unless the weights in `path` give the very representations of
     `student`.
     """
-    train, side = config.train, config.real.resolution
+    train, side = config.train, config.view_size
     generator = torch_generator(0, "export/images")
     images = torch.rand(_NUM_IMAGES, 3, side, side, generator=generator)
     images = Normalise(train.pixel_mean, train.pixel_std)(images)

@@ -61,7 +61,7 @@ def timm_lines(config: Config) -> str | None:
 
 
 def _program(config: Config, imports: list[str], network: list[str]) -> str:
-    train, side = config.train, config.real.resolution
+    train, side = config.train, config.view_size
     lines = [
         "import torch",
         "from safetensors.torch import load_file",

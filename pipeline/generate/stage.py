@@ -154,12 +154,6 @@ def work_of(plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | No
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
     info = read_teacher_info(config.teacher_folder)
-    if info.generator.resolution != config.real.resolution:
-        raise UserError(
-            f"{config.teacher_folder}: renders {info.generator.resolution} px, but "
-            f"real.resolution is {config.real.resolution}; set teacher.checkpoint=null and run "
-            f"`make teacher`, or set real.resolution={info.generator.resolution}"
-        )
     factory = config.teacher.factory
     if (info.generator.family == "module") != (factory is not None):
         raise UserError(

@@ -36,7 +36,8 @@ def describe_lineage(config: Config, origin: Ancestors) -> dict[str, str]:
         "real images": f"{config.real.source}, shards {origin.real.outputs.folder}{skipped}",
         "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
-        f"{config.train.batch_norm} batch normalisation, {config.train.epochs} epochs, "
+        f"{config.train.batch_norm} batch normalisation, views of {config.view_size} px, "
+        f"{config.train.epochs} epochs, "
         f"fingerprint {train.fingerprint[:16]}, finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),

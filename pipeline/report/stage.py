@@ -156,6 +156,7 @@ def _render(config: Config) -> str:
         bars=figures.result_bars(groups),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
+        synthetic_resolution=origin.pool.outputs.resolution if origin.pool is not None else None,
         neighbours=_neighbours(config, readers),
         domains=[domain_row(number) for number in domains],
         domain_protocols=protocol_notes(domains),

@@ -103,7 +103,7 @@ def load_backbone(config: StudentConfig, path: Path) -> Backbone:
     return backbone
 
 
-def check_backbone(config: StudentConfig, resolution: int) -> None:
+def check_backbone(config: StudentConfig, side: int) -> None:
     """Try a fresh backbone on blank images, in training and in evaluation.
 
     Raises:
@@ -113,12 +113,12 @@ def check_backbone(config: StudentConfig, resolution: int) -> None:
     for is_training in (True, False):
         try:
             with torch.no_grad():
-                found = backbone.train(is_training)(torch.zeros(2, 3, resolution, resolution))
+                found = backbone.train(is_training)(torch.zeros(2, 3, side, side))
         except Exception as error:  # a network of others' may refuse the size in any way
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UserError(
-                f"{_FIELD}={config.architecture}: does not take images of {resolution} px "
-                f"({reason}); choose another, or another real.resolution"
+                f"{_FIELD}={config.architecture}: does not take images of {side} px ({reason}); "
+                "choose another, or another train.view_size"
             ) from None
         wanted = (2, backbone.representation_dim)
         if not isinstance(found, Tensor) or found.shape != wanted:

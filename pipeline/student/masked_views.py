@@ -3,20 +3,20 @@ masks select.
 
 There is no branch, no list of rows and no size that depends on what was drawn, so nothing waits for
 the device and torch.compile makes a handful of kernels of the whole. A CPU, which pays for
-arithmetic rather than for calls, keeps to `augment.make_views`. Colours are three planes [B, R, R]:
+arithmetic rather than for calls, keeps to `views.make_views`. Colours are three planes [B, R, R]:
 what has one shape is fused. Neighbours: `train/step_views.py`, `eval/probes/labelled_views.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
+from pipeline.student.crops import cut_all, cut_masked
 from pipeline.student.views import LUMA, ViewParameters, blur, make_views
 
 Planes = tuple[Tensor, ...]
@@ -25,27 +25,29 @@ _CONTRAST, _SATURATION, _HUE = 1, 2, 3  # in the order of `ViewParameters.factor
 
 
 def choose_views(
-    config: AugmentConfig, device: torch.device
-) -> Callable[[Tensor, ViewParameters], Tensor]:
-    """What makes views on `device` with parameters drawn for `config`: images [B, 3, R, R] in
-    [0, 1], which are left as they are, and parameters, both there -> the same shape and range.
+    config: AugmentConfig, device: torch.device, side: int
+) -> Callable[[Sequence[Tensor], ViewParameters], Tensor]:
+    """What makes views of `side` pixels on `device`: `make_views` or `make_masked_views`, of images
+    and of parameters drawn for `config`, both there.
     """
     if device.type == "cpu":
-        return make_views
-    return partial(make_masked_views, config=config)
+        return partial(make_views, side=side)
+    return partial(make_masked_views, config=config, side=side)
 
 
-def make_masked_views(images: Tensor, views: ViewParameters, config: AugmentConfig) -> Tensor:
-    """As `augment.make_views`, but for rounding: within 2e-5.
+def make_masked_views(
+    images: Sequence[Tensor], views: ViewParameters, config: AugmentConfig, side: int
+) -> Tensor:
+    """As `views.make_views`, but for rounding: within 2e-5.
 
     Args:
-        images: [B, 3, R, R] in [0, 1].
+        images: [n_k, 3, S_k, S_k] each, uint8 or in [0, 1].
         views: on the device of `images`, drawn for `config`.
         config: parts that it switches off are not computed.
+        side: of the views.
     """
-    grid = _sampling_grid(views.theta, images.shape[-1])
-    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    planes = images.unbind(1)
+    cut = partial(cut_masked, is_rotated=config.rotation_deg > 0)
+    planes = cut_all(images, views.theta, side, cut).unbind(1)
     if config.jitter_p:
         for operation in views.order.unbind(1):
             factor = views.factors.gather(1, operation[:, None])
@@ -53,18 +55,8 @@ def make_masked_views(images: Tensor, views: ViewParameters, config: AugmentConf
     if config.grayscale_p:
         grey, is_grey = _luma(planes), views.is_grey[:, None, None]
         planes = tuple(torch.where(is_grey, grey, plane) for plane in planes)
-    images = torch.stack(planes, 1)
-    return blur(images, views.sigma) if config.blur_p else images
-
-
-def _sampling_grid(theta: Tensor, side: int) -> Tensor:
-    """[B, side, side, 2]: `F.affine_grid` without its corners aligned, by element, so that it is
-    computed where it is read.
-    """
-    centres = (torch.arange(side, device=theta.device) * 2 + 1) / side - 1
-    x, y = centres.expand(side, side), centres[:, None].expand(side, side)
-    base = torch.stack([x, y, torch.ones_like(x)], -1)  # [side, side, 3]
-    return (theta[:, None, None] * base[:, :, None]).sum(-1)
+    pixels = torch.stack(planes, 1)
+    return blur(pixels, views.sigma) if config.blur_p else pixels
 
 
 def _jitter(planes: Planes, operation: Tensor, factor: Tensor) -> Planes:

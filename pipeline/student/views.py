@@ -2,10 +2,10 @@
 Eq. 8).
 
 The operations are torchvision's `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip`,
-`ColorJitter`, `RandomGrayscale` and `GaussianBlur`. Crop, rotation and flip are one affine
-resampling, so a view is interpolated once. `draw_views` draws the parameters of the *global* batch
-on the CPU; a worker keeps its rows, so views do not depend on the number of workers. `make_views`
-is for CPUs; `masked_views.py` computes the same on a GPU.
+`ColorJitter`, `RandomGrayscale` and `GaussianBlur`. Crop, rotation and flip are one resampling of
+the stored image (`crops.py`); colours and blur act at the size of the views. `draw_views` draws the
+parameters of the *global* batch on the CPU; a worker keeps its rows, so views do not depend on the
+number of workers. `make_views` is for CPUs; `masked_views.py` computes the same on a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
+from pipeline.student.crops import cut, cut_all
 
 LUMA = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in the luma."""
@@ -108,23 +109,21 @@ def _draw_theta(config: AugmentConfig, batch: int, generator: torch.Generator) -
     return torch.stack(rows, 1).reshape(batch, 2, 3)
 
 
-def make_views(images: Tensor, views: ViewParameters) -> Tensor:
-    """Apply `views` to `images` [B, 3, R, R] in [0, 1], both on the CPU; same shape and range."""
-    grid = _sampling_grid(views.theta, images.shape[-1])
-    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    _jitter(images, views.factors, views.order)
-    _turn_grey(images, views.is_grey)
-    return blur(images, views.sigma) if views.sigma.any() else images
+def make_views(images: Sequence[Tensor], views: ViewParameters, side: int) -> Tensor:
+    """Apply `views` to `images`, which stay as they are, all on the CPU.
 
+    Args:
+        images: [n_k, 3, S_k, S_k] each, uint8 or in [0, 1].
+        views: of all of them, end to end.
+        side: of the views.
 
-def _sampling_grid(theta: Tensor, side: int) -> Tensor:
-    """[B, side, side, 2]: `F.affine_grid` without its corners aligned, as one matrix product for
-    the whole batch instead of a tiny one for each sample.
+    Returns:
+        [B, 3, side, side] float32 in [0, 1].
     """
-    centres = (torch.arange(side, device=theta.device) * 2 + 1) / side - 1
-    x, y = centres.expand(side, side), centres[:, None].expand(side, side)
-    base = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
-    return (theta.reshape(-1, 3) @ base).view(-1, 2, side, side).permute(0, 2, 3, 1)
+    pixels = cut_all(images, views.theta, side, cut)
+    _jitter(pixels, views.factors, views.order)
+    _turn_grey(pixels, views.is_grey)
+    return blur(pixels, views.sigma) if views.sigma.any() else pixels
 
 
 def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> None:

@@ -113,6 +113,12 @@ def _spec(config: Config) -> Spec:
             "real.limit: a teacher learns from all images; train one without the limit, under "
             "another name, and give its folder as teacher.checkpoint"
         )
+    if (side := config.real.resolution) & (side - 1):
+        raise UserError(
+            f"real.resolution: a teacher's own training wants a power of two, not {side}; train it "
+            "on images of another size, under another name, and give its folder as "
+            "teacher.checkpoint"
+        )
     inputs = {"real": require_real(config).outputs.digests["train"]}
     return Spec.of("teacher", config.teacher, inputs).without("checkpoint", "factory")
 

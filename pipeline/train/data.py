@@ -37,6 +37,8 @@ class TrainingShards:
     real: ShardReader
     synthetic: PoolReader | OnlineSamples | None
     """The pool's prefix, or a renderer; None for a training on real images alone."""
+    view_size: int
+    """Side of the views that are made of both, in pixels."""
     features: tuple[str, ...] = ()
     """Names of the pool's features to read."""
 
@@ -105,7 +107,13 @@ class BatchStream:
             domains["real"] = real_domain(shards.real)
         self._columns = self._open(domains)
         self._views = StepViews(
-            config, method, device, rank=rank, num_workers=num_workers, compile_mode=compile_mode
+            config,
+            method,
+            device,
+            view_size=shards.view_size,
+            rank=rank,
+            num_workers=num_workers,
+            compile_mode=compile_mode,
         )
         # On a CPU the training itself has all cores: a thread beside it only disturbs.
         self._loaded = LoadedAhead(self._load, 0 if device.type == "cpu" else LOADED_AHEAD)

@@ -29,6 +29,8 @@ class TrainingInputs:
     """Which samples a training renders, and how many at once, in which arithmetic."""
     render_batch: int
     precision: str
+    view_size: int
+    """Side of the views, in pixels."""
 
     def open(
         self, config: TrainConfig, device: Any, compile_networks: CompileMode = "off"
@@ -39,13 +41,13 @@ class TrainingInputs:
 
         synthetic = None if self.pool is None else self.pool.open()
         if not config.renders:
-            return TrainingShards(self.real.open(), synthetic, self.features)
+            return TrainingShards(self.real.open(), synthetic, self.view_size, self.features)
         features = read_teacher_info(self.teacher.folder).select(self.features, "train.features")
         generator = self.load_generator(device)
         online = OnlineSamples(
             generator, self.sampling, features, self.render_batch, compile_networks
         )
-        return TrainingShards(self.real.open(), online)
+        return TrainingShards(self.real.open(), online, self.view_size)
 
     def load_generator(self, device: Any) -> TeacherGenerator:
         """The frozen teacher on `device`, in the precision that `generate` names."""

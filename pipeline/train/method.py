@@ -22,7 +22,7 @@ from shards.errors import UserError
 
 @dataclass(frozen=True)
 class Batch:
-    """One worker's part of a step; every view is normalised images [n, 3, R, R]."""
+    """One worker's part of a step; every view is normalised images [n, 3, V, V]."""
 
     synthetic: tuple[Tensor, ...]
     """As many views of the synthetic images as the method asks for."""
@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """First and second views of all images, synthetic ones first, [n, 3, R, R] each."""
+        """First and second views of all images, synthetic ones first, [n, 3, V, V] each."""
         domains = [views for views in (self.synthetic, self.real) if views]
         first, second = (torch.cat(views) for views in zip(*domains, strict=True))
         return first, second

@@ -84,7 +84,7 @@ def run(config: Config) -> None:
     if not config.train.student.is_resnet:  # those take images of any size
         from pipeline.student.backbone import check_backbone
 
-        check_backbone(config.train.student, config.real.resolution)
+        check_backbone(config.train.student, config.view_size)
     inputs = _inputs(config)
     with workers_ready(config.hardware.device):
         if is_first_process():
@@ -127,11 +127,9 @@ def _spec(config: Config) -> Spec:
     inputs = {"real": require_real(config).outputs.digests["train"]}
     if train.reads_pool:
         pool = require_pool(config)
-        _check_resolution(config, pool.outputs.folder, pool.outputs.resolution)
         inputs |= _pool_inputs(config, pool)
     if train.needs_teacher:
         info = read_teacher_info(config.teacher_folder)
-        _check_resolution(config, str(config.teacher_folder), info.generator.resolution)
         network = GENERATOR_FILE if train.method.trains else DISCRIMINATOR_FILE
         inputs["teacher"] = info.digests.get(network, "")
     if train.renders:
@@ -167,14 +165,6 @@ def _synthetic_origins(folder: Path, spec: Spec) -> tuple[str, ...]:
     state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
     assert state is not None
     return tuple(state["synthetic"])
-
-
-def _check_resolution(config: Config, place: str, resolution: int) -> None:
-    if resolution != config.real.resolution:
-        raise UserError(
-            f"{place}: images of {resolution} px, but real.resolution is "
-            f"{config.real.resolution}; take a teacher of that resolution and run `make generate`"
-        )
 
 
 def _pool_size(config: Config, samples_seen: int) -> int:
@@ -224,6 +214,7 @@ def _inputs(config: Config) -> TrainingInputs:
         sampling=_sampling(config),
         render_batch=config.generate.render_batch,
         precision=config.generate.precision,
+        view_size=config.view_size,
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.engine.gpu import choose_compile_mode
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Normalise
 from pipeline.student.masked_views import choose_views
+from pipeline.student.view_size import bring_to_size
 from pipeline.student.views import ViewParameters, draw_views
 from pipeline.train.method import Method
 
@@ -32,6 +33,7 @@ class StepViews:
         method: type[Method],
         device: torch.device,
         *,
+        view_size: int,
         rank: int,
         num_workers: int,
         compile_mode: CompileMode = "off",
@@ -40,7 +42,8 @@ class StepViews:
         self._method = method
         self._rank = rank
         self._num_workers = num_workers
-        self._augment = choose_views(config.augment, device)
+        self._view_size = view_size
+        self._augment = choose_views(config.augment, device, view_size)
         self._normalise = Normalise(config.pixel_mean, config.pixel_std).to(device)
         self._pixels = self._make_pixels
         if device.type == "cuda" and choose_compile_mode(compile_mode, device) is not None:
@@ -64,11 +67,11 @@ class StepViews:
     def make(
         self, synthetic: Tensor | None, real: Tensor | None, drawn: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Views of both domains, each normalised images [n, 3, R, R].
+        """Views of both domains, each normalised images [n, 3, V, V].
 
         Args:
-            synthetic: images uint8 [n, 3, R, R] on the device, None without any.
-            real: likewise.
+            synthetic: images uint8 [n, 3, S, S] on the device, None without any.
+            real: likewise, of any size.
             drawn: what `draw` returned, on the device.
         """
         method = self._method
@@ -94,8 +97,10 @@ class StepViews:
         return draw_views(self._config.augment, global_size, generator).rows(start, start + size)
 
     def _make_pixels(self, images: list[Tensor], drawn: Sequence[Tensor]) -> Tensor:
-        pixels = torch.cat(images).float().div_(255)
         if drawn:
-            pixels = self._augment(pixels, ViewParameters(*drawn))
+            pixels = self._augment(images, ViewParameters(*drawn))
+        else:
+            sized = [bring_to_size(part, self._view_size) for part in images]
+            pixels = torch.cat(sized).float().div_(255)
         normalised: Tensor = self._normalise(pixels)
         return normalised

@@ -17,7 +17,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SOURCES = {
     "cifar10": ("folder", 32),
     "cifar100": ("cifar100", 32),
-    "stl10": ("stl10", 64),
+    "stl10": ("stl10", 96),
     "imagenet100": ("imagenet", 128),
     "imagenet": ("imagenet", 128),
 }
@@ -86,6 +86,19 @@ def test_config_student_is_the_papers(name: str) -> None:
     else:  # on STL-10 the paper takes the plain one, which it sets against "the CIFAR variant"
         stem = "cifar" if name.startswith("cifar") else "imagenet"
         assert (student.architecture, student.stem) == ("resnet18", stem)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_config_of_stl10_alone_shows_views_of_another_size_than_stored(name: str) -> None:
+    config = load(name)
+    stored, view_size = (96, 64) if name == "stl10" else (config.real.resolution,) * 2
+    assert (config.real.resolution, config.view_size) == (stored, view_size)
+
+
+def test_config_of_stl10_trains_its_teacher_of_128_px_as_another_run() -> None:
+    config = load("stl10", "name=stl10-teacher", "real.resolution=128")
+    assert config.trained_teacher_folder == load("stl10").teacher_folder
+    assert config.teacher.r1_gamma == pytest.approx(0.0002 * 128**2 / 32)
 
 
 def test_config_of_imagenet100_names_a_list_of_100_classes() -> None:

@@ -70,6 +70,11 @@ def test_changed_default_changes_fingerprints_by_the_version_of_the_section() ->
     assert fingerprint(grown(version_=2, default=4)()) != fingerprint(TrainConfig())
 
 
+def test_view_size_is_recorded_where_it_is_set_and_changes_no_earlier_run() -> None:
+    assert "view_size" not in recorded_fields(TrainConfig())
+    assert fingerprint(TrainConfig(view_size=64)) != fingerprint(TrainConfig())
+
+
 def test_fields_of_no_record_are_in_no_fingerprint_but_reach_whoever_gets_the_section() -> None:
     section = TrainConfig(checkpoint_interval_s=300, resident="off")
     assert fingerprint(section) == fingerprint(TrainConfig())

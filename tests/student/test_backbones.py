@@ -19,11 +19,12 @@ from torchvision import models
 from pipeline.config.student import StudentConfig
 from pipeline.eval.extract import calibrate_batch_norm, extract
 from pipeline.student.backbone import build_backbone, check_backbone, load_backbone
+from pipeline.student.view_size import SizedImages
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.loop import STUDENT_FILE, export_student
 from shards.errors import UserError
 from shards.reader import ShardReader
-from tests.support.tiny_shards import TRAIN_CONFIG, open_training_shards
+from tests.support.tiny_shards import RESOLUTION, TRAIN_CONFIG, open_training_shards
 from tests.support.trainings import CPU, METHODS, changed, make_method, run_training
 
 SMALL = {"projector_layers": 2, "embedding_dim": 16}
@@ -217,7 +218,7 @@ def test_calibration_leaves_a_network_without_batch_normalisation_alone(
     config = student("swin_t")
     backbone = calibrate_batch_norm(build_backbone(config, 0), real_reader, TRAIN_CONFIG, CPU)
     assert states_equal(backbone, build_backbone(config, 0))
-    found = extract(backbone, real_reader, TRAIN_CONFIG, CPU)
+    found = extract(backbone, SizedImages(real_reader, RESOLUTION), TRAIN_CONFIG, CPU)
     assert found.shape == (40, 768)
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.student.masked_views import choose_views, make_masked_views
-from pipeline.student.views import ViewParameters, make_views
-from tests.support.views import STILL, draw, identity
+from pipeline.student.views import ViewParameters
+from tests.support.views import STILL, draw, identity, masked_views_of, views_of
 
 # Grids, blends and means are float32 sums in another order: a pixel is read up to 1e-5 of its width
 # off, and what is compared are images of noise. Seen: 5e-6.
@@ -37,23 +37,23 @@ def draw_images(batch: int, side: int = 16, seed: int = 0) -> Tensor:
     return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("side", [8, 32])
+@pytest.mark.parametrize(("size", "side"), [(8, 8), (32, 32), (24, 32), (48, 32), (60, 16)])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_masked_views_equal_plain_ones(name: str, side: int) -> None:
-    config, images = CONFIGS[name], draw_images(200, side)
+def test_masked_views_equal_plain_ones(name: str, size: int, side: int) -> None:
+    config, images = CONFIGS[name], draw_images(200, size)
     views = draw(config, 200)
     before = images.clone()
-    found = make_masked_views(images, views, config)
+    found = masked_views_of(images, views, config, side)
     assert torch.equal(images, before)
-    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    torch.testing.assert_close(found, views_of(images, views, side), **TOLERANCE)
 
 
 def test_masked_views_of_grey_saturated_and_black_pixels_equal_plain_ones() -> None:
     corners = torch.tensor(list(itertools.product([0.0, 0.5, 1.0], repeat=3)))  # [27, 3]
     images = corners[:, :, None, None].expand(27, 3, 8, 8).repeat(20, 1, 1, 1)
     views = draw(EVERYTHING, len(images))
-    found = make_masked_views(images, views, EVERYTHING)
-    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    found = masked_views_of(images, views, EVERYTHING)
+    torch.testing.assert_close(found, views_of(images, views), **TOLERANCE)
 
 
 def test_masked_views_keep_every_order_of_the_jitter() -> None:
@@ -61,47 +61,51 @@ def test_masked_views_keep_every_order_of_the_jitter() -> None:
     images = draw_images(1).repeat(len(orders), 1, 1, 1)
     factors = torch.tensor([1.4, 1.6, 0.5, 0.2]).repeat(len(orders), 1)
     views = replace(identity(len(orders)), factors=factors, order=orders)
-    found = make_masked_views(images, views, EVERYTHING)
-    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    found = masked_views_of(images, views, EVERYTHING)
+    torch.testing.assert_close(found, views_of(images, views), **TOLERANCE)
     assert (found[0] - found[-1]).abs().max() > 0.01
 
 
 def test_masked_views_of_neutral_parameters_are_the_images() -> None:
     images = draw_images(4)
-    found = make_masked_views(images, identity(), EVERYTHING)
+    found = masked_views_of(images, identity(), EVERYTHING)
     torch.testing.assert_close(found, images, rtol=0, atol=1e-5)
 
 
-def test_masked_views_ask_for_no_values() -> None:
+@pytest.mark.parametrize("size", [16, 12, 24])
+def test_masked_views_ask_for_no_values(size: int) -> None:
     """Tensors without values show that no branch and no size depends on what was drawn."""
     views = ViewParameters(*(tensor.to("meta") for tensor in draw(EVERYTHING, 5).tensors))
-    found = make_masked_views(torch.empty(5, 3, 16, 16, device="meta"), views, EVERYTHING)
+    found = masked_views_of(torch.empty(5, 3, size, size, device="meta"), views, EVERYTHING, 16)
     assert found.shape == (5, 3, 16, 16)
 
 
 def test_choose_views_takes_the_plain_form_on_a_cpu_and_the_masked_one_elsewhere() -> None:
-    assert choose_views(EVERYTHING, torch.device("cpu")) is make_views
-    chosen = choose_views(STILL, torch.device("cuda"))
     images, views = draw_images(8), draw(EVERYTHING, 8)
-    assert torch.equal(chosen(images, views), make_masked_views(images, views, STILL))
+    plain = choose_views(STILL, torch.device("cpu"), 16)
+    assert torch.equal(plain([images], views), views_of(images, views))
+    chosen = choose_views(STILL, torch.device("cuda"), 16)
+    assert torch.equal(chosen([images], views), masked_views_of(images, views, STILL))
 
 
-def compiled(config: AugmentConfig, **options: Any) -> Callable[[Tensor, ViewParameters], Tensor]:
-    made: Callable[[Tensor, ViewParameters], Tensor] = torch.compile(
-        partial(make_masked_views, config=config), fullgraph=True, dynamic=False, **options
+def compiled(config: AugmentConfig, **options: Any) -> Callable[..., Tensor]:
+    torch._dynamo.reset()
+    made: Callable[..., Tensor] = torch.compile(
+        partial(make_masked_views, config=config, side=16), fullgraph=True, dynamic=False, **options
     )
     return made
 
 
 @pytest.mark.slow
-def test_masked_views_are_one_graph_for_every_draw() -> None:
+@pytest.mark.parametrize("sizes", [(16,), (24,), (16, 24)])
+def test_masked_views_are_one_graph_for_every_draw(sizes: tuple[int, ...]) -> None:
     make = compiled(EVERYTHING, backend="aot_eager")
-    images = draw_images(16)
+    images = [draw_images(16, size) for size in sizes]
     with torch._dynamo.config.patch(error_on_recompile=True):
         for seed in range(3):
-            views = draw(EVERYTHING, 16, seed)
+            views = draw(EVERYTHING, 16 * len(sizes), seed)
             torch.testing.assert_close(
-                make(images, views), make_masked_views(images, views, EVERYTHING), **TOLERANCE
+                make(images, views), make_masked_views(images, views, EVERYTHING, 16), **TOLERANCE
             )
 
 
@@ -111,8 +115,7 @@ def test_masked_views_compiled_are_few_kernels_that_equal_the_plain_ones() -> No
     from torch._inductor import metrics
 
     images, views = draw_images(64), draw(EVERYTHING, 64)
-    torch._dynamo.reset()
     metrics.reset()
-    found = compiled(EVERYTHING)(images, views)
-    torch.testing.assert_close(found, make_views(images, views), **TOLERANCE)
+    found = compiled(EVERYTHING)([images], views)
+    torch.testing.assert_close(found, views_of(images, views), **TOLERANCE)
     assert metrics.generated_kernel_count <= 24  # of some 350 calls; 21 seen, 9 of them the blur

@@ -1,4 +1,5 @@
-"""Many views of one image by ours and by torchvision's transforms: the same distribution of pixels.
+"""Many views of one image by ours and by torchvision's transforms: the same distribution of pixels,
+of an image as large as the view and of one twice as large.
 
 `test_views.py` compares every operation, and the draws of every parameter, on its own.
 """
@@ -15,7 +16,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.config.augment import AugmentConfig
-from pipeline.student.views import draw_views, make_views
+from pipeline.student.views import draw_views
+from tests.support.views import views_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,29 +31,29 @@ P_VALUE = 1e-4
 Views = tuple[Tensor, Tensor]
 
 
-def smooth_image() -> Tensor:
+def smooth_image(size: int) -> Tensor:
     """[3, R, R] in [0.05, 0.95], rather dark and without symmetries. Smooth, because torchvision
     cuts whole pixels and repeats the outermost, where ours cuts between them and sees past.
     """
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(3))
-    image = F.interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=True)[0]
-    slope = torch.linspace(-0.5, 0.5, SIDE)
+    image = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)[0]
+    slope = torch.linspace(-0.5, 0.5, size)
     image[0] += slope  # redder on the right
     image[2] += slope[:, None]  # bluer below
     image = (image - image.min()) / (image.max() - image.min())
     return 0.05 + 0.9 * image.square()
 
 
-@pytest.fixture(scope="module")
-def views() -> Views:
+@pytest.fixture(scope="module", params=[SIDE, 2 * SIDE])
+def views(request: pytest.FixtureRequest) -> Views:
     """Ours and torchvision's, float32 [NUM_VIEWS, 3, R, R] each."""
-    image = smooth_image()
+    image = smooth_image(request.param)
     parameters = draw_views(CONFIG, NUM_VIEWS, torch.Generator().manual_seed(0))
-    ours = make_views(image.expand(NUM_VIEWS, -1, -1, -1), parameters)
+    ours = views_of(image.expand(NUM_VIEWS, -1, -1, -1), parameters, SIDE)
     jitter = v2.ColorJitter(CONFIG.brightness, CONFIG.contrast, CONFIG.saturation, CONFIG.hue)
     transform = v2.Compose(
         [
-            v2.RandomResizedCrop(SIDE, CONFIG.crop_scale, CONFIG.crop_ratio, antialias=False),
+            v2.RandomResizedCrop(SIDE, CONFIG.crop_scale, CONFIG.crop_ratio, antialias=True),
             v2.RandomHorizontalFlip(CONFIG.flip_p),
             v2.RandomApply([jitter], CONFIG.jitter_p),
             v2.RandomGrayscale(CONFIG.grayscale_p),

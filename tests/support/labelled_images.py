@@ -23,10 +23,15 @@ def as_they_are() -> AugmentConfig:
 
 
 def make_images(
-    folder: Path, train: Labelled, test: Labelled | None = None, rows: np.ndarray | None = None
+    folder: Path,
+    train: Labelled,
+    test: Labelled | None = None,
+    rows: np.ndarray | None = None,
+    view_size: int | None = None,
 ) -> ProbeImages:
     """Shards of both under `folder`; of `train` only `rows` count as labelled, if they are given.
-    Without `test`, the train images are tested on, too.
+    Without `test`, the train images are tested on, too; views are as large as they are, or of
+    `view_size`.
     """
     images, labels = train
     rows = np.arange(len(labels)) if rows is None else rows
@@ -37,6 +42,7 @@ def make_images(
         labels[rows],
         _write(folder / "test", test_images),
         test_labels,
+        view_size=view_size or images.shape[-1],
     )
 
 

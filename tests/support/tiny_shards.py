@@ -163,5 +163,6 @@ def open_training_shards(folder: Path) -> TrainingShards:
     return TrainingShards(
         real=open_reader(folder / "real"),
         synthetic=open_pool(folder / "pool"),
+        view_size=RESOLUTION,
         features=FEATURES,
     )

@@ -52,7 +52,8 @@ def shards_of(config: TrainConfig, shards: TrainingShards) -> TrainingShards:
     features = config.features if config.features != "all" else shards.features
     if not config.method.reads_features:
         features = ()
-    return TrainingShards(shards.real, shards.synthetic if config.reads_pool else None, features)
+    synthetic = shards.synthetic if config.reads_pool else None
+    return replace(shards, synthetic=synthetic, features=features)
 
 
 def make_method(config: TrainConfig, channels: Sequence[int] = ()) -> Method:

@@ -20,6 +20,7 @@ from tests.support.tiny_shards import (
     BLOCKS,
     FEATURES,
     REMEDY,
+    RESOLUTION,
     SCHEMAS,
     TRAIN_CONFIG,
     list_rendered,
@@ -105,14 +106,14 @@ def test_training_shards_pool_of_chosen_layers_offers_them_and_w(
     pool = PoolReader(folder, ["features-chosen"], remedy=REMEDY)
     real = open_reader(training_folder / "real")
     rows = np.arange(8)
-    everything = TrainingShards(real, pool, names)
+    everything = TrainingShards(real, pool, RESOLUTION, names)
     stored = stored_features(everything, rows)
     assert everything.block_channels == [12, ARCHITECTURE.w_dim]
     np.testing.assert_array_equal(gather(everything, rows), stored)
-    latents = TrainingShards(real, pool, ("w",))
+    latents = TrainingShards(real, pool, RESOLUTION, ("w",))
     assert latents.block_channels == [ARCHITECTURE.w_dim]
     np.testing.assert_array_equal(gather(latents, rows), pool.images.gather("w", rows))
-    layer = TrainingShards(real, pool, ("synthesis.b8.conv0",))
+    layer = TrainingShards(real, pool, RESOLUTION, ("synthesis.b8.conv0",))
     np.testing.assert_array_equal(gather(layer, rows), stored[:, :12])
 
 

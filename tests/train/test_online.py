@@ -27,6 +27,7 @@ from tests.support.tiny_shards import (
     ARCHITECTURE,
     BLOCKS,
     FEATURES,
+    RESOLUTION,
     TRAIN_CONFIG,
     pool_recipe,
     random_generator,
@@ -41,7 +42,7 @@ def open_online(render_batch: int = 8) -> OnlineSamples:
 
 
 def online_shards(training_shards: TrainingShards) -> TrainingShards:
-    return TrainingShards(training_shards.real, open_online())
+    return TrainingShards(training_shards.real, open_online(), RESOLUTION)
 
 
 def test_online_samples_are_those_of_a_pool_of_the_same_sampling(

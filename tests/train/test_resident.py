@@ -169,10 +169,22 @@ def test_batches_of_resident_encoded_shards_are_the_streamed_ones(tmp_path: Path
     pool = write_pool(tmp_path / "pool", "webp", 100, NUM_USED)
     write_images(Folder.at(tmp_path / "real"), noisy_images(30, 1), [16, 14], "png")
     real = ShardReader(tmp_path / "real", remedy=REMEDY)
-    shards = TrainingShards(real, pool, ("c", "a"))
+    shards = TrainingShards(real, pool, RESOLUTION, ("c", "a"))
     streaming = changed(TRAIN_CONFIG).model_copy(update={"resident": "off"})
     found, expected = (batches(shards, config, 0, 1) for config in (TRAIN_CONFIG, streaming))
     for one, other in zip(found, expected, strict=True):
+        assert all(torch.equal(one[part], other[part]) for part in other)
+
+
+@pytest.mark.usefixtures("roomy_device")
+def test_batches_of_resident_shards_of_two_sizes_are_the_streamed_ones(
+    tmp_path: Path, training_shards: TrainingShards
+) -> None:
+    shards = TrainingShards(training_shards.real, write_pool(tmp_path), 24, ("c", "a"))
+    streaming = TRAIN_CONFIG.model_copy(update={"resident": "off"})
+    found, expected = (batches(shards, config, 0, 1) for config in (TRAIN_CONFIG, streaming))
+    for one, other in zip(found, expected, strict=True):
+        assert {part.shape[2:] for part in one.values() if part.dim() == 4} == {(24, 24)}
         assert all(torch.equal(one[part], other[part]) for part in other)
 
 

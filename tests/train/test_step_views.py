@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import Normalise
-from pipeline.student.views import ViewParameters
+from pipeline.student.view_size import bring_to_size
+from pipeline.student.views import ViewParameters, make_views
 from pipeline.train.build import method_class
 from pipeline.train.step_views import StepViews
 from tests.support.tiny_shards import TRAIN_CONFIG
@@ -18,12 +19,13 @@ CPU = torch.device("cpu")
 
 
 def open_views(config: TrainConfig, rank: int = 0, num_workers: int = 1) -> StepViews:
-    return StepViews(config, method_class(config.method), CPU, rank=rank, num_workers=num_workers)
+    method = method_class(config.method)
+    return StepViews(config, method, CPU, view_size=16, rank=rank, num_workers=num_workers)
 
 
-def random_images(count: int) -> Tensor:
+def random_images(count: int, side: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(count)
-    return torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
 
 
 def domains(config: TrainConfig) -> tuple[Tensor | None, Tensor | None]:
@@ -93,3 +95,34 @@ def test_step_views_without_augmentation_are_the_normalised_images() -> None:
     normalise = Normalise(config.pixel_mean, config.pixel_std)
     assert torch.equal(first, normalise(synthetic))
     assert torch.equal(second, normalise(real))
+
+
+@pytest.mark.parametrize("name", ["squeeze and span", "vicreg both"])
+def test_step_views_of_domains_of_two_sizes_are_those_of_each(name: str) -> None:
+    config, method = config_of(name), method_class(config_of(name).method)
+    views = open_views(config)
+    drawn = ViewParameters(*views.draw(0))
+    synthetic, real = random_images(config.num_synthetic, 12), random_images(config.num_real, 24)
+    found = views.make(synthetic, real, drawn.tensors)
+    normalise = Normalise(config.pixel_mean, config.pixel_std)
+    start = 0
+    for domain, images in zip(found, (synthetic, real), strict=True):
+        for view in domain:
+            part = drawn.rows(start, start := start + len(images))
+            assert view.shape[2:] == (16, 16)
+            # a sample may be rounded otherwise in a smaller batch
+            expected = normalise(make_views([images], part, 16))
+            torch.testing.assert_close(view, expected, rtol=0, atol=1e-4)
+    assert (
+        start
+        == len(drawn.theta)
+        == sum((method.synthetic_views * len(synthetic), method.real_views * len(real)))
+    )
+
+
+def test_step_views_without_augmentation_are_the_images_at_the_size_of_the_views() -> None:
+    config = config_of("encoding both")
+    images = random_images(config.num_synthetic, 12), random_images(config.num_real, 24)
+    normalise = Normalise(config.pixel_mean, config.pixel_std)
+    for made, part in zip(open_views(config).make(*images, []), images, strict=True):
+        assert torch.equal(made[0], normalise(bring_to_size(part, 16)))

@@ -13,7 +13,13 @@ from pipeline.train.method import MethodContext
 from pipeline.train.online import OnlineSamples
 from pipeline.train.step import StudentTrainer
 from tests.support.fake_cuda import FAKE_CUDA, fake_cuda
-from tests.support.tiny_shards import BLOCKS, TRAIN_CONFIG, pool_recipe, random_generator
+from tests.support.tiny_shards import (
+    BLOCKS,
+    RESOLUTION,
+    TRAIN_CONFIG,
+    pool_recipe,
+    random_generator,
+)
 from tests.support.trainings import METHODS, changed, config_of, shards_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda':UserWarning")
@@ -33,7 +39,7 @@ def test_student_training_on_samples_rendered_online_never_waits_in_a_step(
     with fake_cuda():
         generator = random_generator().to(FAKE_CUDA)
     online = OnlineSamples(generator, pool_recipe().sampling, BLOCKS, 4)
-    assert waits_of_steps(config, TrainingShards(training_shards.real, online)) == []
+    assert waits_of_steps(config, TrainingShards(training_shards.real, online, RESOLUTION)) == []
 
 
 def waits_of_steps(config: TrainConfig, shards: TrainingShards) -> list[str]:

@@ -27,9 +27,9 @@ from pipeline.eval.extract import extract, raw_pixels
 from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
+from pipeline.student.view_size import SizedImages
 from pipeline.teacher.quality import FeatureSpace
 from pipeline.terminal.progress import console
-from shards.reader import ShardReader
 
 _LEAST = 3 * MIN_CELL_SAMPLES
 """Images of each domain, fewer of which are not compared."""
@@ -48,19 +48,19 @@ METRICS = (
 class Domains:
     """Real train and test images and synthetic ones, at most so many of each, drawn by `seed`."""
 
-    readers: Mapping[str, ShardReader]
-    """Of `train`, `test` and `synthetic` images."""
+    images: Mapping[str, SizedImages]
+    """`train`, `test` and `synthetic` ones."""
     max_samples: int
     seed: int
 
     @property
     def are_comparable(self) -> bool:
         """Whether there are enough images."""
-        return min(len(self.rows(name)) for name in self.readers) >= _LEAST
+        return min(len(self.rows(name)) for name in self.images) >= _LEAST
 
     def rows(self, name: str) -> np.ndarray:
         """Sorted places of the images to compare; of synthetic ones, drawn already, the first."""
-        size = len(self.readers[name])
+        size = len(self.images[name])
         if name == "synthetic":
             return np.arange(min(size, self.max_samples))
         generator = numpy_generator(self.seed, f"eval/domains/{name}")
@@ -80,7 +80,7 @@ def compare_domains(
     """
     seed, limit = domains.seed, domains.max_samples
     train, synthetic = (
-        extract(student, domains.readers[name], config, device, domains.rows(name), cache)
+        extract(student, domains.images[name], config, device, domains.rows(name), cache)
         for name in ("train", "synthetic")
     )
     for kernel in KERNELS:
@@ -95,7 +95,7 @@ def compare_domains(
 def _memorisation(domains: Domains) -> Iterator[Measurement]:
     """Both tests with their controls; none where there are too few images for one of them."""
     sets = ("train", "test", "synthetic")
-    pixels = [raw_pixels(domains.readers[name], domains.rows(name)) for name in sets]
+    pixels = [raw_pixels(domains.images[name], domains.rows(name)) for name in sets]
     try:
         yield from measure_memorisation(*pixels, seed=domains.seed)
     except TooFewImagesError as problem:
@@ -108,7 +108,7 @@ def _teacher_distances(
     """Fréchet and kernel distance of both domains; in the feature space "inception" FID and KID."""
     count = min(len(domains.rows("train")), len(domains.rows("synthetic")))
     real, made = (
-        _features(space, domains.readers[name], domains.rows(name)[:count], device)
+        _features(space, domains.images[name], domains.rows(name)[:count], device)
         for name in ("train", "synthetic")
     )
     protocol = (
@@ -132,8 +132,7 @@ def _teacher_distances(
 
 
 def _features(
-    space: FeatureSpace, reader: ShardReader, rows: np.ndarray, device: torch.device
+    space: FeatureSpace, images: SizedImages, rows: np.ndarray, device: torch.device
 ) -> torch.Tensor:
     parts = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    images = (torch.from_numpy(reader.gather("image", part)).to(device) for part in parts)
-    return torch.cat([space(batch) for batch in images])
+    return torch.cat([space(images.gather(part).to(device)) for part in parts])

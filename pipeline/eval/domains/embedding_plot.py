@@ -21,6 +21,7 @@ from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.subjects import cache_folder, subjects
 from pipeline.records.embeddings import EmbeddedSpace, Embeddings
 from pipeline.records.products import pool_shards, require_pool, require_real
+from pipeline.student.view_size import SizedImages
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
@@ -73,7 +74,8 @@ def embed_all(
     student = next(subjects(config, images, device))
     assert student.backbone is not None
     rows, cache = np.arange(len(pool)), cache_folder(config)
-    synthetic = extract(student.backbone, pool.images, config.train, device, rows, cache)
+    sized = SizedImages(pool.images, config.view_size)
+    synthetic = extract(student.backbone, sized, config.train, device, rows, cache)
     seed = config.eval.seeds[0]
     labelling = labeller.label_synthetic(student.representation, synthetic, seed=seed)
     spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]
@@ -124,7 +126,8 @@ def _teacher_spaces(
         check_digest(config.teacher_folder, info, DISCRIMINATOR_FILE)
         weights = read_discriminator(config.teacher_folder / DISCRIMINATOR_FILE, info)
         backbone = DiscriminatorBackbone(weights, "multi", config.train)
-        yield "discriminator", extract(backbone, pool.images, config.train, device, rows)
+        images = SizedImages(pool.images, info.discriminator.resolution)  # as it was trained
+        yield "discriminator", extract(backbone, images, config.train, device, rows)
     yield "w", pool.gather_features([W], rows).astype(np.float32)
     blocks = [name for name in generate.outputs.features if name != W]
     if blocks:

@@ -22,6 +22,7 @@ from pipeline.samples.order import Order
 from pipeline.samples.seeding import torch_generator
 from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead
 from pipeline.student.masked_views import choose_views
+from pipeline.student.view_size import SizedImages, bring_to_size
 from pipeline.student.views import ViewParameters, draw_views
 from shards.reader import ShardReader
 
@@ -40,6 +41,8 @@ class ProbeImages:
     test: ShardReader
     test_labels: np.ndarray
     """[M] int64, of all of `test`."""
+    view_size: int
+    """Side of the views, in pixels."""
 
     def __post_init__(self) -> None:
         if not len(self.train_rows) == len(self.train_labels) > 0:
@@ -48,10 +51,11 @@ class ProbeImages:
             raise ValueError("there must be test images, and a label for each")
 
     def test_batches(self, device: torch.device) -> Iterator[Tensor]:
-        """All test images as they are, uint8 [B, 3, R, R] at a time."""
-        for start in range(0, len(self.test), _TEST_BATCH):
-            rows = np.arange(start, min(start + _TEST_BATCH, len(self.test)))
-            yield torch.from_numpy(self.test.gather("image", rows)).to(device)
+        """All test images at the size of the views, uint8 [B, 3, V, V] at a time."""
+        test = SizedImages(self.test, self.view_size)
+        for start in range(0, len(test), _TEST_BATCH):
+            rows = np.arange(start, min(start + _TEST_BATCH, len(test)))
+            yield test.gather(rows).to(device)
 
 
 class LabelledViews:
@@ -75,20 +79,19 @@ class LabelledViews:
         self._device = device
         self.num_images = len(images.train_rows)
         self.num_steps = math.ceil(self.num_images / batch_size)
-        self._make_views = choose_views(augment, device)
+        self._make_views = choose_views(augment, device, images.view_size)
         self._order = Order([self.num_images], seed, "probe")
         # On a CPU the backbone itself has all cores: a thread beside it only disturbs.
         self._loaded = LoadedAhead(self._load, 0 if device.type == "cpu" else LOADED_AHEAD)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Views [B, 3, R, R] in [0, 1] and labels [B] int64 on the device, of step `step` >= 0
+        """Views [B, 3, V, V] in [0, 1] and labels [B] int64 on the device, of step `step` >= 0
         counted over all epochs; quickest when steps come in order.
         """
         (images, labels), drawn = self._loaded.get(step)()
-        pixels = images.float().div_(255)
         if drawn:
-            pixels = self._make_views(pixels, ViewParameters(*drawn))
-        return pixels, labels
+            return self._make_views([images], ViewParameters(*drawn)), labels
+        return bring_to_size(images, self._images.view_size).float().div_(255), labels
 
     def close(self) -> None:
         """Load no more."""

@@ -85,7 +85,10 @@ def describe(config: Config, record: Record[Transfer]) -> str:
 
 def _spec(config: Config) -> Spec:
     if isinstance(config.train.method, DiscriminatorConfig):
-        raise UserError("train.method.name=discriminator: takes images of its own size alone")
+        raise UserError(
+            "train.method.name=discriminator: transfer is for students; choose a method that "
+            "trains one"
+        )
     inputs = {"student": require_student(config).outputs.digest}
     return Spec.of("transfer", config.transfer, inputs).without("sets")  # each has its own record
 

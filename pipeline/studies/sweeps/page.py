@@ -145,7 +145,7 @@ def _view(base: Config, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "name": base.name,
         "source": base.real.source,
-        "resolution": base.real.resolution,
+        "view_size": base.view_size,
         "method": base.train.method.name,
         "variant": base.train.variant,
         "batch_norm": base.train.batch_norm,

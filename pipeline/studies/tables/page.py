@@ -60,7 +60,7 @@ def _view(base: Config, outcomes: Sequence[Outcome], problems: Mapping[str, str]
     return {
         "name": base.name,
         "source": base.real.source,
-        "resolution": base.real.resolution,
+        "view_size": base.view_size,
         "tables": tables,
         "columns": [probe_title(*column) for column in columns_of(outcomes)],
         "paper": paper,

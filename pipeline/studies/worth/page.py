@@ -68,7 +68,7 @@ def write_worth(
     view = {
         "name": base.name,
         "source": base.real.source,
-        "resolution": base.real.resolution,
+        "view_size": base.view_size,
         "num_train": plan.num_train,
         "num_teacher": read_teacher_info(base.teacher_folder).origin.get("num_real"),
         "pool_size": base.generate.num_samples,

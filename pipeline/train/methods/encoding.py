@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pipeline.config.method import EncodingConfig
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import build_backbone
+from pipeline.student.view_size import resize
 from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.perceptual import build_lpips, resolve_perceptual
@@ -19,7 +20,8 @@ _MIN_LPIPS_SIDE = 64  # AlexNet's strides leave nothing of smaller images
 
 class Encoding(Method):
     """‖G(E(x)) - x‖₁ + LPIPS(G(E(x)), x) + β ‖E(x) - w‖², the last on synthetic images; each a mean
-    over all elements, G with the noise maps of the checkpoint.
+    over all elements, G with the noise maps of the checkpoint. Images are compared at the size of
+    the views, which the encoder sees: G's are resampled to it.
 
     Raises:
         UserError: if the teacher is no StyleGAN2, or LPIPS is asked for and not at hand.
@@ -57,7 +59,7 @@ class Encoding(Method):
         with torch.autocast(
             views.device.type, enabled=False
         ):  # the generator has its own precision
-            rendered = self._render(encoded)
+            rendered = self._render(encoded, views.shape[-1])
         num_synthetic = len(batch.pooled)
         errors = {  # of each sample
             "pixels": (rendered - images).abs().mean((1, 2, 3)),
@@ -74,11 +76,12 @@ class Encoding(Method):
         encoded: Tensor = self.head(self.backbone(views))
         return encoded
 
-    def _render(self, encoded: Tensor) -> Tensor:
-        """`w` [n, w_dim] -> images [n, 3, R, R], nominally in [-1, 1]."""
+    def _render(self, encoded: Tensor, side: int) -> Tensor:
+        """`w` [n, w_dim] -> images [n, 3, side, side], nominally in [-1, 1]."""
         (generator,) = self._frozen
         ws = encoded[:, None].expand(-1, generator.mapping.num_ws, -1)
         image: Tensor = generator.synthesis(ws.float(), "const")
+        image = resize(image, side)
         return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
 
     def _distances(self, network: nn.Module, rendered: Tensor, images: Tensor) -> Tensor:

@@ -82,7 +82,6 @@ def test_imported_teacher_is_distilled_from_chosen_features(golden_run: Workspac
         ("generate.truncation_cutoff=-1", "generate.truncation_cutoff"),
         (f"teacher.factory={FACTORY}", "teacher.factory"),
         ("teacher.factory=nonsense", "teacher.factory"),
-        ("real.resolution=64", "real.resolution"),
     ],
 )
 def test_generate_mistake_about_an_imported_teacher_is_one_line_and_leaves_nothing(

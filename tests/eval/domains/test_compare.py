@@ -11,6 +11,7 @@ from pipeline.config.student import StudentConfig
 from pipeline.config.train import TrainConfig
 from pipeline.eval.domains.compare import METRICS, Domains, compare_domains
 from pipeline.student.backbone import build_backbone
+from pipeline.student.view_size import SizedImages
 from pipeline.teacher.quality import build_feature_space
 from tests.support.labelled_images import make_images
 from tests.support.shard_sets import smooth_images
@@ -24,7 +25,8 @@ def test_compare_domains_measures_what_it_announces(tmp_path: Path) -> None:
     made = make_images(tmp_path / "made", parts[2])
     config = TrainConfig(student=StudentConfig(width=2, embedding_dim=4))
     readers = {"train": real.train, "test": real.test, "synthetic": made.train}
-    domains = Domains(readers, max_samples=64, seed=0)
+    images = {name: SizedImages(reader, 12) for name, reader in readers.items()}
+    domains = Domains(images, max_samples=64, seed=0)
     student = build_backbone(config.student, seed=0)
     space = build_feature_space(None, CPU)
     found = list(compare_domains(domains, student, space, config, CPU))

@@ -22,6 +22,7 @@ from pipeline.eval.extract import Representation, extract
 from pipeline.eval.subjects import labelled_images, load_student
 from pipeline.records.embeddings import Embeddings
 from pipeline.records.products import pool_shards, real_shards
+from pipeline.student.view_size import SizedImages
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
 from shards.errors import UserError
@@ -126,11 +127,10 @@ def represent(config: Config) -> tuple[Representation, np.ndarray]:
     for split in ("train", "test"):
         reader = real_shards(config, split).open()
         rows = np.arange(len(reader))
-        representation = extract(backbone, reader, config.train, device)
+        representation = extract(backbone, SizedImages(reader, 16), config.train, device)
         arrays.append((representation, reader.gather("label", rows), rows))
     (train, labels, rows), (test, test_labels, _) = arrays
-    images = pool_shards(config, NUM_SAMPLES).open().images
-    synthetic = extract(backbone, images, config.train, device)
+    synthetic = extract(backbone, pool_images(config), config.train, device)
     return Representation("student", train, labels, rows, test, test_labels), synthetic
 
 
@@ -139,7 +139,11 @@ def judge(config: Config) -> np.ndarray:
     info = read_teacher_info(config.teacher_folder)
     discriminator = read_discriminator(config.teacher_folder / DISCRIMINATOR_FILE, info)
     backbone = DiscriminatorBackbone(discriminator, "multi", config.train)
-    return extract(backbone, pool_shards(config, NUM_SAMPLES).open().images, config.train, CPU)
+    return extract(backbone, pool_images(config), config.train, CPU)
+
+
+def pool_images(config: Config) -> SizedImages:
+    return SizedImages(pool_shards(config, NUM_SAMPLES).open().images, 16)
 
 
 def test_embed_all_has_the_four_spaces_of_the_pools_first_samples(

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.eval.probes.labelled_views import LabelledViews, ProbeImages
+from pipeline.samples.seeding import torch_generator
+from pipeline.student.view_size import bring_to_size
+from pipeline.student.views import draw_views, make_views
 from tests.support.labelled_images import as_they_are, make_images
 
 CPU = torch.device("cpu")
@@ -123,4 +126,18 @@ def test_labelled_images_another_number_of_labels_is_refused(
             train[:-1] if split == "train" else train,
             images.test,
             test[:-1] if split == "test" else test,
+            images.view_size,
         )
+
+
+def test_labelled_images_of_another_size_are_seen_at_that_of_the_views(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 24, 24), dtype=np.uint8)
+    images = make_images(tmp_path, (pixels, np.arange(6)), view_size=16)
+    stored = torch.from_numpy(pixels)
+    (test,) = images.test_batches(CPU)
+    assert torch.equal(test, bring_to_size(stored, 16))
+    ((plain, labels),) = read_steps(images, range(1), batch_size=6)
+    assert torch.equal(plain, bring_to_size(stored, 16)[labels].float() / 255)
+    ((views, labels),) = read_steps(images, range(1), batch_size=6, augment=AugmentConfig())
+    drawn = draw_views(AugmentConfig(), 6, torch_generator(0, "probe/views", 0))
+    assert torch.equal(views, make_views([stored[labels]], drawn, 16))

@@ -1,0 +1,37 @@
+"""Features of the discriminator of images of any size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.eval.discriminator import DiscriminatorBackbone
+from pipeline.student.backbone import Normalise
+from pipeline.student.view_size import bring_to_size
+from pipeline.teacher.networks.discriminator import Discriminator
+from tests.support.tiny_shards import DISCRIMINATOR, RESOLUTION, TRAIN_CONFIG
+
+
+@pytest.fixture(scope="module")
+def backbone() -> DiscriminatorBackbone:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DiscriminatorBackbone(Discriminator(DISCRIMINATOR), "multi", TRAIN_CONFIG).eval()
+
+
+def normalised(images: Tensor) -> Tensor:
+    result: Tensor = Normalise(TRAIN_CONFIG.pixel_mean, TRAIN_CONFIG.pixel_std)(images)
+    return result
+
+
+@pytest.mark.parametrize("side", [RESOLUTION // 2, RESOLUTION, 24])
+@torch.no_grad()
+def test_features_are_those_of_the_images_at_the_discriminators_size(
+    backbone: DiscriminatorBackbone, side: int
+) -> None:
+    images = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(1))
+    found = backbone(normalised(images))
+    expected = backbone(normalised(bring_to_size(images, RESOLUTION)))
+    # normalised, and back, before the resampling or after
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
