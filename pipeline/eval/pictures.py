@@ -38,9 +38,9 @@ def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray
 
 
 def find_neighbours(
-    config: Config, student: Representation, device: torch.device
+    config: Config, student: Representation, test_rows: np.ndarray, device: torch.device
 ) -> dict[str, Any]:
-    """For a few test images, the nearest labelled train images and the nearest synthetic ones, by
+    """For a few of the test images at `test_rows` [M], the nearest labelled train images and the nearest synthetic ones, by
     index and with their cosines.
     """
     domains = {"real": student.train}
@@ -50,7 +50,7 @@ def find_neighbours(
         images = SizedImages(reader, config.view_size)
         domains["synthetic"] = extract(backbone, images, config.train, device, cache=cache)
     queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
-    found: dict[str, Any] = {"test": queries.tolist()}
+    found: dict[str, Any] = {"test": test_rows[queries].tolist()}
     for domain, keys in domains.items():
         similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
         if domain == "real":

@@ -93,7 +93,9 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
                 bar.update(task, advance=1, note=_note(score))
                 monitoring.count("probes_fitted", 1, config.name)
             if name == "student":
-                neighbours = find_neighbours(config, subject.representation, device)
+                neighbours = find_neighbours(
+                    config, subject.representation, images.test_rows, device
+                )
                 write_atomic(_place(config, NEIGHBOURS_FILE), json.dumps(neighbours))
             if "linear_sgd" in probes and subject.backbone is not None:
                 num_images = config.eval.sgd_epochs * len(images.train_rows)

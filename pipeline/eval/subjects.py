@@ -33,18 +33,26 @@ def open_real(config: Config, split: str) -> ShardReader:
 
 
 def labelled_images(config: Config) -> ProbeImages:
-    """The labelled train images and all test images; raises UserError if that is too little."""
+    """The labelled train and test images; raises UserError if that is too little."""
     train, test = open_real(config, "train"), open_real(config, "test")
     train_labels, test_labels = (
         reader.gather("label", np.arange(len(reader))) for reader in (train, test)
     )
-    rows = np.flatnonzero(train_labels >= 0)
-    if len(np.unique(train_labels[rows])) < 2 or (test_labels < 0).any():
+    rows, test_rows = (np.flatnonzero(labels >= 0) for labels in (train_labels, test_labels))
+    if len(np.unique(train_labels[rows])) < 2 or not len(test_rows):
         raise UserError(
-            "real.path: evaluation needs train images of at least two classes and only labelled "
-            "test images"
+            "real.path: evaluation needs labelled train images of at least two classes, and "
+            "labelled test images"
         )
-    return ProbeImages(train, rows, train_labels[rows], test, test_labels, config.view_size)
+    return ProbeImages(
+        train=train,
+        train_rows=rows,
+        train_labels=train_labels[rows],
+        test=test,
+        test_rows=test_rows,
+        test_labels=test_labels[test_rows],
+        view_size=config.view_size,
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def subjects(config: Config, images: ProbeImages, device: torch.device) -> Itera
             raw_pixels(part, chosen)
             if backbone is None
             else extract(backbone, part, config.train, device, chosen, cache_folder(config))
-            for part, chosen in ((train, rows), (test, np.arange(len(test))))
+            for part, chosen in ((train, rows), (test, images.test_rows))
         ]
         labels = (images.train_labels, images.test_labels)
         representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])

@@ -41,6 +41,7 @@ def make_images(
         rows,
         labels[rows],
         _write(folder / "test", test_images),
+        np.arange(len(test_labels)),
         test_labels,
         view_size=view_size or images.shape[-1],
     )

@@ -39,23 +39,24 @@ class ProbeImages:
     train_labels: np.ndarray
     """[N] int64, theirs."""
     test: ShardReader
+    test_rows: np.ndarray
+    """[M] int64: the labelled images of `test`."""
     test_labels: np.ndarray
-    """[M] int64, of all of `test`."""
+    """[M] int64, theirs."""
     view_size: int
     """Side of the views, in pixels."""
 
     def __post_init__(self) -> None:
         if not len(self.train_rows) == len(self.train_labels) > 0:
             raise ValueError("there must be train images, and a label for each")
-        if not len(self.test) == len(self.test_labels) > 0:
+        if not len(self.test_rows) == len(self.test_labels) > 0:
             raise ValueError("there must be test images, and a label for each")
 
     def test_batches(self, device: torch.device) -> Iterator[Tensor]:
-        """All test images at the size of the views, uint8 [B, 3, V, V] at a time."""
+        """The test images at the size of the views, uint8 [B, 3, V, V] at a time."""
         test = SizedImages(self.test, self.view_size)
-        for start in range(0, len(test), _TEST_BATCH):
-            rows = np.arange(start, min(start + _TEST_BATCH, len(test)))
-            yield test.gather(rows).to(device)
+        for start in range(0, len(self.test_rows), _TEST_BATCH):
+            yield test.gather(self.test_rows[start : start + _TEST_BATCH]).to(device)
 
 
 class LabelledViews:

@@ -125,6 +125,7 @@ def test_labelled_images_another_number_of_labels_is_refused(
             images.train_rows,
             train[:-1] if split == "train" else train,
             images.test,
+            images.test_rows,
             test[:-1] if split == "test" else test,
             images.view_size,
         )
