@@ -55,8 +55,8 @@ def connect(config: RayConfig) -> None:
     except ModuleNotFoundError:
         raise UserError(
             "Ray is not installed: pip install 'ray[default,train]', or stay in this process with "
-            "ray.render_workers=0 ray.train_workers=1 ray.eval_workers=0 ray.study_workers=0 and "
-            "no RAY_ADDRESS"
+            "ray.render_workers=0 ray.pack_workers=0 ray.train_workers=1 ray.eval_workers=0 "
+            "ray.study_workers=0 and no RAY_ADDRESS"
         ) from None
 
     if ray.is_initialized():

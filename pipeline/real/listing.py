@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.real.sources.folder import FolderSource
-from pipeline.real.sources.location import join
+from pipeline.real.sources.folder import FilesSource, FolderSource
+from pipeline.real.sources.location import is_remote
 from pipeline.real.sources.source import ENTRY_SCHEMA, Entry, Findings, Source, entries_table
 from shards.errors import UserError
 from shards.storage import Folder
@@ -74,16 +74,22 @@ def find_listing(source: Source, store: Folder) -> Listing | None:
 
 
 def _has_same_files(source: Source, listing: Listing, folder: Folder) -> bool:
-    """Whether the files of a local folder, if they are not too many, are as they were."""
-    if not isinstance(source, FolderSource) or not listing.folders:
+    """Whether local image files, if they are not too many, are as they were."""
+    if not isinstance(source, FolderSource | FilesSource):
         return True
     if listing.num_entries > MAX_CHECKED:
         return True
     for entry in read_entries(folder, listing):
-        if entry.problem is None:
-            found = os.stat(join(source.root, os.fsdecode(entry.source)))
-            if (found.st_size, found.st_mtime_ns) != (entry.size, entry.stamp):
+        path = source.locate(entry.source)
+        if is_remote(path):
+            return True
+        if entry.problem is not None:  # a link that led nowhere
+            if os.path.exists(path):
                 return False
+            continue
+        found = os.stat(path)
+        if (found.st_size, found.st_mtime_ns) != (entry.size, entry.stamp):
+            return False
     return True
 
 

@@ -136,16 +136,15 @@ def describe(config: Config, record: Record[RealImages]) -> str:
 
 
 def _find_spec(config: Config, record: Record[RealImages]) -> Spec | None:
-    """What the config asks for now; None if that is not known without listing a source. Shards that
-    were packed before sources were listed are taken as they are.
+    """What the config asks for now; None if that is not known without listing a source. The digits,
+    and shards that were packed before sources were listed, are taken as they are.
     """
-    is_old = config.real.source != "digits" and "decoding" not in record.inputs
-    if is_old and record.config == recorded_fields(config.real):
+    if "decoding" not in record.inputs and record.config == recorded_fields(config.real):
         return record.spec
     request = find_request(config)
     if request is None:
         return None
-    skipped = _read_skipped(request.folder(config.store))
+    skipped = record.inputs.get("skipped")
     if config.real.unreadable == "skip" and skipped is not None:
         return without_unreadable(request.spec, skipped)
     return request.spec

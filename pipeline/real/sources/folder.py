@@ -6,6 +6,7 @@ folder without sub-folders that hold images has none at all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,10 @@ class FolderSource:
     def identity(self) -> dict[str, object]:
         """Its place."""
         return {"kind": "folder", "root": _absolute(self.root)}
+
+    def locate(self, source: bytes) -> str:
+        """Path or URL of an entry's file."""
+        return join(self.root, os.fsdecode(source))
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Files right here, then those of each sub-folder in turn, both sorted by name."""
@@ -99,8 +104,16 @@ class FilesSource:
     files: tuple[File, ...] = ()
 
     def identity(self) -> dict[str, object]:
-        """The pattern."""
-        return {"kind": "files", "pattern": _absolute(self.pattern)}
+        """The pattern, and the local files that it names now."""
+        known = {"kind": "files", "pattern": _absolute(self.pattern)}
+        if is_remote(self.pattern):
+            return dict(known)
+        names = "\0".join(expand(self.pattern, "real.train"))
+        return {**known, "names": hashlib.sha256(os.fsencode(names)).hexdigest()}
+
+    def locate(self, source: bytes) -> str:
+        """Path or URL of an entry's file."""
+        return os.fsdecode(source)
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """In the order of their names."""

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.config.real import RealConfig
+from pipeline.real.request import find_request, make_request
 from pipeline.real.sources.folder import FolderSource
 from pipeline.real.sources.parquet import ParquetSource
 from pipeline.real.sources.recognise import find_source
@@ -20,6 +21,7 @@ from shards import storage
 from shards.errors import UserError
 from tests.support.real_images import (
     read_set,
+    real_config,
     write_folder,
     write_parquet,
     write_tar,
@@ -263,7 +265,11 @@ def test_remote_sets_are_those_of_the_same_local_files(
         assert there.labels == here.labels
         assert there.sources == here.sources
     assert found.class_names == local.class_names
-    if kind != "folder":
+    if kind == "folder":
+        config = real_config(tmp_path / "glob", train=f"{remote}/train/*/deep/*.png")
+        assert make_request(config).listings["train"].num_entries == 40
+        assert find_request(config) is not None
+    else:
         pattern = f"{remote}/train-*.{kind}"
         assert read_set(tmp_path / "glob", train=pattern).train.numbers == local.train.numbers
         braces = f"{remote}/train-{{0..1}}.{kind}"
