@@ -40,8 +40,8 @@ def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray
 def find_neighbours(
     config: Config, student: Representation, test_rows: np.ndarray, device: torch.device
 ) -> dict[str, Any]:
-    """For a few of the test images at `test_rows` [M], the nearest labelled train images and the nearest synthetic ones, by
-    index and with their cosines.
+    """For a few of the test images, those at `test_rows` [M], the nearest labelled train images and
+    the nearest synthetic ones, by index and with their cosines.
     """
     domains = {"real": student.train}
     if config.train.reads_pool:
