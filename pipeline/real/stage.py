@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -45,7 +46,7 @@ from pipeline.records.record import Record, read_record, write_record
 from pipeline.records.spec import Spec, recorded_fields
 from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
-from shards.claims import remove_leftovers
+from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
 from shards.manifest import Manifest, write_manifest
 from shards.schema import real_schema
@@ -96,24 +97,29 @@ def run(config: Config) -> None:
         config.real.background,
         config.real.samples_per_shard,
     )
-    _write_recipe(folder, spec)
-    packings = []
-    for split in SPLITS:
-        if count_rows(folder, split) is None:
-            rows = rows_of(selections[split], config.store) if split in selections else ()
-            write_rows(folder, split, rows, recipe.samples_per_shard)
-        read = request.sources.get(split_read(config.real, split), request.sources["train"])
-        packings.append(Packing(folder, split, read, recipe))
-    unreadable = fill(folder, packings, config.ray)
-    if unreadable:
-        skipped = _leave_list(config, folder, request, unreadable)
-        all_lost = len([o for o in unreadable if o.split == "train"]) == count_rows(folder, "train")
-        if config.real.unreadable == "stop" or all_lost:
-            raise _refusal(config, folder, request, unreadable)
-        spec = without_unreadable(spec, skipped)
-        folder = _copy_without(config, folder, spec, packings)
-    num_available = selections["train"].num_available
-    _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
+    with ExitStack() as at_work:  # until the record refers to the shards
+        claims = at_work.enter_context(Claims(folder))
+        _write_recipe(folder, spec)
+        packings = []
+        for split in SPLITS:
+            if count_rows(folder, split) is None:
+                rows = rows_of(selections[split], config.store) if split in selections else ()
+                write_rows(folder, split, rows, recipe.samples_per_shard)
+            read = request.sources.get(split_read(config.real, split), request.sources["train"])
+            packings.append(Packing(folder, split, read, recipe))
+        unreadable = fill(folder, claims, packings, config.ray)
+        if unreadable:
+            skipped = _leave_list(config, folder, request, unreadable)
+            num_lost = sum(one.split == "train" for one in unreadable)
+            if config.real.unreadable == "stop" or num_lost == count_rows(folder, "train"):
+                raise _refusal(config, folder, request, unreadable)
+            spec = without_unreadable(spec, skipped)
+            whole, folder = folder, folder_of(spec, config.store)
+            claims = at_work.enter_context(Claims(folder))
+            _write_recipe(folder, spec)
+            _copy_without(config, whole, folder, claims, packings)
+        num_available = selections["train"].num_available
+        _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
     remove_leftovers(folder, SPLITS)
 
 
@@ -277,10 +283,10 @@ def _refusal(
     )
 
 
-def _copy_without(config: Config, whole: Folder, spec: Spec, packings: Sequence[Packing]) -> Folder:
-    """Shards of `spec`, numbered without gaps, copied from those in `whole`."""
-    folder = folder_of(spec, config.store)
-    _write_recipe(folder, spec)
+def _copy_without(
+    config: Config, whole: Folder, folder: Folder, claims: Claims, packings: Sequence[Packing]
+) -> None:
+    """Shards numbered without gaps, copied to `folder` from those in `whole`."""
     copies = []
     for packing in packings:
         split, recipe = packing.split, packing.recipe
@@ -295,6 +301,4 @@ def _copy_without(config: Config, whole: Folder, spec: Spec, packings: Sequence[
             write_rows(folder, split, rows, size)
         earlier = EarlierShards(whole / split, recipe.schema.column("image"))
         copies.append(Packing(folder, split, earlier, recipe))
-    fill(folder, copies, config.ray)
-    remove_leftovers(folder, SPLITS)
-    return folder
+    fill(folder, claims, copies, config.ray)
