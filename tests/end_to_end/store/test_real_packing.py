@@ -40,15 +40,15 @@ def test_real_is_at_work_in_its_folder_until_its_record_refers_to_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    for name in ("write_manifest", "write_record"):
+    for name in ("fill", "write_record"):
         write = getattr(stage, name)
 
-        def write_and_look(*arguments: object, write: object = write) -> None:
+        def look_and_write(*arguments: object, write: object = write) -> object:
             (folder,) = (site.store / "real").iterdir()
             seen.append(is_in_use(Folder.at(folder)))
-            write(*arguments)  # type: ignore[operator]
+            return write(*arguments)  # type: ignore[operator]
 
-        monkeypatch.setattr(stage, name, write_and_look)
+        monkeypatch.setattr(stage, name, look_and_write)
     (site.real / "train" / SHARD).unlink()
     site.stage("real")
     assert seen == [True, True]
