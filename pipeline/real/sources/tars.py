@@ -74,7 +74,7 @@ class TarSource:
             except (tarfile.TarError, EOFError) as error:
                 if not seen:
                     raise UserError(
-                        f"{file.url}: not a readable tar ({error}); mend or remove it"
+                        f"{file.url}: not a readable tar ({error}); fix or remove it"
                     ) from None
                 if sample is not None and (sample.images or sample.others):
                     yield _entry(sample, part, file)
@@ -159,7 +159,7 @@ def _read_field(content: bytes, name: str, place: str) -> str | None:
         if not isinstance(fields, Mapping):
             raise ValueError("no object")
     except ValueError as error:
-        raise UserError(f"{place}.json: not readable ({error}); mend or remove it") from None
+        raise UserError(f"{place}.json: not readable ({error}); fix or remove it") from None
     if name not in fields:
         raise UserError(
             f"real.label_field: {place}.json has no {name!r}; there are "

@@ -58,7 +58,7 @@ class ZipSource:
                     )
                 labels = _read_labels(archive, url)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, zlib.error) as error:
-            raise UserError(f"{url}: not a readable zip ({error}); mend or remove it") from None
+            raise UserError(f"{url}: not a readable zip ({error}); fix or remove it") from None
         taken = []
         for info in members:
             name = info.filename.rpartition("/")[2]
@@ -97,7 +97,7 @@ def _read_labels(archive: zipfile.ZipFile, url: str) -> dict[str, str | None] | 
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{url}: its {_LABELS} is not the dataset tool's ({type(error).__name__}: {error}); "
-            "mend or remove it"
+            "fix or remove it"
         ) from None
 
 
