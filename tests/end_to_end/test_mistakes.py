@@ -5,12 +5,14 @@ behind.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from pipeline.real.sources import folder
 from tests.support.command_line import Result, assert_mistake, run
 from tests.support.workspace import Workspace, make_teacher
 
@@ -146,14 +148,14 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
 ) -> None:
     images = workspace.folder / "images" / "train"
     images.mkdir(parents=True)
-    read = Path.iterdir
+    scan = os.scandir
 
-    def forbidden(path: Path) -> Iterator[Path]:  # root may read what chmod forbids
-        if path == images:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read(path)
+    def forbidden(path: Any) -> Any:  # root may read what chmod forbids
+        if path == str(images):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
 
-    monkeypatch.setattr(Path, "iterdir", forbidden)
+    monkeypatch.setattr(os, "scandir", forbidden)
     result = cli("real", "real.source=folder", f"real.path={images.parent}")
     assert_mistake(result, f"{images}: Permission denied; check its permissions")
     assert "paths." not in result.errors
@@ -166,13 +168,13 @@ def test_image_that_may_not_be_read_is_not_called_damaged(
     image.parent.mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(image)
 
-    def forbidden(path: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def forbidden(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(Image, "open", forbidden)
+    monkeypatch.setattr(folder, "read_file", forbidden)
     result = cli("real", "real.source=folder", f"real.path={workspace.folder / 'images'}")
-    assert_mistake(result, f"{image}: Permission denied; check its permissions")
-    assert "remove" not in result.errors
+    assert_mistake(result, f"{image} (Permission denied; check its permissions)")
+    assert "decoded" not in result.errors
 
 
 @pytest.mark.parametrize("shards", ["images", "features-*"])

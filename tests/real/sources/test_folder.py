@@ -241,7 +241,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert found.train.unreadable == {"cat/a.png": "Permission denied; check its permissions"}
     (train / "cat").chmod(0)
     try:
-        with pytest.raises(UserError, match="cat: cannot be listed"):
+        with pytest.raises(UserError, match="cat: Permission denied; check its permissions"):
             read_set(tmp_path / "other", path=tmp_path / "data")
     finally:
         (train / "cat").chmod(0o700)

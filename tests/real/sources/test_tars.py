@@ -100,7 +100,7 @@ def test_tar_label_field_where_samples_have_no_json_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b""])
 def test_tar_with_unreadable_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = write_tar(tmp_path / "a.tar", [("1.png", 1), ("1.json", content)])
-    with pytest.raises(UserError, match=r"a\.tar: 1\.json: not readable .*; mend or remove it"):
+    with pytest.raises(UserError, match=r"a\.tar: 1\.json: not readable .*; fix or remove it"):
         read_set(tmp_path, train=path, label_field="y")
     assert read_set(tmp_path / "other", train=path).train.labels == [-1]
 

@@ -70,14 +70,14 @@ def test_zip_images_that_dataset_json_does_not_have_are_unlabelled(tmp_path: Pat
 )
 def test_zip_with_another_dataset_json_is_named(tmp_path: Path, text: str) -> None:
     path = write_zip(tmp_path / "a.zip", {"1.png": 1, "dataset.json": text.encode()})
-    with pytest.raises(UserError, match=r"a\.zip: its dataset\.json .*; mend or remove it"):
+    with pytest.raises(UserError, match=r"a\.zip: its dataset\.json .*; fix or remove it"):
         read_set(tmp_path, train=path)
 
 
 @pytest.mark.parametrize("label", ["cat", 1.5, {"a": 1}, ["cat", 1]])
 def test_zip_with_labels_that_are_no_numbers_is_named(tmp_path: Path, label: object) -> None:
     path = write_zip(tmp_path / "a.zip", {"1.png": 1}, [["1.png", label]])
-    with pytest.raises(UserError, match=r"a\.zip: its dataset\.json .*; mend or remove it"):
+    with pytest.raises(UserError, match=r"a\.zip: its dataset\.json .*; fix or remove it"):
         read_set(tmp_path, train=path)
 
 
@@ -147,7 +147,7 @@ def test_zip_that_is_cut_off_is_refused_in_one_line(tmp_path: Path, cut: float) 
     path = write_zip(tmp_path / "a.zip", {f"{number}.png": number for number in range(20)})
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * cut)])
-    with pytest.raises(UserError, match=r"a\.zip: not a readable zip .*; mend or remove it"):
+    with pytest.raises(UserError, match=r"a\.zip: not a readable zip .*; fix or remove it"):
         read_set(tmp_path, train=path)
 
 
