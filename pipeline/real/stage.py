@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.config.root import Config
 from pipeline.real.fill import fill, list_on_workers
 from pipeline.real.listing import Listing, take_listing
-from pipeline.real.pack import Packing, Recipe, Unreadable, read_unreadable
+from pipeline.real.pack import UNREADABLE, Packing, Recipe, Unreadable, read_unreadable
 from pipeline.real.request import (
     REAL_SHARDS,
     SPLITS,
@@ -48,7 +48,7 @@ from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
 from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, shard_name, write_manifest
 from shards.schema import real_schema
 from shards.storage import Folder
 
@@ -86,6 +86,7 @@ def run(config: Config) -> None:
     with in_words("real.path"):
         request = make_request(config, lambda source, split: _list(config, source, split))
         if config.real.unreadable == "stop" and _is_mended(request.folder(config.store)):
+            _forget_unreadable(request.folder(config.store))
             for split, source in request.sources.items():
                 _list(config, source, split)
             request = make_request(config)
@@ -209,24 +210,21 @@ def _leave_list(
     """Note in the store, and as text in the run's folder, what cannot be read; returns the note's
     digest.
     """
+    places = [_place(request, one) for one in unreadable]
     content = json.dumps(
-        {"unreadable": [list(one) for one in unreadable], "files": _stat_all(request, unreadable)}
+        {
+            "unreadable": [list(one) for one in unreadable],
+            "files": [(place, _stat(place)) for place in places],
+        }
     ).encode()
     if folder.size(UNREADABLE_FILE) is None:
         folder.write(UNREADABLE_FILE, content)
-    lines = "".join(f"{_place(request, one)}\t{one.reason}\n" for one in unreadable)
+    pairs = zip(places, unreadable, strict=True)
+    lines = "".join(f"{place}\t{one.reason}\n" for place, one in pairs)
     write_atomic(config.run_dir / "real" / _LIST, lines.encode())
     skipped = _read_skipped(folder)
     assert skipped is not None
     return skipped
-
-
-def _stat_all(
-    request: Request, unreadable: Sequence[Unreadable]
-) -> list[tuple[str, tuple[int, int] | None]]:
-    """Size and time of each file that cannot be read, of a local folder."""
-    places = [_place(request, one) for one in unreadable]
-    return [(place, found) for place in places if (found := _stat(place)) is not None]
 
 
 def _place(request: Request, one: Unreadable) -> str:
@@ -235,12 +233,13 @@ def _place(request: Request, one: Unreadable) -> str:
     return join(source.root, one.source) if isinstance(source, FolderSource) else one.source
 
 
-def _stat(path: str) -> tuple[int, int] | None:
+def _stat(path: str) -> list[int] | None:
+    """Size and times of a local file, also of the last change of its permissions."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _read_note(folder: Folder) -> dict[str, Any] | None:
@@ -263,10 +262,19 @@ def _read_skipped(folder: Folder) -> str | None:
 
 def _is_mended(folder: Folder) -> bool:
     """Whether one of the files that could not be read has changed since: a listing of very many
-    files does not notice that.
+    files does not notice that, and none notices other permissions.
     """
     note = _read_note(folder)
-    return note is not None and any(_stat(p) != tuple(found) for p, found in note["files"])
+    return note is not None and any(_stat(path) != found for path, found in note["files"])
+
+
+def _forget_unreadable(folder: Folder) -> None:
+    """Let the shards that lack images be packed again."""
+    for split in SPLITS:
+        for index in read_unreadable(folder, split):
+            (folder / split).remove(shard_name(index))
+            (folder / UNREADABLE).remove(f"{split}-{index:06d}.json")
+    folder.remove(UNREADABLE_FILE)
 
 
 def _refusal(

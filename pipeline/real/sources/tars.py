@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
+from pipeline.real.sources.folder import is_hidden
 from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
@@ -64,6 +65,9 @@ class TarSource:
             try:
                 suffix = f".{_LABEL}" if self.label_field is None else ".json"
                 for member, content in _walk(opened, file, suffix):
+                    if is_hidden(member.name):
+                        findings.left_out["hidden"] += 1
+                        continue
                     key, extension = _split(member.name)
                     if sample is None or sample.key != key:
                         if sample is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
-from pipeline.real.sources.folder import UNLABELLED, kind_of
+from pipeline.real.sources.folder import UNLABELLED, is_hidden, kind_of
 from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
@@ -62,7 +62,7 @@ class ZipSource:
         taken = []
         for info in members:
             name = info.filename.rpartition("/")[2]
-            if name.startswith(".") or info.filename.startswith("__MACOSX/"):
+            if is_hidden(info.filename):
                 findings.left_out["hidden"] += 1
             elif is_image_name(name):
                 taken.append(info)
