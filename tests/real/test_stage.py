@@ -19,6 +19,7 @@ import yaml
 from pipeline.config.root import Config
 from pipeline.real import fill, pack, stage
 from pipeline.real import listing as listing_module
+from pipeline.real.sources import folder
 from pipeline.real.sources.earlier import EarlierShards
 from pipeline.records.products import RealImages, real_shards
 from pipeline.records.record import Record, write_record
@@ -301,9 +302,9 @@ def test_skipping_is_still_done_when_the_shards_with_gaps_are_gone(
     images = write_images(tmp_path / "images", bad=BAD)
     config = real_config(tmp_path, path=images, unreadable="skip")
     record = run_stage(config)
-    for folder in (tmp_path / "store" / "real").iterdir():
-        if str(folder) != record.outputs.folder:
-            shutil.rmtree(folder)
+    for place in (tmp_path / "store" / "real").iterdir():
+        if str(place) != record.outputs.folder:
+            shutil.rmtree(place)
     assert stage.find(config) == record
 
 
@@ -387,6 +388,36 @@ def test_unreadable_image_that_was_mended_is_noticed(
     (images / "train" / "a" / "003.png").write_bytes(tile(3))
     record = run_stage(config)
     assert [s["number"] for s in samples(config, record, "train")] == list(range(30))
+
+
+@pytest.mark.parametrize("problem", ["forbidden", "gone"])
+def test_image_that_may_be_read_again_is_packed_and_the_other_shards_are_not(
+    tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    images = write_images(tmp_path / "images")
+    config = real_config(tmp_path, path=images, samples_per_shard=5)
+    path, aside = images / "train" / "a" / "007.png", tmp_path / "aside.png"
+    read = folder.read_file
+
+    def fail(location: str) -> bytes:
+        if location == str(path):
+            if problem == "forbidden":  # root may read what chmod forbids
+                raise PermissionError(13, "Permission denied", location)
+            path.rename(aside)
+        return read(location)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "read_file", fail)
+        with pytest.raises(UserError, match=r"1 of 35 .*007\.png \((Permission denied|not there)"):
+            stage.run(config)
+    if problem == "forbidden":
+        path.chmod(0o600)
+    else:
+        aside.rename(path)
+    counts.packed.clear()
+    record = run_stage(config)
+    assert [s["number"] for s in samples(config, record, "train")] == list(range(30))
+    assert [index for _, _, index in counts.packed] == [1]
 
 
 def test_unreadable_image_that_was_removed_is_not_missed(tmp_path: Path) -> None:

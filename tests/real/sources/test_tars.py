@@ -149,6 +149,21 @@ def test_tar_sample_without_image_is_noted_with_what_it_has(tmp_path: Path) -> N
     assert found.train.unreadable == {"2": "no image among cls, txt"}
 
 
+def test_tar_members_that_are_hidden_are_no_samples(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | int]] = [
+        ("./._1.png", b"of macOS"),
+        ("./1.png", 1),
+        ("./.DS_Store", b""),
+        ("__MACOSX/._1.png", b""),
+        ("./.cache/2.png", 2),
+        ("./1.cls", b"3"),
+    ]
+    found = read_set(tmp_path, train=write_tar(tmp_path / "a.tar", members))
+    assert found.train.numbers == [1]
+    assert found.train.labels == [3]
+    assert found.train.unreadable == {}
+
+
 def test_tar_sample_with_two_images_has_the_first_by_name(tmp_path: Path) -> None:
     members: list[tuple[str, bytes | int]] = [
         ("1.seg.png", 9),

@@ -92,6 +92,7 @@ def test_zip_of_a_folder_has_its_classes_below_the_folder_that_all_lie_in(
         f"{top}cat/2.JPG": 2,
         f"__MACOSX/{top}cat/._2.JPG": b"no image",
         f"{top}.DS_Store": b"",
+        f"{top}.cache/9.png": 9,
         f"{top}readme.txt": b"",
     }
     path = write_zip(tmp_path / "a.zip", members, compression=compression)
@@ -101,7 +102,7 @@ def test_zip_of_a_folder_has_its_classes_below_the_folder_that_all_lie_in(
     assert found.train.numbers == [2, 3, 1]
     assert found.train.labels == [0, 0, 1]
     listing = make_request(real_config(tmp_path, train=path)).listings["train"]
-    assert listing.left_out == {"hidden": 2, ".txt": 1}
+    assert listing.left_out == {"hidden": 3, ".txt": 1}
 
 
 def test_zip_images_beside_class_folders_and_in_unlabelled_have_no_label(tmp_path: Path) -> None:
