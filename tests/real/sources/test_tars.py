@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.real.sources.location import describe
+from pipeline.real.sources.source import Row
+from pipeline.real.sources.tars import TarSource
 from shards.errors import UserError
 from tests.support.real_images import (
     INPUTS,
@@ -205,10 +208,6 @@ def test_tar_class_that_train_folders_do_not_have_is_one_line(tmp_path: Path) ->
 
 
 def test_tar_image_is_read_where_it_lies_even_when_the_tar_has_shrunk_since(tmp_path: Path) -> None:
-    from pipeline.real.sources.location import describe
-    from pipeline.real.sources.source import Row
-    from pipeline.real.sources.tars import TarSource
-
     path = write_tar(tmp_path / "a.tar", [("1.png", 1)])
     source = TarSource((describe(str(path)),))
     (good,) = source.open().read([Row(b"1", 0, 512, len(tile(1)))])
