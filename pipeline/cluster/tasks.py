@@ -11,7 +11,7 @@ trainings of a study all go through `run_tasks`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -111,9 +111,9 @@ def run_tasks(
     *,
     retry_on: Sequence[type[Exception]] = (),
     watch: Callable[[int], None] = lambda in_hand: None,
-) -> Iterator[tuple[T, Answer]]:
+) -> Generator[tuple[T, Answer]]:
     """Each piece of `source` with what came of `function(*arguments(piece))`, as it ends. What is
-    in hand is given up when the caller stops, or is interrupted.
+    in hand is given up when the caller closes this, or is interrupted.
 
     Args:
         function: at the top level of its module.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -75,8 +76,8 @@ def look(packing: Packing) -> Progress:
 
 
 def fill(claims: Claims, packings: Sequence[Packing], ray_config: RayConfig) -> list[Unreadable]:
-    """Pack what is missing, of splits in the folder of `claims`; returns what cannot be read, in
-    the order of rows, whoever found it.
+    """Pack what is missing of splits in the folder of `claims`; returns what cannot be read, in the
+    order of rows.
 
     Raises:
         UserError: if the source or the store cannot be used any more.
@@ -111,13 +112,14 @@ def fill(claims: Claims, packings: Sequence[Packing], ray_config: RayConfig) -> 
         is_here = ray_config.pack_workers == 0 or num_left <= _FEW_IMAGES
         pack = _pack_here if is_here else _pack_on_ray
         try:
-            for packed in pack(jobs, work, ray_config, watch):
-                index = jobs.number(packed.split, packed.index)
-                rows = {} if packed.shard is None else {packed.split: packed.shard}
-                work.finish(index, rows)
-                if packed.unreadable:
-                    unreadable[packed.split, packed.index] = list(packed.unreadable)
-                bar.advance(tasks[packed.split], packed.num_rows)
+            with closing(pack(jobs, work, ray_config, watch)) as all_packed:
+                for packed in all_packed:
+                    index = jobs.number(packed.split, packed.index)
+                    rows = {} if packed.shard is None else {packed.split: packed.shard}
+                    work.finish(index, rows)
+                    if packed.unreadable:
+                        unreadable[packed.split, packed.index] = list(packed.unreadable)
+                    bar.advance(tasks[packed.split], packed.num_rows)
         finally:
             work.flush()
         for split in splits:
@@ -168,7 +170,7 @@ Watch = Callable[[int], None]
 
 def _pack_here(
     jobs: _Jobs, work: Work, ray_config: RayConfig, watch: Watch
-) -> Iterator[PackedShard]:
+) -> Generator[PackedShard]:
     while len(work):
         item = work.next()
         watch(int(item is not None))
@@ -186,11 +188,12 @@ def _pack_here(
 
 def _pack_on_ray(
     jobs: _Jobs, work: Work, ray_config: RayConfig, watch: Watch
-) -> Iterator[PackedShard]:
+) -> Generator[PackedShard]:
     places = Places(ray_config, "pack", ray_config.pack_workers)
     ended = run_tasks(_pack_task, work, jobs.arguments, places, retry_on=[OSError], watch=watch)
-    for item, answer in ended:
-        yield _result(answer, *jobs.arguments(item))
+    with closing(ended):
+        for item, answer in ended:
+            yield _result(answer, *jobs.arguments(item))
 
 
 def _pack_task(packing: Packing, index: int) -> PackedShard:
@@ -244,12 +247,13 @@ def _list_on_ray(source: Source, ray_config: RayConfig) -> Parts:
     ended = run_tasks(
         _list_task, parts, lambda part: (source, part), places, retry_on=[StorageError]
     )
-    for part, answer in ended:
-        waiting[part] = answer.get()
-        while turn in waiting:
-            table, findings = waiting.pop(turn)
-            yield [table], findings
-            turn += 1
+    with closing(ended):
+        for part, answer in ended:
+            waiting[part] = answer.get()
+            while turn in waiting:
+                table, findings = waiting.pop(turn)
+                yield [table], findings
+                turn += 1
 
 
 def _list_task(source: Source, part: int) -> tuple[pa.Table, Findings]:

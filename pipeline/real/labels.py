@@ -101,7 +101,7 @@ def _text(label: str, listing: Listing, split: str) -> str:
     if not int(label) < len(listing.names):
         raise UserError(
             f"real.label_field: label {label} of a {split} image, but the source names "
-            f"{len(listing.names)} classes only; mend the images' labels, or name another field"
+            f"{len(listing.names)} classes only; fix the images' labels, or name another field"
         )
     return listing.names[int(label)]
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from pipeline.config.root import Config
 from pipeline.real.fill import fill, list_on_workers
 from pipeline.real.listing import Listing, take_listing
-from pipeline.real.pack import Packing, Recipe, Unreadable, read_unreadable
+from pipeline.real.pack import UNREADABLE, Packing, Recipe, Unreadable, read_unreadable
 from pipeline.real.request import (
     REAL_SHARDS,
     SPLITS,
@@ -47,8 +48,8 @@ from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
 from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
-from shards.manifest import Manifest, write_manifest
-from shards.schema import Schema, real_schema
+from shards.manifest import Manifest, shard_name, write_manifest
+from shards.schema import real_schema
 from shards.storage import Folder
 
 __all__ = ["REAL_SHARDS", "describe", "find", "run", "spec_of"]
@@ -85,44 +86,42 @@ def run(config: Config) -> None:
     with in_words("real.path"):
         request = make_request(config, lambda source, split: _list(config, source, split))
         if config.real.unreadable == "stop" and _is_mended(request.folder(config.store)):
+            _forget_unreadable(request.folder(config.store))
             for split, source in request.sources.items():
                 _list(config, source, split)
             request = make_request(config)
     spec, folder = request.spec, request.folder(config.store)
     selections, names = select(config.real, request, config.store)
     recipe = Recipe(
-        _schema(config),
+        real_schema(config.real.resolution, config.real.image_codec, config.real.image_quality),
         config.real.resolution,
         config.real.background,
         config.real.samples_per_shard,
     )
-    _write_recipe(folder, spec)
-    _say_what_lacks_labels(request)
-    packings = []
-    for split in SPLITS:
-        if count_rows(folder, split) is None:
-            rows = rows_of(selections[split], config.store) if split in selections else ()
-            write_rows(folder, split, rows, recipe.samples_per_shard)
-        read = request.sources.get(split_read(config.real, split), request.sources["train"])
-        packings.append(Packing(folder, split, read, recipe))
-    num_available = selections["train"].num_available
-    with Claims(folder) as claims:
+    with ExitStack() as at_work:  # until the record refers to the shards
+        claims = at_work.enter_context(Claims(folder))
+        _write_recipe(folder, spec)
+        _say_what_lacks_labels(request)
+        packings = []
+        for split in SPLITS:
+            if count_rows(folder, split) is None:
+                rows = rows_of(selections[split], config.store) if split in selections else ()
+                write_rows(folder, split, rows, recipe.samples_per_shard)
+            read = request.sources.get(split_read(config.real, split), request.sources["train"])
+            packings.append(Packing(folder, split, read, recipe))
         unreadable = fill(claims, packings, config.ray)
-        if not unreadable:
-            _leave_record(config, spec, folder, names, num_available)
-        else:
+        if unreadable:
             skipped = _leave_list(config, folder, request, unreadable)
-            is_lost = [one.split for one in unreadable].count("train") == count_rows(
-                folder, "train"
-            )
-            if config.real.unreadable == "stop" or is_lost:
+            num_lost = sum(one.split == "train" for one in unreadable)
+            if config.real.unreadable == "stop" or num_lost == count_rows(folder, "train"):
                 raise _refusal(config, folder, request, unreadable)
             spec = without_unreadable(spec, skipped)
-            copied = folder_of(spec, config.store)
-            with Claims(copied) as others:
-                _copy_without(config, folder, copied, spec, packings, others)
-                _leave_record(config, spec, copied, names, num_available, len(unreadable))
-            remove_leftovers(copied, SPLITS)
+            whole, folder = folder, folder_of(spec, config.store)
+            claims = at_work.enter_context(Claims(folder))
+            _write_recipe(folder, spec)
+            _copy_without(config, whole, folder, claims, packings)
+        num_available = selections["train"].num_available
+        _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
     remove_leftovers(folder, SPLITS)
 
 
@@ -182,11 +181,6 @@ def _say_what_lacks_labels(request: Request) -> None:
         )
 
 
-def _schema(config: Config) -> Schema:
-    real = config.real
-    return real_schema(real.resolution, real.image_codec, real.image_quality)
-
-
 def _write_recipe(folder: Folder, spec: Spec) -> None:
     folder.write(RECIPE_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
 
@@ -195,15 +189,16 @@ def _leave_record(
     config: Config,
     spec: Spec,
     folder: Folder,
+    recipe: Recipe,
     names: Sequence[str],
     num_available: int | None,
-    num_skipped: int = 0,
+    num_skipped: int,
 ) -> None:
     sizes, digests = {}, {}
     for split in SPLITS:
         num_rows = count_rows(folder, split)
         if not num_rows:
-            write_manifest(folder / split, Manifest(_schema(config), ()))
+            write_manifest(folder / split, Manifest(recipe.schema, ()))
         reader = RealShards(folder / split, config.cache).open()
         sizes[split], digests[split] = reader.num_samples, reader.digest
         if reader.num_samples != num_rows:
@@ -228,24 +223,21 @@ def _leave_list(
     """Note in the store, and as text in the run's folder, what cannot be read; returns the note's
     digest.
     """
+    places = [_place(request, one) for one in unreadable]
     content = json.dumps(
-        {"unreadable": [list(one) for one in unreadable], "files": _stat_all(request, unreadable)}
+        {
+            "unreadable": [list(one) for one in unreadable],
+            "files": [(place, _stat(place)) for place in places],
+        }
     ).encode()
     if folder.size(UNREADABLE_FILE) is None:
         folder.write(UNREADABLE_FILE, content)
-    lines = "".join(f"{_place(request, one)}\t{one.reason}\n" for one in unreadable)
+    pairs = zip(places, unreadable, strict=True)
+    lines = "".join(f"{place}\t{one.reason}\n" for place, one in pairs)
     write_atomic(config.run_dir / "real" / _LIST, lines.encode())
     skipped = _read_skipped(folder)
     assert skipped is not None
     return skipped
-
-
-def _stat_all(
-    request: Request, unreadable: Sequence[Unreadable]
-) -> list[tuple[str, tuple[int, int] | None]]:
-    """Size and time of each file that cannot be read, of a local folder."""
-    places = [_place(request, one) for one in unreadable]
-    return [(place, found) for place in places if (found := _stat(place)) is not None]
 
 
 def _place(request: Request, one: Unreadable) -> str:
@@ -254,12 +246,13 @@ def _place(request: Request, one: Unreadable) -> str:
     return join(source.root, one.source) if isinstance(source, FolderSource) else one.source
 
 
-def _stat(path: str) -> tuple[int, int] | None:
+def _stat(path: str) -> list[int] | None:
+    """Size and times of a local file, also of the last change of its permissions."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _read_note(folder: Folder) -> dict[str, Any] | None:
@@ -282,10 +275,19 @@ def _read_skipped(folder: Folder) -> str | None:
 
 def _is_mended(folder: Folder) -> bool:
     """Whether one of the files that could not be read has changed since: a listing of very many
-    files does not notice that.
+    files does not notice that, and none notices other permissions.
     """
     note = _read_note(folder)
-    return note is not None and any(_stat(p) != tuple(found) for p, found in note["files"])
+    return note is not None and any(_stat(path) != found for path, found in note["files"])
+
+
+def _forget_unreadable(folder: Folder) -> None:
+    """Let the shards that lack images be packed again."""
+    for split in SPLITS:
+        for index in read_unreadable(folder, split):
+            (folder / split).remove(shard_name(index))
+            (folder / UNREADABLE).remove(f"{split}-{index:06d}.json")
+    folder.remove(UNREADABLE_FILE)
 
 
 def _refusal(
@@ -303,15 +305,9 @@ def _refusal(
 
 
 def _copy_without(
-    config: Config,
-    whole: Folder,
-    folder: Folder,
-    spec: Spec,
-    packings: Sequence[Packing],
-    claims: Claims,
+    config: Config, whole: Folder, folder: Folder, claims: Claims, packings: Sequence[Packing]
 ) -> None:
-    """Shards of `spec` in `folder`, numbered without gaps, copied from those in `whole`."""
-    _write_recipe(folder, spec)
+    """Shards numbered without gaps, copied to `folder` from those in `whole`."""
     copies = []
     for packing in packings:
         split, recipe = packing.split, packing.recipe

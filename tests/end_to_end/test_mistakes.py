@@ -7,12 +7,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pipeline.real.sources import folder
 from tests.support.command_line import Result, assert_mistake, run
 from tests.support.workspace import Workspace
 
@@ -152,7 +152,7 @@ def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
 
     monkeypatch.setattr(os, "scandir", forbidden)
     result = cli("real", "real.source=folder", f"real.path={images.parent}")
-    assert_mistake(result, f"{images}: cannot be listed (Permission denied); check its permissions")
+    assert_mistake(result, f"{images}: Permission denied; check its permissions")
     assert "paths." not in result.errors
 
 
@@ -163,14 +163,10 @@ def test_image_that_may_not_be_read_is_not_called_damaged(
     image.parent.mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(image)
 
-    read = Path.read_bytes
+    def forbidden(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    def forbidden(path: Path) -> bytes:
-        if path == image:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(folder, "read_file", forbidden)
     result = cli("real", "real.source=folder", f"real.path={workspace.folder / 'images'}")
     assert_mistake(result, f"{image} (Permission denied; check its permissions)")
     assert "decoded" not in result.errors

@@ -17,7 +17,7 @@ from pipeline.real.sources.location import describe
 from pipeline.real.sources.source import Entry, Findings, Source
 from pipeline.real.sources.tars import TarSource
 from shards.errors import UserError
-from shards.storage import Folder
+from shards.storage import Folder, file_system
 from tests.support.real_images import (
     real_config,
     tile,
@@ -295,8 +295,6 @@ def test_parts_that_are_listed_apart_are_one_listing_in_their_order(
 def test_remote_folder_is_listed_once_and_its_listing_may_be_deleted(
     tmp_path: Path, s3: S3Server
 ) -> None:
-    from shards.storage import file_system
-
     files = file_system("s3")
     files.pipe_file(f"{BUCKET}/images/train/cat/1.png", tile(1))
     config = real_config(tmp_path, path=f"s3://{BUCKET}/images")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.config.root import Config
 from pipeline.real.pack import Packing, Recipe, pack_shard, read_unreadable
@@ -18,7 +19,7 @@ from shards.manifest import Manifest, write_manifest
 from shards.reader import ShardReader
 from shards.schema import META_BYTES, real_schema
 from shards.storage import Folder
-from tests.support.real_images import SIDE, number_of, real_config, tile, write_folder
+from tests.support.real_images import encode, number_of, real_config, write_folder
 
 
 def packing_of(config: Config, folder: Path) -> Packing:
@@ -133,14 +134,9 @@ def test_storage_that_fails_leaves_nothing_behind(
 
 
 def test_background_and_size_are_the_recipes(tmp_path: Path) -> None:
-    from PIL import Image
-
-    from tests.support.real_images import encode
-
     clear = encode(Image.new("RGBA", (5, 5), (0, 0, 0, 0)))
     folder = write_folder(tmp_path / "images", {"0.png": clear})
     config = real_config(tmp_path, train=folder, background=[9, 8, 7], resolution=16)
     (image,) = open_packed(packing_of(config, tmp_path / "packed"), 0).gather("image", np.arange(1))
     assert image.shape == (3, 16, 16)
     assert image[:, 3, 3].tolist() == [9, 8, 7]
-    assert len(tile(1)) > SIDE

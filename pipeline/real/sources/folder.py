@@ -163,5 +163,11 @@ def kind_of(name: str) -> str:
     return f".{name.rpartition('.')[2].lower()}" if "." in name else "without suffix"
 
 
+def is_hidden(path: str) -> bool:
+    """Whether a file in an archive, or a folder that it is in, is hidden or of macOS alone."""
+    parts = path.split("/")
+    return "__MACOSX" in parts or any(p.startswith(".") and p not in (".", "..") for p in parts)
+
+
 def _absolute(location: str) -> str:
     return location if is_remote(location) else os.path.abspath(location)

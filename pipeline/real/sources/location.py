@@ -137,9 +137,8 @@ def _scan_local(folder: str) -> list[Found]:
                 is_dir, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
                 found.append(Found(entry.name, is_dir, is_file, status.st_size, status.st_mtime_ns))
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be listed ({error.strerror}); check its permissions"
-        ) from None
+        remedy = "its permissions" if isinstance(error, PermissionError) else "the disk it is on"
+        raise UserError(f"{folder}: {error.strerror}; check {remedy}") from None
     return sorted(found, key=lambda entry: entry.name)
 
 

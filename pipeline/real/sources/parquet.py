@@ -113,7 +113,7 @@ def _opening(url: str) -> Iterator[pq.ParquetFile]:
                 raise
             reason = " ".join(str(error).split())
             raise UserError(
-                f"{url}: not readable as Parquet ({reason}); mend or remove it"
+                f"{url}: not readable as Parquet ({reason}); fix or remove it"
             ) from None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
+from pipeline.real.sources.folder import is_hidden
 from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
@@ -64,6 +65,9 @@ class TarSource:
             try:
                 suffix = f".{_LABEL}" if self.label_field is None else ".json"
                 for member, content in _walk(opened, file, suffix):
+                    if is_hidden(member.name):
+                        findings.left_out["hidden"] += 1
+                        continue
                     key, extension = _split(member.name)
                     if sample is None or sample.key != key:
                         if sample is not None:
@@ -74,7 +78,7 @@ class TarSource:
             except (tarfile.TarError, EOFError) as error:
                 if not seen:
                     raise UserError(
-                        f"{file.url}: not a readable tar ({error}); mend or remove it"
+                        f"{file.url}: not a readable tar ({error}); fix or remove it"
                     ) from None
                 if sample is not None and (sample.images or sample.others):
                     yield _entry(sample, part, file)
@@ -159,7 +163,7 @@ def _read_field(content: bytes, name: str, place: str) -> str | None:
         if not isinstance(fields, Mapping):
             raise ValueError("no object")
     except ValueError as error:
-        raise UserError(f"{place}.json: not readable ({error}); mend or remove it") from None
+        raise UserError(f"{place}.json: not readable ({error}); fix or remove it") from None
     if name not in fields:
         raise UserError(
             f"real.label_field: {place}.json has no {name!r}; there are "

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.real.decode import UnreadableError, is_image_name
-from pipeline.real.sources.folder import UNLABELLED, kind_of
+from pipeline.real.sources.folder import UNLABELLED, is_hidden, kind_of
 from pipeline.real.sources.location import OneOpen, open_file
 from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
 from shards.errors import UserError
@@ -58,11 +58,11 @@ class ZipSource:
                     )
                 labels = _read_labels(archive, url)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, zlib.error) as error:
-            raise UserError(f"{url}: not a readable zip ({error}); mend or remove it") from None
+            raise UserError(f"{url}: not a readable zip ({error}); fix or remove it") from None
         taken = []
         for info in members:
             name = info.filename.rpartition("/")[2]
-            if name.startswith(".") or info.filename.startswith("__MACOSX/"):
+            if is_hidden(info.filename):
                 findings.left_out["hidden"] += 1
             elif is_image_name(name):
                 taken.append(info)
@@ -97,7 +97,7 @@ def _read_labels(archive: zipfile.ZipFile, url: str) -> dict[str, str | None] | 
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{url}: its {_LABELS} is not the dataset tool's ({type(error).__name__}: {error}); "
-            "mend or remove it"
+            "fix or remove it"
         ) from None
 
 

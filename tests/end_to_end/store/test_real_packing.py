@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -41,17 +40,18 @@ def test_real_is_at_work_in_its_folder_until_its_record_refers_to_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    write = stage.write_record
+    for name in ("fill", "write_record"):
+        write = getattr(stage, name)
 
-    def write_and_look(*arguments: Any) -> Any:
-        (folder,) = (site.store / "real").iterdir()
-        seen.append(is_in_use(Folder.at(folder)))
-        return write(*arguments)
+        def look_and_write(*arguments: object, write: object = write) -> object:
+            (folder,) = (site.store / "real").iterdir()
+            seen.append(is_in_use(Folder.at(folder)))
+            return write(*arguments)  # type: ignore[operator]
 
-    monkeypatch.setattr(stage, "write_record", write_and_look)
+        monkeypatch.setattr(stage, name, look_and_write)
     (site.real / "train" / SHARD).unlink()
     site.stage("real")
-    assert seen == [True]
+    assert seen == [True, True]
     assert not is_in_use(Folder.at(site.real))
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.real import stage
 from pipeline.real.listing import Listing, list_here, take_listing
 from pipeline.real.sources.folder import FilesSource, FolderSource
+from pipeline.real.sources.source import Row
 from shards.errors import UserError
 from shards.storage import Folder
 from tests.support.real_images import (
     INPUTS,
+    encode,
     expected_set,
     read_set,
     real_config,
@@ -193,8 +196,6 @@ def test_names_of_any_bytes_are_read(tmp_path: Path) -> None:
         with open(os.path.join(os.fsencode(train), name), "wb") as file:
             file.write(tile(number))
     config = real_config(tmp_path, path=tmp_path / "data")
-    from pipeline.real import stage
-
     stage.run(config)
     record = stage.find(config)
     assert record is not None
@@ -221,8 +222,6 @@ def test_file_that_has_gone_since_cannot_be_read_but_a_folder_that_has_is_an_err
 ) -> None:
     folder = write_folder(tmp_path / "data", {"a.png": 1, "b.png": 2})
     source = FolderSource(str(folder))
-    from pipeline.real.sources.source import Row
-
     rows = [Row(name, -1, -1, 0) for name in (b"a.png", b"b.png")]
     (folder / "a.png").unlink()
     gone, there = source.open().read(rows)
@@ -241,7 +240,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert found.train.unreadable == {"cat/a.png": "Permission denied; check its permissions"}
     (train / "cat").chmod(0)
     try:
-        with pytest.raises(UserError, match="cat: cannot be listed"):
+        with pytest.raises(UserError, match="cat: Permission denied; check its permissions"):
             read_set(tmp_path / "other", path=tmp_path / "data")
     finally:
         (train / "cat").chmod(0o700)
@@ -250,8 +249,6 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
 def test_oblong_image_is_cropped_at_its_centre(tmp_path: Path) -> None:
     pixels = np.zeros((16, 48, 3), dtype=np.uint8)
     pixels[:, 16:32] = (10, 200, 90)
-    from tests.support.real_images import encode
-
     write(tmp_path / "data" / "train" / "a.png", encode(pixels))
     (image,) = read_set(tmp_path, path=tmp_path / "data").train.images
     # halving makes the bicubic kernel 8 pixels wide: the outer two pixels reach past the crop

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.real.sources.location import describe
+from pipeline.real.sources.source import Row
+from pipeline.real.sources.tars import TarSource
 from shards.errors import UserError
 from tests.support.real_images import (
     INPUTS,
@@ -100,7 +103,7 @@ def test_tar_label_field_where_samples_have_no_json_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b""])
 def test_tar_with_unreadable_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = write_tar(tmp_path / "a.tar", [("1.png", 1), ("1.json", content)])
-    with pytest.raises(UserError, match=r"a\.tar: 1\.json: not readable .*; mend or remove it"):
+    with pytest.raises(UserError, match=r"a\.tar: 1\.json: not readable .*; fix or remove it"):
         read_set(tmp_path, train=path, label_field="y")
     assert read_set(tmp_path / "other", train=path).train.labels == [-1]
 
@@ -149,6 +152,21 @@ def test_tar_sample_without_image_is_noted_with_what_it_has(tmp_path: Path) -> N
     assert found.train.unreadable == {"2": "no image among cls, txt"}
 
 
+def test_tar_members_that_are_hidden_are_no_samples(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | int]] = [
+        ("./._1.png", b"of macOS"),
+        ("./1.png", 1),
+        ("./.DS_Store", b""),
+        ("__MACOSX/._1.png", b""),
+        ("./.cache/2.png", 2),
+        ("./1.cls", b"3"),
+    ]
+    found = read_set(tmp_path, train=write_tar(tmp_path / "a.tar", members))
+    assert found.train.numbers == [1]
+    assert found.train.labels == [3]
+    assert found.train.unreadable == {}
+
+
 def test_tar_sample_with_two_images_has_the_first_by_name(tmp_path: Path) -> None:
     members: list[tuple[str, bytes | int]] = [
         ("1.seg.png", 9),
@@ -190,10 +208,6 @@ def test_tar_class_that_train_folders_do_not_have_is_one_line(tmp_path: Path) ->
 
 
 def test_tar_image_is_read_where_it_lies_even_when_the_tar_has_shrunk_since(tmp_path: Path) -> None:
-    from pipeline.real.sources.location import describe
-    from pipeline.real.sources.source import Row
-    from pipeline.real.sources.tars import TarSource
-
     path = write_tar(tmp_path / "a.tar", [("1.png", 1)])
     source = TarSource((describe(str(path)),))
     (good,) = source.open().read([Row(b"1", 0, 512, len(tile(1)))])
