@@ -10,6 +10,7 @@ trainings of a study all go through `run_tasks`.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from shards.errors import UserError
 LOOK_S = 1.0
 MAX_RETRIES = 4
 _POLL_S = 1.0
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T", bound=Hashable)
 T_co = TypeVar("T_co", bound=Hashable, covariant=True)
@@ -64,6 +66,17 @@ class WorkerDied(RuntimeError):
     """A task's process died as often as Ray tries."""
 
 
+Refuse = Callable[[object], UserError]
+"""What to say of a file that could not be read or written, given why."""
+
+
+def spare_retries(error: OSError, refuse: Refuse) -> Exception:
+    """Within a task that Ray tries again after an OSError: that error, or what ends it at once
+    where another try would be of no use.
+    """
+    return refuse(error) if error.errno in _HOPELESS else error
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came of a task."""
@@ -86,6 +99,28 @@ class Answer:
             raise UserError(str(getattr(error, "cause", error))) from None
         except ray.exceptions.WorkerCrashedError as error:
             raise WorkerDied(" ".join(str(error).split())) from None
+
+    def get_made(self, what: str, refuse: Refuse) -> Any:
+        """What a task returned that makes files; `what` it makes, for messages.
+
+        Raises:
+            UserError: if it could not, or its process died, and died again.
+            Exception: whatever else the function raised, with a note.
+        """
+        try:
+            return self.get()
+        except UserError:
+            raise
+        except OSError as error:
+            raise refuse(getattr(error, "cause", error)) from None
+        except WorkerDied:
+            raise UserError(
+                f"{what}: its worker died {MAX_RETRIES + 1} times; it may have had too little "
+                "memory"
+            ) from None
+        except Exception as error:
+            error.add_note(f"while making {what}")
+            raise
 
 
 def share(value: Any, places: Places) -> Any:

@@ -7,17 +7,16 @@ the shard. Several runs may work on one pool: `shards/claims.py` keeps them out 
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from pipeline.cluster import monitoring
-from pipeline.cluster.tasks import MAX_RETRIES, Answer, Places, WorkerDied, fetch, run_tasks, share
+from pipeline.cluster.tasks import Places, fetch, run_tasks, share, spare_retries
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.generate.plan import (
@@ -44,7 +43,6 @@ from shards.work import Place, Work
 if TYPE_CHECKING:
     from pipeline.generate.render import RenderedShard, StartedShard
 
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
 
 
@@ -213,28 +211,12 @@ def _render_on_ray(
 
     ended = run_tasks(_render_task, work, arguments, places, retry_on=[OSError], watch=watch)
     for (index, _), answer in ended:
-        yield _result(answer, plan, index)
+        what = f"shard {index} of {plan.folder}"
+        yield answer.get_made(what, partial(_unwritable, plan.folder, index))
 
 
 def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:
     return {shards.name: shards.schema for shards in plan.sets if shards.name in names}
-
-
-def _result(answer: Answer, plan: Plan, index: int) -> RenderedShard:
-    try:
-        result: RenderedShard = answer.get()
-        return result
-    except UserError:
-        raise
-    except OSError as error:
-        raise _unwritable(plan.folder, index, getattr(error, "cause", error)) from None
-    except WorkerDied:
-        raise RuntimeError(
-            f"shard {index} of {plan.folder}: its renderer died {MAX_RETRIES + 1} times"
-        ) from None
-    except Exception as error:
-        error.add_note(f"while rendering shard {index} of {plan.folder}")
-        raise
 
 
 def _unwritable(folder: Folder, index: int, reason: object) -> UserError:
@@ -262,9 +244,7 @@ def _render_task(
     try:
         return render_shard(generator, recipe, folder, schemas, index)
     except OSError as error:
-        if error.errno in _HOPELESS:  # Ray would try it again
-            raise _unwritable(folder, index, error) from None
-        raise
+        raise spare_retries(error, partial(_unwritable, folder, index)) from None
 
 
 @lru_cache(maxsize=1)

@@ -5,15 +5,15 @@ Neighbours: `pack.py` makes one shard, `shards/work.py` hands them out, `stage.p
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
-from pipeline.cluster.tasks import MAX_RETRIES, Answer, Listed, Places, WorkerDied, run_tasks
+from pipeline.cluster.tasks import Listed, Places, run_tasks, spare_retries
 from pipeline.config.ray import RayConfig
 from pipeline.real.listing import Parts, list_here, tables_of
 from pipeline.real.pack import PackedShard, Packing, Unreadable, pack_shard, read_unreadable
@@ -29,7 +29,6 @@ from shards.work import Place, Work
 
 _FEW_IMAGES = 2000
 """Packed here whatever is set: Ray takes longer to start."""
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _POLL_S = 1.0
 
 
@@ -193,7 +192,9 @@ def _pack_on_ray(
     ended = run_tasks(_pack_task, work, jobs.arguments, places, retry_on=[OSError], watch=watch)
     with closing(ended):
         for item, answer in ended:
-            yield _result(answer, *jobs.arguments(item))
+            packing, index = jobs.arguments(item)
+            what = f"shard {index} of {packing.folder / packing.split}"
+            yield answer.get_made(what, partial(_unusable, packing, index))
 
 
 def _pack_task(packing: Packing, index: int) -> PackedShard:
@@ -201,27 +202,7 @@ def _pack_task(packing: Packing, index: int) -> PackedShard:
     try:
         return pack_shard(packing, index)
     except OSError as error:
-        if error.errno in _HOPELESS:  # Ray would try it again
-            raise _unusable(packing, index, error) from None
-        raise
-
-
-def _result(answer: Answer, packing: Packing, index: int) -> PackedShard:
-    try:
-        packed: PackedShard = answer.get()
-        return packed
-    except UserError:
-        raise
-    except OSError as error:
-        raise _unusable(packing, index, getattr(error, "cause", error)) from None
-    except WorkerDied:
-        raise UserError(
-            f"{packing.folder / packing.split}: the worker of shard {index} died "
-            f"{MAX_RETRIES + 1} times; it may have had too little memory"
-        ) from None
-    except Exception as error:
-        error.add_note(f"while packing shard {index} of {packing.folder / packing.split}")
-        raise
+        raise spare_retries(error, partial(_unusable, packing, index)) from None
 
 
 def _unusable(packing: Packing, index: int, error: object) -> UserError:

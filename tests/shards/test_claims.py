@@ -18,28 +18,13 @@ import pytest
 from shards import claims as claims_module
 from shards.claims import CLAIMS_FOLDER, Claims, is_in_use
 from shards.storage import Folder
+from tests.support.shard_sets import of_others
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def pool(folder: Folder) -> Folder:
-    """A pool's folder that does not exist yet, on a disk or in a bucket."""
-    return folder
-
-
-@pytest.fixture
-def local_pool(tmp_path: Path) -> Folder:
-    return Folder.at(tmp_path / "pool")
-
-
 def list_claims(pool: Folder) -> list[str]:
     return sorted((pool / CLAIMS_FOLDER).list_files())
-
-
-def of_others(claims: Claims) -> set[int]:
-    """Shards that other live runs have."""
-    return {index for claimed in claims.list_others().values() for index in claimed}
 
 
 # Two runs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,27 +14,11 @@ from shards.schema import Schema
 from shards.storage import Folder
 from shards.work import Work
 from shards.writer import write_shard
-from tests.support.shard_sets import INDEX_SCHEMA
+from tests.support.shard_sets import INDEX_SCHEMA, of_others
 
 FEATURES = "features-0"
 PER_SHARD = 2
 NUM_VERY_MANY = 1_000_000
-
-
-@pytest.fixture
-def pool(folder: Folder) -> Folder:
-    """A pool's folder that does not exist yet, on a disk or in a bucket."""
-    return folder
-
-
-@pytest.fixture
-def local_pool(tmp_path: Path) -> Folder:
-    return Folder.at(tmp_path / "pool")
-
-
-def of_others(claims: Claims) -> set[int]:
-    """Shards that other live runs have."""
-    return {index for claimed in claims.list_others().values() for index in claimed}
 
 
 def make_plan(pool: Folder, num_shards: int = 4) -> Plan:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from shards.claims import Claims
 from shards.manifest import Manifest, shard_name, write_manifest
 from shards.schema import (
     Codec,
@@ -110,3 +111,8 @@ def encoded_in_the_middle_schema(codec: Codec, quality: int | None = None) -> Sc
             Column("zzz", "<i8", ()),
         )
     )
+
+
+def of_others(claims: Claims) -> set[int]:
+    """Shards that other live runs have."""
+    return {index for claimed in claims.list_others().values() for index in claimed}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.real.sources.source import Content, Member, Reader, Row
+from pipeline.real.sources.source import Content, Member, Reader, Row, by_file
 from shards.manifest import shard_name
 from shards.schema import Column
 from shards.storage import Folder
@@ -39,14 +39,8 @@ class _MemberReader:
         self._column = column
 
     def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
-        first = 0
-        while first < len(rows):
-            last = first
-            while last < len(rows) and rows[last].file == rows[first].file:
-                last += 1
-            wanted = [row.position for row in rows[first:last]]
-            yield from self._read_shard(rows[first].file, wanted)
-            first = last
+        for file, wanted in by_file(rows):
+            yield from self._read_shard(file, wanted)
 
     def _read_shard(self, index: int, wanted: Sequence[int]) -> Iterator[Member]:
         waiting = iter(wanted)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.real.decode import UnreadableError
 from pipeline.real.sources.location import open_file
-from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
+from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row, by_file
 from shards.errors import UserError
 
 _BATCH_ROWS = 64
@@ -204,13 +204,8 @@ class _ParquetReader:
 
     def read(self, rows: Sequence[Row]) -> Iterator[Content | Exception]:
         """Rows of a file must come in their order, as a listing has them."""
-        first = 0
-        while first < len(rows):
-            last = first
-            while last < len(rows) and rows[last].file == rows[first].file:
-                last += 1
-            yield from self._read_file(rows[first].file, [row.position for row in rows[first:last]])
-            first = last
+        for file, wanted in by_file(rows):
+            yield from self._read_file(file, wanted)
 
     def _read_file(self, index: int, wanted: list[int]) -> Iterator[Content | Exception]:
         with _opening(self._source.files[index].url) as file:

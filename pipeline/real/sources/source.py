@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -74,6 +75,12 @@ class Member:
 
 Content = bytes | np.ndarray | Member
 """Bytes of an image file, pixels uint8 [H, W] or [H, W, 3], or a sample's image."""
+
+
+def by_file(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:
+    """Each file of rows that follow each other, with their positions in it."""
+    for file, neighbours in groupby(rows, key=lambda row: row.file):
+        yield file, [row.position for row in neighbours]
 
 
 class Images(Protocol):
