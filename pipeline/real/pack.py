@@ -96,10 +96,11 @@ def pack_shard(packing: Packing, index: int) -> PackedShard:
             for batch in _batches(_read(packing, table, start, lost), recipe.schema, start):
                 pending.writer.write(batch)
                 num_samples += len(batch["label"])
+            notes, name = packing.folder / UNREADABLE, f"{split}-{index:06d}.json"
             if lost:
-                note = [list(one) for one in lost]
-                name = f"{split}-{index:06d}.json"
-                (packing.folder / UNREADABLE).write(name, json.dumps(note).encode())
+                notes.write(name, json.dumps([list(one) for one in lost]).encode())
+            else:
+                notes.remove(name)  # of an earlier try
             if not num_samples:
                 raise _NothingError
         info = pending.info

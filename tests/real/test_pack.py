@@ -19,7 +19,7 @@ from shards.manifest import Manifest, write_manifest
 from shards.reader import ShardReader
 from shards.schema import META_BYTES, real_schema
 from shards.storage import Folder
-from tests.support.real_images import encode, number_of, real_config, write_folder
+from tests.support.real_images import encode, number_of, real_config, tile, write_folder
 
 
 def packing_of(config: Config, folder: Path) -> Packing:
@@ -107,6 +107,15 @@ def test_shard_of_which_nothing_can_be_read_leaves_no_file(tmp_path: Path) -> No
     assert len(found.unreadable) == found.num_rows == 2
     assert list((tmp_path / "packed" / "train").glob("*")) == []
     assert len(read_unreadable(packing.folder, "train")[0]) == 2
+
+
+def test_shard_of_which_all_can_be_read_by_now_loses_its_note(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", {"0.png": 0, "1.png": b"x" * len(tile(1))})
+    packing = packing_of(real_config(tmp_path, train=folder), tmp_path / "packed")
+    assert len(pack_shard(packing, 0).unreadable) == 1
+    (folder / "1.png").write_bytes(tile(1))
+    assert pack_shard(packing, 0).unreadable == ()
+    assert read_unreadable(packing.folder, "train") == {}
 
 
 def test_meta_has_room_for_any_name(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.real import fill, pack, stage
 from pipeline.records.products import RealImages, real_shards
 from pipeline.records.record import Record, write_record
 from pipeline.records.spec import Spec
+from pipeline.stages import check_images
 from shards.errors import UserError
 from shards.manifest import read_manifest
 from shards.storage import Folder
@@ -250,6 +251,24 @@ def test_digits_have_the_keys_and_bytes_that_they_had(
         manifest = read_manifest(folder / split)
         assert manifest is not None
         assert [shard.sha256[:16] for shard in manifest.shards] == expected
+
+
+@pytest.mark.parametrize("name", ["images", "images/*/*/*.png", "images/train"])
+def test_later_stages_want_the_images_as_they_were_packed_unless_they_are_gone(
+    tmp_path: Path, name: str
+) -> None:
+    images = write_images(tmp_path / "images")
+    field = "path" if name == "images" else "train"
+    config = real_config(tmp_path, **{field: tmp_path / name})
+    check_images("train", config)
+    run_stage(config)
+    check_images("train", config)
+    changed = write(images / "train" / "a" / "003.png", 200)
+    os.utime(changed, ns=(1, 1))
+    with pytest.raises(UserError, match="no longer the images"):
+        check_images("train", config)
+    images.rename(tmp_path / "elsewhere")
+    check_images("train", config)
 
 
 def test_store_in_a_bucket_has_the_same_shards(tmp_path: Path, s3: S3Server) -> None:
