@@ -47,18 +47,22 @@ def number_classes(
     kept = names if wanted is None else tuple(name for name in names if name in wanted)
     renumbered = {places[name]: number for number, name in enumerate(kept)}
     numbers: dict[str, dict[str, int]] = {}
-    for split, listing in listings.items():
+    learned = set(range(len(names)))  # by a probe of the train images
+    for split, listing in sorted(listings.items(), reverse=True):  # train, test
         numbers[split] = {}
+        found: set[int] = set()
         for label in listing.labels:
             text = _text(label, listing, split)
             number = _number(text, listing, places, first)
-            if number is None and (wanted is None or text in wanted):
+            if number not in learned and (wanted is None or text in wanted):
                 raise UserError(
                     f"real.test: images of class {text!r}, which the train images do not have "
                     f"(they have {_shorten(names)}); add train images of it, or move it"
                 )
             if number in renumbered:
                 numbers[split][label] = renumbered[number]
+                found.add(number)
+        learned = found or learned
     return Classes(kept, numbers)
 
 
@@ -78,8 +82,6 @@ def _extend(names: tuple[str, ...], first: Listing, other: Listing) -> tuple[str
         return names
     if other.names is not None and len(other.names) >= len(names):
         return other.names
-    if other.has_numbers and other.labels and all(map(_is_number, other.labels)):
-        return max(names, _count(other), key=len)
     return names
 
 

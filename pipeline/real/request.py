@@ -30,8 +30,6 @@ from shards.storage import Folder
 
 SPLITS = ("train", "test")
 REAL_SHARDS = "real"
-UNREADABLE_FILE = "unreadable.json"
-"""In a folder of shards whose images were all gone through: those that cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,20 @@ wanted, `rows.py` which images that is, `fill.py` packs them.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from pipeline.config.root import Config
 from pipeline.real.fill import fill, list_on_workers
 from pipeline.real.listing import Listing, take_listing
-from pipeline.real.pack import UNREADABLE, Packing, Recipe, Unreadable, read_unreadable
+from pipeline.real.pack import Packing, Recipe, read_unreadable
 from pipeline.real.request import (
     REAL_SHARDS,
     SPLITS,
-    UNREADABLE_FILE,
     Request,
     describe_left_out,
     find_request,
@@ -38,23 +34,20 @@ from pipeline.real.request import (
 )
 from pipeline.real.rows import count_rows, rows_of, without, write_rows
 from pipeline.real.sources.earlier import EarlierShards
-from pipeline.real.sources.folder import FolderSource
-from pipeline.real.sources.location import in_words, join
+from pipeline.real.sources.location import in_words
 from pipeline.real.sources.source import Source
+from pipeline.real.unreadable import forget_unreadable, is_mended, leave_list, refusal
 from pipeline.records.products import RECIPE_FILE, RealImages, RealShards, real_shards
 from pipeline.records.record import Record, read_record, write_record
 from pipeline.records.spec import Spec, recorded_fields
 from pipeline.terminal.progress import console, progress_bar
-from shards.atomic import write_atomic
 from shards.claims import Claims, remove_leftovers
 from shards.errors import UserError
-from shards.manifest import Manifest, shard_name, write_manifest
+from shards.manifest import Manifest, write_manifest
 from shards.schema import real_schema
 from shards.storage import Folder
 
 __all__ = ["REAL_SHARDS", "describe", "find", "run", "spec_of"]
-_SHOWN = 10
-_LIST = "unreadable.txt"
 
 
 def find(config: Config) -> Record[RealImages] | None:
@@ -85,8 +78,8 @@ def run(config: Config) -> None:
     """
     with in_words("real.path"):
         request = make_request(config, lambda source, split: _list(config, source, split))
-        if config.real.unreadable == "stop" and _is_mended(request.folder(config.store)):
-            _forget_unreadable(request.folder(config.store))
+        if config.real.unreadable == "stop" and is_mended(request.folder(config.store)):
+            forget_unreadable(request.folder(config.store))
             for split, source in request.sources.items():
                 _list(config, source, split)
             request = make_request(config)
@@ -111,10 +104,10 @@ def run(config: Config) -> None:
             packings.append(Packing(folder, split, read, recipe))
         unreadable = fill(claims, packings, config.ray)
         if unreadable:
-            skipped = _leave_list(config, folder, request, unreadable)
+            skipped = leave_list(config.run_dir, folder, request, unreadable)
             num_lost = sum(one.split == "train" for one in unreadable)
             if config.real.unreadable == "stop" or num_lost == count_rows(folder, "train"):
-                raise _refusal(config, folder, request, unreadable)
+                raise refusal(config, folder, request, unreadable)
             spec = without_unreadable(spec, skipped)
             whole, folder = folder, folder_of(spec, config.store)
             claims = at_work.enter_context(Claims(folder))
@@ -215,93 +208,6 @@ def _leave_record(
         num_skipped=num_skipped,
     )
     write_record(config.run_dir / "real", spec, product)
-
-
-def _leave_list(
-    config: Config, folder: Folder, request: Request, unreadable: Sequence[Unreadable]
-) -> str:
-    """Note in the store, and as text in the run's folder, what cannot be read; returns the note's
-    digest.
-    """
-    places = [_place(request, one) for one in unreadable]
-    content = json.dumps(
-        {
-            "unreadable": [list(one) for one in unreadable],
-            "files": [(place, _stat(place)) for place in places],
-        }
-    ).encode()
-    if folder.size(UNREADABLE_FILE) is None:
-        folder.write(UNREADABLE_FILE, content)
-    pairs = zip(places, unreadable, strict=True)
-    lines = "".join(f"{place}\t{one.reason}\n" for place, one in pairs)
-    write_atomic(config.run_dir / "real" / _LIST, lines.encode())
-    skipped = _read_skipped(folder)
-    assert skipped is not None
-    return skipped
-
-
-def _place(request: Request, one: Unreadable) -> str:
-    """Where an image is: of a folder its path, else what its source calls it."""
-    source = request.sources.get(one.split, request.sources["train"])
-    return join(source.root, one.source) if isinstance(source, FolderSource) else one.source
-
-
-def _stat(path: str) -> list[int] | None:
-    """Size and times of a local file, also of the last change of its permissions."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
-
-def _read_note(folder: Folder) -> dict[str, Any] | None:
-    try:
-        note: dict[str, Any] = json.loads(folder.read(UNREADABLE_FILE))
-    except FileNotFoundError:
-        return None
-    return note
-
-
-def _read_skipped(folder: Folder) -> str | None:
-    """Digest of what cannot be read in shards whose images were all gone through; None if there is
-    nothing, or they were not.
-    """
-    note = _read_note(folder)
-    if note is None:
-        return None
-    return hashlib.sha256(json.dumps(note["unreadable"]).encode()).hexdigest()
-
-
-def _is_mended(folder: Folder) -> bool:
-    """Whether one of the files that could not be read has changed since: a listing of very many
-    files does not notice that, and none notices other permissions.
-    """
-    note = _read_note(folder)
-    return note is not None and any(_stat(path) != found for path, found in note["files"])
-
-
-def _forget_unreadable(folder: Folder) -> None:
-    """Let the shards that lack images be packed again."""
-    for split in SPLITS:
-        for index in read_unreadable(folder, split):
-            (folder / split).remove(shard_name(index))
-            (folder / UNREADABLE).remove(f"{split}-{index:06d}.json")
-    folder.remove(UNREADABLE_FILE)
-
-
-def _refusal(
-    config: Config, folder: Folder, request: Request, unreadable: Sequence[Unreadable]
-) -> UserError:
-    total = sum(count_rows(folder, split) or 0 for split in SPLITS)
-    shown = ", ".join(f"{_place(request, one)} ({one.reason})" for one in unreadable[:_SHOWN])
-    more = len(unreadable) - _SHOWN
-    skip = ", or set real.unreadable=skip" if config.real.unreadable == "stop" else ""
-    return UserError(
-        f"real: {len(unreadable):,} of {total:,} images cannot be read: {shown}"
-        f"{f' and {more:,} more' if more > 0 else ''}; fix or remove them{skip} (all of them: "
-        f"{config.run_dir / 'real' / _LIST})"
-    )
 
 
 def _copy_without(
