@@ -121,6 +121,36 @@ def test_generate_killed_at_any_moment_and_finished_leaves_the_same_bytes(
     assert not (workspace.folder / "runs" / "tiny" / "train").exists()
 
 
+def test_real_killed_at_any_moment_and_finished_leaves_the_same_bytes(
+    workspace: Workspace,
+) -> None:
+    store = workspace.folder / "store"
+    small = ("real.samples_per_shard=10",)
+
+    def count(pattern: str) -> int:
+        return sum(1 for _ in store.glob(f"real/*/{pattern}"))
+
+    moments: list[Callable[[], bool]] = [
+        lambda: count("claims/*.json") > 0,
+        lambda: count("rows-train.parquet") > 0,
+        lambda: count("train/manifest/*.parquet") > 0 and count("train/.*.tmp") > 0,
+        lambda: count("train/*.tar") >= 70,
+        lambda: count("test/*.tar") >= 5,
+    ]
+    for is_moment in moments:
+        with start("real", workspace.config, *small) as run:
+            run.wait_until(is_moment)
+            run.kill()
+    assert count("test/*.tar") < 36, "killed too late to say anything"
+    succeed("real", workspace.config, *small)
+    packed = tars(store)
+    elsewhere = workspace.folder / "undisturbed"
+    succeed("real", workspace.config, *small, f"paths.store={elsewhere}", "name=straight")
+    assert packed == tars(elsewhere)
+    (folder,) = (store / "real").iterdir()
+    assert claims_of(folder) == []
+
+
 def test_generate_leaves_nothing_hidden_that_killed_runs_left_long_ago(
     workspace: Workspace,
 ) -> None:
