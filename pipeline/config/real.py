@@ -16,8 +16,10 @@ from pipeline.config.subset import Limit
 
 
 def _to_location(location: object) -> object:
+    if location is None:
+        return None
     if not isinstance(location, str | Path):
-        return location
+        raise ValueError(f"must be one path, URL or pattern, got {location!r}")
     text = str(location)
     if text.startswith("pipe:") or "::" in text:
         raise ValueError(f"must be a path or a URL such as s3://bucket/folder, got {text!r}")

@@ -176,8 +176,8 @@ def _spec(config: Config) -> Spec:
     real = origin.real.outputs
     if real.num_samples["test"] == 0 or not real.class_names:
         raise NotApplicable(
-            "real.path: evaluation needs labelled images, one sub-folder per class under train/ "
-            "and test/"
+            "real.path: evaluation needs train and test images with labels, such as one folder per "
+            "class in either; there are none"
         )
     inputs = {
         "student": origin.student.outputs.digest,

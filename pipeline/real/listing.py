@@ -51,6 +51,8 @@ class Listing:
     left_out: dict[str, int]
     folders: tuple[tuple[str, int], ...]
     """Folders and the times of their last change, in ns."""
+    notes: tuple[str, ...] = ()
+    """Lines for users."""
     version: int = _VERSION
 
 
@@ -128,6 +130,7 @@ def take_listing(
     name = _name(source)
     left_out: dict[str, int] = {}
     folders: list[tuple[str, int]] = []
+    notes: dict[str, None] = {}
     labels: set[str] = set()
     digest = hashlib.sha256()
     num_entries = num_unlabelled = 0
@@ -153,6 +156,7 @@ def take_listing(
             for kind, count in findings.left_out.items():
                 left_out[kind] = left_out.get(kind, 0) + count
             folders += findings.folders
+            notes |= findings.notes
             has_numbers |= findings.has_numbers
     listing = Listing(
         name,
@@ -164,6 +168,7 @@ def take_listing(
         num_unlabelled,
         left_out,
         tuple(folders),
+        tuple(notes),
     )
     content = json.dumps(asdict(listing)).encode()
     (store / LISTINGS).write(f"{name}.json", content)

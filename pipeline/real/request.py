@@ -20,7 +20,7 @@ from pipeline.real.decode import DECODING
 from pipeline.real.labels import Classes, number_classes
 from pipeline.real.listing import Listing, find_listing, list_here, take_listing
 from pipeline.real.rows import Selection, draw, read_labels
-from pipeline.real.sources.recognise import find_source, location_of
+from pipeline.real.sources.recognise import SPLIT_NAMES, find_source, location_of
 from pipeline.real.sources.source import Source
 from pipeline.real.sources.torchvision_sets import imagenet_words
 from pipeline.records.spec import Spec
@@ -95,11 +95,16 @@ def make_request(config: Config, list_source: ListSource | None = None) -> Reque
         elif listing is None:
             listing = take_listing(source, config.store, list_here(source))
         listings[split] = listing
+    for split, listing in listings.items():
+        _refuse_splits(config.real, split, listing)
     train = listings["train"]
     if not train.num_entries:
+        field = "real.path" if config.real.train is None else "real.train"
+        remedy = "put them there, in one sub-folder per class or without any"
+        if sources["train"].files:
+            remedy = "name other files"
         raise UserError(
-            f"real.path: no images in {location_of(config.real)} (train); put them there, in one "
-            f"sub-folder per class or without any{_beside(train)}"
+            f"{field}: no images in {location_of(config.real)} (train); {remedy}{_beside(train)}"
         )
     return Request(sources, listings, _spec(config.real, listings))
 
@@ -162,7 +167,7 @@ def read_class_list(path: Path | None) -> frozenset[str] | None:
     if path is None:
         return None
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise UserError(
             f"real.classes: {path} cannot be read ({error}); it has one class a line, by the name "
@@ -191,6 +196,18 @@ def _selection(listing: Listing, classes: Classes, split: str, with_unlabelled: 
 
 def _choose(whole: Selection, rows: np.ndarray, num_available: int | None) -> Selection:
     return Selection(whole.listing, whole.numbers, whole.with_unlabelled, rows, num_available)
+
+
+def _refuse_splits(config: RealConfig, split: str, listing: Listing) -> None:
+    """Folders called train and test are no classes."""
+    names = sorted(name for name in listing.labels if name.lower() in SPLIT_NAMES)
+    if len(names) > 1 and len(names) == len(listing.labels):
+        place = config.train if split == "train" else config.test
+        raise UserError(
+            f"real.{split}: {place or config.path} holds splits and not classes "
+            f"({', '.join(names)}); a folder of them is real.path, and a zip is to be unpacked, or "
+            "made of one split"
+        )
 
 
 def _beside(listing: Listing) -> str:

@@ -128,6 +128,14 @@ def count_rows(folder: Folder, split: str) -> int | None:
         return None
 
 
+def read_numbers(folder: Folder, split: str) -> list[int]:
+    """Every different label of the rows that are there, -1 for none."""
+    with folder.reading(_file(split)) as file:
+        labels = pq.ParquetFile(file, pre_buffer=False).read(["label"], use_threads=False)
+    numbers: list[int] = labels["label"].unique().to_pylist()
+    return numbers
+
+
 def without(folder: Folder, split: str, lost: Callable[[int], np.ndarray]) -> Iterator[pa.Table]:
     """Rows of `folder` less those that `lost` names in each group, as rows of its shards: `file`
     and `position` are those of the shard that has the image.

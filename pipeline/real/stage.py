@@ -32,9 +32,10 @@ from pipeline.real.request import (
     split_read,
     without_unreadable,
 )
-from pipeline.real.rows import count_rows, rows_of, without, write_rows
+from pipeline.real.rows import count_rows, read_numbers, rows_of, without, write_rows
 from pipeline.real.sources.earlier import EarlierShards
 from pipeline.real.sources.location import in_words
+from pipeline.real.sources.recognise import find_unread_splits
 from pipeline.real.sources.source import Source
 from pipeline.real.unreadable import forget_unreadable, is_mended, leave_list, refusal
 from pipeline.records.products import RECIPE_FILE, RealImages, RealShards, real_shards
@@ -91,6 +92,11 @@ def run(config: Config) -> None:
         config.real.background,
         config.real.samples_per_shard,
     )
+    if "test" not in request.sources and config.real.test_from == "test":
+        for place in find_unread_splits(config.real):
+            console.print(
+                f"note      {place} is not read; real.test={place} tests on it", soft_wrap=True
+            )
     with ExitStack() as at_work:  # until the record refers to the shards
         claims = at_work.enter_context(Claims(folder))
         _write_recipe(folder, spec)
@@ -113,6 +119,7 @@ def run(config: Config) -> None:
             claims = at_work.enter_context(Claims(folder))
             _write_recipe(folder, spec)
             _copy_without(config, whole, folder, claims, packings)
+            _check_classes(folder, names)
         num_available = selections["train"].num_available
         _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
     remove_leftovers(folder, SPLITS)
@@ -159,6 +166,8 @@ def _list(config: Config, source: Source, split: str) -> Listing:
     left_out = f"; left out: {left_out}" if left_out else ""
     line = f"{listing.num_entries:,} images{classes}{unlabelled}{left_out}"
     console.print(f"real {split:<5} {line}", soft_wrap=True)
+    for note in listing.notes:
+        console.print(f"note      {split}: {note}", soft_wrap=True)
     return listing
 
 
@@ -171,6 +180,17 @@ def _say_what_lacks_labels(request: Request) -> None:
             f"note      {with_labels} images have labels, {without} images have none: a student "
             "can be trained, but not evaluated",
             soft_wrap=True,
+        )
+
+
+def _check_classes(folder: Folder, names: Sequence[str]) -> None:
+    """Refuse test images of a class of which no train image could be read."""
+    train, test = (set(read_numbers(folder, split)) - {-1} for split in SPLITS)
+    lost = sorted(test - train)
+    if train and lost:
+        raise UserError(
+            f"real.unreadable: no train image of class {names[lost[0]]!r} can be read, and there "
+            "are test images of it; fix its images, or leave it out with real.classes"
         )
 
 

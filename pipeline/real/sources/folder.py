@@ -80,12 +80,12 @@ class FolderSource:
             else:
                 has_images = True
                 path = f"{below}/{entry.name}" if below else entry.name
-                problem = None if entry.is_file else "a link that leads nowhere"
+                problem = None if entry.is_file else "no file, or a link that leads nowhere"
                 yield Entry(
                     os.fsencode(path), label, size=entry.size, stamp=entry.stamp, problem=problem
                 )
         for name in folders:
-            inner = label if below else (None if name.lower() in UNLABELLED else name)
+            inner = label if below else (None if name.lower() in UNLABELLED else _shown(name))
             deeper = f"{below}/{name}" if below else name
             for image in self._walk(deeper, inner, above, findings):
                 has_images = True
@@ -156,6 +156,11 @@ class _FileReader:
             return UnreadableError("Permission denied; check its permissions")
         except IsADirectoryError:
             return UnreadableError("a folder")
+
+
+def _shown(name: str) -> str:
+    """A folder's name as text, also where it is none."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def kind_of(name: str) -> str:

@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 
 from pipeline.real.decode import UnreadableError
 from pipeline.real.sources.location import open_file
-from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row, by_file
+from pipeline.real.sources.source import (
+    Content,
+    Entry,
+    File,
+    Findings,
+    Reader,
+    Row,
+    by_file,
+    label_text,
+)
 from shards.errors import UserError
 
 _BATCH_ROWS = 64
@@ -75,6 +84,8 @@ class ParquetSource:
         file = self.files[part]
         name = os.path.basename(file.url)
         with _opening(file.url) as opened:
+            translate = self._translation(opened.schema_arrow, file.url)
+            self._note(opened.schema_arrow, findings)
             columns = [self.image_field] if self.label_field is None else [
                 self.image_field, self.label_field
             ]  # fmt: skip
@@ -91,11 +102,38 @@ class ParquetSource:
                 labels = (
                     [None] * len(batch) if self.label_field is None else batch.column(1).to_pylist()
                 )
-                for size, label in zip(sizes, labels, strict=True):
-                    problem = None if size else "the row has no image"
+                for size, value in zip(sizes, labels, strict=True):
+                    problem = None if size else "the row has no bytes of an image"
+                    label = label_text(value, f"{file.url}, row {row},")
+                    if label is not None and translate is not None:
+                        label = translate.get(label, label)
                     key = f"{name}:{row}".encode()
-                    yield Entry(key, _text(label), part, row, size or 0, file.stamp, problem)
+                    yield Entry(key, label, part, row, size or 0, file.stamp, problem)
                     row += 1
+
+    def _translation(self, schema: pa.Schema, url: str) -> dict[str, str] | None:
+        """Numbers of classes of a file that names them in another order -> those of the first."""
+        names = _read_features(schema).get(self.label_field or "", {}).get("names")
+        if self.names is None or not names or tuple(map(str, names)) == self.names:
+            return None
+        strangers = sorted(set(map(str, names)) - set(self.names))
+        if strangers:
+            raise UserError(
+                f"{url}: names a class {strangers[0]!r}, which {self.files[0].url} does not; "
+                "fix the metadata of either"
+            )
+        return {str(number): str(self.names.index(str(n))) for number, n in enumerate(names)}
+
+    def _note(self, schema: pa.Schema, findings: Findings) -> None:
+        """Which column has the labels, where that is not plain."""
+        features = _read_features(schema)
+        classes = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
+        columns = ", ".join(schema.names)
+        if self.label_field is None:
+            findings.notes[f"no column is taken for labels, of {columns} (real.label_field)"] = None
+        elif len(classes) > 1:
+            taken = f"labels are those of {self.label_field}, of {', '.join(classes)}"
+            findings.notes[f"{taken} (real.label_field)"] = None
 
     def open(self) -> Reader:
         """Of rows, by the groups that they are in."""
@@ -179,8 +217,9 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def _holds_labels(kind: pa.DataType) -> bool:
     return bool(
-        pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        or pa.types.is_dictionary(kind) or pa.types.is_boolean(kind)
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        or pa.types.is_dictionary(kind)
     )  # fmt: skip
 
 
@@ -189,13 +228,6 @@ def _contents(column: pa.Array) -> pa.Array:
     if pa.types.is_struct(column.type):
         return pc.struct_field(column, "bytes")
     return column
-
-
-def _text(label: object) -> str | None:
-    """-1 is how sets say that there is none."""
-    if label is None or (isinstance(label, int) and label < 0):
-        return None
-    return str(label)
 
 
 class _ParquetReader:
@@ -223,7 +255,7 @@ class _ParquetReader:
                     contents = _contents(batch.column(0))
                     while row is not None and row < start + len(batch):
                         content = contents[row - start].as_py()
-                        yield content or UnreadableError("the row has no image")
+                        yield content or UnreadableError("the row has no bytes of an image")
                         row = next(waiting, None)
                     start += len(batch)
                     if row is None:

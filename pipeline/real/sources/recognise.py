@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline.config.real import RealConfig
@@ -33,6 +34,9 @@ from shards.errors import UserError
 _TARS, _ZIPS, _PARQUETS = (".tar",), (".zip",), (".parquet",)
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CONTAINERS = _TARS + _ZIPS + _PARQUETS
+_TEST_NAMES = ("test", "val", "valid", "validation", "dev")
+SPLIT_NAMES = ("train", "training", *_TEST_NAMES)
+"""Names that people give to parts of a set, and to no class of it."""
 _WITHIN = ("", "data")
 """Folders of a root in which the files of splits lie; Hugging Face's are in `data`."""
 
@@ -57,6 +61,23 @@ def find_source(config: RealConfig, split: str) -> Source | None:
         if config.path is None:
             return None
         return _below_root(config, str(config.path), split)
+
+
+def find_unread_splits(config: RealConfig) -> list[str]:
+    """Places below `real.path` that look like test images but are not called `test`."""
+    if config.source != "folder" or config.path is None or config.test is not None:
+        return []
+    root = str(config.path)
+    found = []
+    for folder in (join(root, within) if within else root for within in _WITHIN):
+        if is_folder(folder):
+            found += [join(folder, e.name) for e in scan(folder) if _prefix(e.name) in _TEST_NAMES]
+    return found
+
+
+def _prefix(name: str) -> str:
+    """Letters that a file or folder begins with, in small ones."""
+    return "".join(takewhile(str.isalpha, name)).lower()
 
 
 def location_of(config: RealConfig) -> str:
@@ -92,6 +113,12 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
 
 def _no_train(root: str) -> str:
     names = [entry.name for entry in scan(root) if not entry.name.startswith(".")]
+    as_split = [name for name in names if _prefix(name) == "train"]
+    if as_split:
+        return (
+            f"real.path: {root} has {as_split[0]}, but no train; rename it, or set "
+            f"real.train={join(root, as_split[0])}"
+        )
     known = [name for name, download in DOWNLOADS.items() if download.folder in names]
     if known:
         return f"real.path: {root} has torchvision's {known[0]}; set real.source={known[0]}"
@@ -126,6 +153,12 @@ def _of_folder(config: RealConfig, folder: str, field: str) -> Source:
     files = [entry.name for entry in entries if entry.is_file]
     for suffixes in (_TARS, _PARQUETS, _ZIPS):  # img2dataset leaves a Parquet beside each tar
         chosen = [name for name in files if name.lower().endswith(suffixes)]
+        splits = sorted({_prefix(name) for name in chosen} & set(SPLIT_NAMES))
+        if len(splits) > 1 and not has_images:
+            raise UserError(
+                f"{field}: {folder} has files of several splits ({', '.join(splits)}); name those "
+                f"of one, as {join(folder, splits[-1])}*{suffixes[0]}"
+            )
         if chosen and not has_images:
             return _of_files(config, [join(folder, name) for name in chosen], field)
     _refuse_unused_fields(config, "a folder")

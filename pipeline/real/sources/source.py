@@ -7,6 +7,7 @@ that travel to workers.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+
+from shards.errors import UserError
 
 
 class Entry(NamedTuple):
@@ -55,6 +58,8 @@ class Findings:
     """Folders that entries are from, with the times of their last change in ns."""
     has_numbers: bool = False
     """Whether labels that look like numbers are numbers of classes, not names of folders."""
+    notes: dict[str, None] = field(default_factory=dict)
+    """What users should know of the source, each line once, in order."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,26 @@ class Member:
 
 Content = bytes | np.ndarray | Member
 """Bytes of an image file, pixels uint8 [H, W] or [H, W, 3], or a sample's image."""
+
+
+def label_text(value: object, place: str) -> str | None:
+    """A label as listings have it: the name or number of a class. None for null and for negative
+    numbers, by which sets say that there is none.
+
+    Raises:
+        UserError: naming `place`, for what is no class: a list, or a number that is not whole.
+    """
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        value = int(value) if value.is_integer() else [value]
+    if value is None or value == "" or (isinstance(value, int) and value < 0):
+        return None
+    if isinstance(value, int | str):
+        return str(value)
+    raise UserError(
+        f"real.label_field: {place} has {value!r}"[:300] + ", which is no class; name another field"
+    )
 
 
 def by_file(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from pipeline.real.decode import UnreadableError, is_image_name
 from pipeline.real.sources.folder import is_hidden
 from pipeline.real.sources.location import OneOpen, open_file
-from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row
+from pipeline.real.sources.source import Content, Entry, File, Findings, Reader, Row, label_text
 from shards.errors import UserError
 
 _LABEL = "cls"
@@ -29,6 +29,7 @@ class _Sample:
     key: str
     images: dict[str, tarfile.TarInfo] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    has_link: bool = False
     label: str | None = None
 
 
@@ -69,11 +70,13 @@ class TarSource:
                         findings.left_out["hidden"] += 1
                         continue
                     key, extension = _split(member.name)
-                    if sample is None or sample.key != key:
+                    is_next = sample is None or sample.key != key or extension in sample.others
+                    if is_next:
                         if sample is not None:
-                            yield self._entry(sample, part)
+                            yield self._entry(sample, part, findings)
                         sample = _Sample(key)
                         seen += 1
+                    assert sample is not None
                     self._take(sample, member, extension, content, file)
             except (tarfile.TarError, EOFError) as error:
                 if not seen:
@@ -81,37 +84,57 @@ class TarSource:
                         f"{file.url}: not a readable tar ({error}); fix or remove it"
                     ) from None
                 if sample is not None and (sample.images or sample.others):
-                    yield _entry(sample, part, file)
+                    yield self._entry(sample, part, findings)
                     sample = None
                 name = os.path.basename(file.url)
                 problem = f"the tar is cut off after {seen} samples ({error})"
                 yield Entry(os.fsencode(name), None, part, problem=problem)
         if sample is not None:
-            yield self._entry(sample, part)
+            yield self._entry(sample, part, findings)
 
     def open(self) -> Reader:
         """Of members where they lie."""
         return _TarReader(self.files)
 
-    def _entry(self, sample: _Sample, part: int) -> Entry:
+    def _entry(self, sample: _Sample, part: int, findings: Findings) -> Entry:
         """Of a sample that is all there."""
         file = self.files[part]
+        if len(sample.images) > 1:
+            findings.left_out["further images of a sample"] += len(sample.images) - 1
+        if sample.label is None and self.label_field is None and "json" in sample.others:
+            findings.notes[f"samples without {_LABEL}; their json may have labels "
+                           "(real.label_field)"] = None  # fmt: skip
+        elif sample.label is None and "/" in sample.key and self.label_field is None:
+            findings.notes[f"samples without {_LABEL}; folders in tars are no classes"] = None
+        key = sample.key
+        if len(self.files) > 1:  # several may have the same
+            key = f"{os.path.basename(file.url)}:{key}"
         if self.label_field is not None and sample.images and "json" not in sample.others:
             raise UserError(
                 f"real.label_field: {file.url}: {sample.key} has no json; there are "
                 f"{', '.join(sorted(sample.others))}; leave real.label_field out to read labels "
                 f"from {_LABEL}"
             )
-        return _entry(sample, part, file)
+        if not sample.images:
+            problem = f"no image among {', '.join(sorted(sample.others))}"
+            if sample.has_link:
+                problem = "a link within the tar, which is not followed"
+            return Entry(os.fsencode(key), sample.label, part, problem=problem)
+        member = sample.images[min(sample.images, key=lambda name: (name.count("."), name))]
+        place = member.offset_data, member.size, file.stamp
+        return Entry(os.fsencode(key), sample.label, part, *place)
 
     def _take(
         self, sample: _Sample, member: tarfile.TarInfo, extension: str, content: bytes, file: File
     ) -> None:
         sample.others.append(extension)
-        if is_image_name(f".{extension}"):
+        if not member.isfile():
+            sample.has_link = True
+        elif is_image_name(f".{extension}"):
             sample.images[extension] = member
         elif extension == _LABEL and self.label_field is None:
-            sample.label = content.decode("utf-8", "replace").strip()
+            text = content.decode("utf-8", "replace").strip()
+            sample.label = None if text.startswith("-") else text or None
         elif extension == "json" and self.label_field is not None:
             sample.label = _read_field(content, self.label_field, f"{file.url}: {sample.key}")
 
@@ -121,11 +144,12 @@ def _walk(opened: BinaryIO, file: File, suffix: str) -> Iterator[tuple[tarfile.T
     with tarfile.open(fileobj=opened, mode="r:") as tar:
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
-            if not member.isfile():
+            if member.isdir() or not (member.isfile() or member.islnk() or member.issym()):
                 continue
-            if member.offset_data + member.size > file.size:
+            if member.isfile() and member.offset_data + member.size > file.size:
                 raise EOFError(f"{member.name} is not all there")
-            content = tar.extractfile(member) if member.name.endswith(suffix) else None
+            is_wanted = member.isfile() and member.name.lower().endswith(suffix)
+            content = tar.extractfile(member) if is_wanted else None
             yield member, content.read() if content is not None else b""
         is_cut = (
             0 < file.size - tar.offset < tarfile.BLOCKSIZE
@@ -142,21 +166,6 @@ def _split(name: str) -> tuple[str, str]:
     return (name, "") if key is None else (key, extension.lower())
 
 
-def _entry(sample: _Sample, part: int, file: File) -> Entry:
-    key = os.fsencode(sample.key)
-    if not sample.images:
-        problem = f"no image among {', '.join(sorted(sample.others))}"
-        return Entry(key, sample.label, part, problem=problem)
-    member = sample.images[min(sample.images, key=lambda name: (name.count("."), name))]
-    label = _non_negative(sample.label)
-    return Entry(key, label, part, member.offset_data, member.size, file.stamp)
-
-
-def _non_negative(label: str | None) -> str | None:
-    """-1 is how sets say that there is none."""
-    return None if label in (None, "") or (label or "").startswith("-") else label
-
-
 def _read_field(content: bytes, name: str, place: str) -> str | None:
     try:
         fields = json.loads(content)
@@ -169,7 +178,7 @@ def _read_field(content: bytes, name: str, place: str) -> str | None:
             f"real.label_field: {place}.json has no {name!r}; there are "
             f"{', '.join(sorted(map(str, fields)))}"
         )
-    return None if fields[name] is None else str(fields[name])
+    return label_text(fields[name], f"{place}.json")
 
 
 class _TarReader:

@@ -66,7 +66,7 @@ class ZipSource:
                 findings.left_out["hidden"] += 1
             elif is_image_name(name):
                 taken.append(info)
-            elif info.filename != _LABELS:
+            elif name != _LABELS:
                 findings.left_out[kind_of(name)] += 1
         findings.has_numbers |= labels is not None
         taken.sort(key=lambda info: info.filename)
@@ -74,13 +74,18 @@ class ZipSource:
         for row, info in enumerate(taken):
             label = folders[row] if folders is not None else (labels or {}).get(info.filename)
             yield Entry(
-                os.fsencode(info.filename),
+                os.fsencode(self._key(info.filename, part)),
                 label,
                 part,
                 info.header_offset,
                 info.compress_size,
                 info.CRC,
             )
+
+    def _key(self, name: str, part: int) -> str:
+        """Name of an image; with that of its zip, where there are several."""
+        zip_name = os.path.basename(self.files[part].url)
+        return f"{zip_name}:{name}" if len(self.files) > 1 else name
 
     def open(self) -> Reader:
         """Of stored and deflated members."""
@@ -89,11 +94,14 @@ class ZipSource:
 
 def _read_labels(archive: zipfile.ZipFile, url: str) -> dict[str, str | None] | None:
     """Name -> number of its class by `dataset.json`; None where there is none."""
-    if _LABELS not in archive.namelist():
+    found = [name for name in archive.namelist() if name.rpartition("/")[2] == _LABELS]
+    if not found:
         return None
+    place = min(found, key=lambda name: (name.count("/"), name))
+    below = place.removesuffix(_LABELS)
     try:
-        labels = json.loads(archive.read(_LABELS))["labels"] or []
-        return {str(name): _number(label) for name, label in labels}
+        labels = json.loads(archive.read(place))["labels"] or []
+        return {f"{below}{name}": _number(label) for name, label in labels}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{url}: its {_LABELS} is not the dataset tool's ({type(error).__name__}: {error}); "
@@ -111,7 +119,7 @@ def _number(label: object) -> str | None:
 
 def _class_folders(paths: list[str]) -> list[str | None]:
     """First folder of each path below the one that all are in, None for those in it."""
-    split = [path.split("/") for path in paths]
+    split = [path.replace("\\", "/").split("/") for path in paths]  # as Windows once wrote them
     depth = 0
     while split and all(len(parts) > depth + 1 for parts in split):
         if len({parts[depth] for parts in split}) > 1:
