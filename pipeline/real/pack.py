@@ -134,6 +134,7 @@ def _read(
     columns = {name: table[name].to_pylist() for name in table.column_names}
     names = [os.fsdecode(source) for source in columns["source"]]
     problems = columns["problem"]
+    files = packing.source.files
     whole = [row for row, problem in enumerate(problems) if problem is None]
     wanted = [
         Row(*(columns[field][row] for field in ("source", "file", "position", "size")))
@@ -147,6 +148,9 @@ def _read(
             image = _to_image(next(reading), packing.recipe)
         except UnreadableError as error:
             shown = names[row].encode("utf-8", "replace").decode()
+            if columns["file"][row] >= 0 and len(files) > 1:  # several may have the same key
+                holder = os.path.basename(files[columns["file"][row]].url)
+                shown = shown if shown.startswith(holder) else f"{holder}:{shown}"
             lost.append(Unreadable(packing.split, start + row, shown, str(error)))
             continue
         yield _Sample(image, columns["label"][row], names[row])

@@ -92,7 +92,7 @@ def test_shard_with_images_that_cannot_be_read_has_the_others_and_a_note(tmp_pat
     assert first.shard is not None
     assert (first.shard.num_samples, first.num_rows) == (3, 5)
     assert [(one.row, one.source) for one in first.unreadable] == [(1, "1.png"), (4, "4.png")]
-    assert [one.reason for one in second.unreadable] == ["a link that leads nowhere"]
+    assert [one.reason for one in second.unreadable] == ["no file, or a link that leads nowhere"]
     notes = read_unreadable(packing.folder, "train")
     assert notes == {0: list(first.unreadable), 1: list(second.unreadable)}
     assert read_unreadable(packing.folder, "test") == {}

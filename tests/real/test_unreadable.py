@@ -25,6 +25,7 @@ from tests.support.real_images import (
     real_config,
     tile,
     write,
+    write_folder,
     write_zip,
 )
 from tests.support.real_runs import BAD, Counts, run_stage, samples, write_images
@@ -299,3 +300,10 @@ def test_set_of_zip_images_names_those_that_cannot_be_read(tmp_path: Path) -> No
         stage.run(config)
     skipping = real_config(tmp_path, train=path, unreadable="skip")
     assert run_stage(skipping).outputs.num_samples["train"] == 1
+
+
+def test_class_of_which_no_train_image_is_left_is_named(tmp_path: Path) -> None:
+    files: dict[str, bytes | int] = {"train/a/1.png": 1, "train/b/2.png": b"text"}
+    root = write_folder(tmp_path / "data", files | {"test/a/3.png": 3, "test/b/4.png": 4})
+    with pytest.raises(UserError, match=r"real\.unreadable: no train image of class 'b'"):
+        stage.run(real_config(tmp_path, path=root, unreadable="skip"))

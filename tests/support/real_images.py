@@ -22,6 +22,7 @@ from PIL import Image
 
 from pipeline.config.root import Config
 from pipeline.real.decode import UnreadableError, decode, to_array
+from pipeline.real.listing import Listing
 from pipeline.real.request import SPLITS, make_request, select, split_read
 from pipeline.real.rows import rows_of
 from pipeline.real.sources.source import Row
@@ -67,6 +68,7 @@ class ReadSet:
     train: ReadSplit
     test: ReadSplit
     class_names: tuple[str, ...]
+    listings: dict[str, Listing]
 
     def names(self, split: str) -> list[str | None]:
         """Name of the class of each image of a split."""
@@ -102,7 +104,7 @@ def read_set(store: Path, **fields: Any) -> ReadSet:
         sources = [row["source"].decode() for row in kept]
         available = selections[split].num_available
         splits[split] = ReadSplit(images, labels, sources, lost, available)
-    return ReadSet(splits["train"], splits["test"], names)
+    return ReadSet(splits["train"], splits["test"], names, request.listings)
 
 
 def _image(content: Any, side: int, background: tuple[int, int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.real.sources.source import Content, Member, Reader, Row, by_file
+from pipeline.real.sources.source import Content, File, Member, Reader, Row, by_file
 from shards.manifest import shard_name
 from shards.schema import Column
 from shards.storage import Folder
@@ -27,6 +27,7 @@ class EarlierShards:
 
     folder: Folder
     column: Column
+    files: tuple[File, ...] = ()
 
     def open(self) -> Reader:
         """Of one shard after the other."""

@@ -111,6 +111,10 @@ def by_file(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:
 class Images(Protocol):
     """What has images that rows name; travels to workers."""
 
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Files that hold them, as `Row.file` counts; () for a folder, whose files do not."""
+
     def open(self) -> Reader:
         """A reader of them."""
 
@@ -129,10 +133,6 @@ class Reader(Protocol):
 
 class Source(Images, Protocol):
     """Images of one split."""
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        """Files that hold them, as `Entry.file` counts; () for a folder, whose files do not."""
 
     @property
     def names(self) -> tuple[str, ...] | None:

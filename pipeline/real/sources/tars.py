@@ -107,8 +107,6 @@ class TarSource:
         elif sample.label is None and "/" in sample.key and self.label_field is None:
             findings.notes[f"samples without {_LABEL}; folders in tars are no classes"] = None
         key = sample.key
-        if len(self.files) > 1:  # several may have the same
-            key = f"{os.path.basename(file.url)}:{key}"
         if self.label_field is not None and sample.images and "json" not in sample.others:
             raise UserError(
                 f"real.label_field: {file.url}: {sample.key} has no json; there are "

@@ -74,18 +74,13 @@ class ZipSource:
         for row, info in enumerate(taken):
             label = folders[row] if folders is not None else (labels or {}).get(info.filename)
             yield Entry(
-                os.fsencode(self._key(info.filename, part)),
+                os.fsencode(info.filename),
                 label,
                 part,
                 info.header_offset,
                 info.compress_size,
                 info.CRC,
             )
-
-    def _key(self, name: str, part: int) -> str:
-        """Name of an image; with that of its zip, where there are several."""
-        zip_name = os.path.basename(self.files[part].url)
-        return f"{zip_name}:{name}" if len(self.files) > 1 else name
 
     def open(self) -> Reader:
         """Of stored and deflated members."""

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.real import stage
 from pipeline.real.listing import Listing, list_here, take_listing
+from pipeline.real.request import make_request
 from pipeline.real.sources.folder import FilesSource, FolderSource
 from pipeline.real.sources.source import Row
 from shards.errors import UserError
@@ -169,7 +170,7 @@ def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path: Path) 
     (train / "cat" / "notes.txt").symlink_to(tmp_path / "gone.txt")
     found = read_set(tmp_path, path=tmp_path / "data")
     assert found.train.labels == [0]
-    assert found.train.unreadable == {"cat/1.png": "a link that leads nowhere"}
+    assert found.train.unreadable == {"cat/1.png": "no file, or a link that leads nowhere"}
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
@@ -293,3 +294,10 @@ def test_unusable_list_of_classes_is_named(tmp_path: Path, text: str | None, wor
     classes = tmp_path / "classes.txt" if text is None else write_classes(tmp_path, text)
     with pytest.raises(UserError, match=rf"real\.classes: .*{words}"):
         read_set(tmp_path, path=tmp_path / "data", classes=classes)
+
+
+def test_class_folder_whose_name_is_no_text_is_a_class(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", {"a/1.png": 1, "b/2.png": 2})
+    os.rename(os.fsencode(root / "b"), os.fsencode(root) + b"/z\xff")
+    request = make_request(real_config(tmp_path, train=root))
+    assert request.listings["train"].labels == ("a", "z\\xff")

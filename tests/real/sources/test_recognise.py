@@ -14,7 +14,7 @@ from pipeline.config.real import RealConfig
 from pipeline.real.request import find_request, make_request
 from pipeline.real.sources.folder import FolderSource
 from pipeline.real.sources.parquet import ParquetSource
-from pipeline.real.sources.recognise import find_source
+from pipeline.real.sources.recognise import find_source, find_unread_splits
 from pipeline.real.sources.tars import TarSource
 from pipeline.real.sources.zips import ZipSource
 from shards import storage
@@ -301,3 +301,32 @@ def test_class_folder_that_is_removed_is_no_class_any_more(tmp_path: Path) -> No
     shutil.rmtree(data / "b")
     assert read_set(tmp_path, train=data).class_names == ("a",)
     assert isinstance(find_source(RealConfig(train=data), "train"), FolderSource)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_splits_are_not_taken_for_classes(tmp_path: Path, kind: str) -> None:
+    members = {"train/cat/1.png": 1, "train/dog/2.png": 2, "Test/cat/3.png": 3}
+    place = tmp_path / ("both.zip" if kind == "zip" else "both")
+    (write_zip if kind == "zip" else write_folder)(place, members)
+    with pytest.raises(UserError, match=r"real\.train: .*splits and not classes \(Test, train\)"):
+        read_set(tmp_path, train=place)
+
+
+def test_files_of_several_splits_are_not_one(tmp_path: Path) -> None:
+    for name in ("train-0.parquet", "test-0.parquet", "validation-0.parquet"):
+        write_parquet(tmp_path / "data" / name, [1], [0])
+    with pytest.raises(UserError, match=r"real\.train: .*several splits \(test, train, validation"):
+        read_set(tmp_path, train=tmp_path / "data")
+
+
+def test_root_with_capitals_is_told_how_to_name_them(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set" / "Train", {"a/1.png": 1})
+    with pytest.raises(UserError, match=r"real\.path: .* has Train, .*real\.train=.*/Train"):
+        read_set(tmp_path, path=tmp_path / "set")
+
+
+def test_validation_images_are_found_where_there_are_no_test_images(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", {"train/a/1.png": 1, "val/a/2.png": 2})
+    config = RealConfig(path=root)
+    assert find_unread_splits(config) == [f"{root}/val"]
+    assert find_unread_splits(RealConfig(train=root / "train")) == []

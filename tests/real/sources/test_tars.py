@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_what_is_no_tar_is_refused_in_one_line(tmp_path: Path, content: bytes) -
 
 def test_tar_without_any_member_has_no_images(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", [])
-    with pytest.raises(UserError, match=r"real\.path: no images in .*a\.tar"):
+    with pytest.raises(UserError, match=r"real\.train: no images in .*a\.tar"):
         read_set(tmp_path, train=path)
 
 
@@ -214,3 +215,53 @@ def test_tar_image_is_read_where_it_lies_even_when_the_tar_has_shrunk_since(tmp_
     assert good == tile(1)
     (bad,) = source.open().read([Row(b"1", 0, path.stat().st_size - 10, 100)])
     assert str(bad) == "the tar ends before it"
+
+
+def test_tar_with_one_key_twice_in_a_row_has_two_samples(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | int]] = []
+    for number in (3, 5):
+        members += [("0.png", number), ("0.cls", b"%d" % number)]
+    found = read_set(tmp_path, train=write_tar(tmp_path / "a.tar", members))
+    assert found.train.labels == [3, 5]
+
+
+def test_tar_with_several_images_of_a_key_counts_those_it_does_not_take(tmp_path: Path) -> None:
+    names = [f"IMG_v1.{number}.png" for number in range(4)]
+    path = write_tar(tmp_path / "a.tar", [(name, 1) for name in names])
+    found = read_set(tmp_path, train=path)
+    assert len(found.train.labels) == 1
+    assert found.listings["train"].left_out == {"further images of a sample": 3}
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_in_a_tar_are_named(tmp_path: Path, kind: bytes) -> None:
+    path = write_tar(tmp_path / "a.tar", [("0.png", 1)])
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("1.png")
+        link.type, link.linkname = kind, "0.png"
+        tar.addfile(link)
+    found = read_set(tmp_path, train=path)
+    assert list(found.train.unreadable) == ["1"]
+    assert "link" in found.train.unreadable["1"]
+
+
+@pytest.mark.parametrize("value", [[0], {"a": 1}, 0.5])
+def test_json_field_that_is_no_class_is_refused(tmp_path: Path, value: object) -> None:
+    path = write_tar(tmp_path / "a.tar", [("0.png", 1), ("0.json", fields(kind=value))])
+    with pytest.raises(UserError, match=r"real\.label_field: .*no class"):
+        read_set(tmp_path, train=path, label_field="kind")
+
+
+def test_json_field_of_whole_and_negative_numbers(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | int]] = []
+    for number, value in enumerate((1.0, -3, None, 0)):
+        members += [(f"{number}.png", number), (f"{number}.json", fields(kind=value))]
+    path = write_tar(tmp_path / "a.tar", members)
+    assert read_set(tmp_path, train=path, label_field="kind").train.labels == [1, -1, -1, 0]
+
+
+def test_tar_whose_labels_may_be_elsewhere_has_a_note(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | int]] = [("a/0.png", 1), ("a/0.json", fields(kind=1))]
+    found = read_set(tmp_path, train=write_tar(tmp_path / "a.tar", members))
+    (note,) = found.listings["train"].notes
+    assert "real.label_field" in note

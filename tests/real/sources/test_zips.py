@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.support.real_images import (
     protect,
     read_set,
     real_config,
+    tile,
     write_zip,
 )
 
@@ -189,7 +191,7 @@ def test_zip_that_changes_is_listed_anew(tmp_path: Path) -> None:
 
 def test_zip_without_images_is_named_with_what_is_there(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"1.txt": b"", "2.txt": b""})
-    with pytest.raises(UserError, match=r"real\.path: no images in .*a\.zip.*2 \.txt"):
+    with pytest.raises(UserError, match=r"real\.train: no images in .*a\.zip.*2 \.txt"):
         read_set(tmp_path, train=path)
 
 
@@ -201,3 +203,18 @@ def test_zip_entries_tell_another_content_of_the_same_size(tmp_path: Path) -> No
         store = Folder.at(tmp_path / f"store-{number}")
         digests.append(take_listing(source, store, list_here(source)).digest)
     assert digests[0] != digests[1]
+
+
+def test_dataset_json_below_a_folder_has_the_labels_of_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"set/00000/{number}.png", tile(number))
+        labels = [[f"00000/{number}.png", 2 - number] for number in range(3)]
+        archive.writestr("set/dataset.json", json.dumps({"labels": labels}))
+    assert read_set(tmp_path, train=path).train.labels == [2, 1, 0]
+
+
+def test_zip_with_backslashes_has_their_folders(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {"a\\1.png": 1, "b\\2.png": 2})
+    assert read_set(tmp_path, train=path).class_names == ("a", "b")
