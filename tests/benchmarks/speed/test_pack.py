@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measure import OURS
+from benchmarks.measure import OURS, in_process
 from benchmarks.speed.pack import KINDS, Kind, benchmark, pack_ours, pack_pillow
 from shards.reader import ShardReader
 
+pytestmark = pytest.mark.usefixtures("rivals_may_open_files")
 TOY = {kind.name: Kind(**{**vars(kind), "num_images": 12}) for kind in KINDS}
+
+
+@pytest.fixture
+def rivals_may_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line keeps webdataset from it, also in the processes that it starts."""
+    monkeypatch.delenv("WDS_SECURE", raising=False)
 
 
 @pytest.mark.slow
@@ -28,7 +35,7 @@ def test_pack_benchmark_rivals_store_the_same_samples(tmp_path: Path) -> None:
     kind = TOY["small"]
     kind.write(tmp_path / "images")
     pack_ours(kind, tmp_path / "images", tmp_path / "ours", 1)
-    pack_pillow(kind, tmp_path / "images", tmp_path / "theirs", 1)
+    in_process(pack_pillow, kind, tmp_path / "images", tmp_path / "theirs", 1)
     (shard,) = (tmp_path / "ours").glob("store/real/*/train/shard-*.tar")
     reader = ShardReader(shard.parent, remedy="")
     ours = reader.gather("image", np.arange(12)).transpose(0, 2, 3, 1)
