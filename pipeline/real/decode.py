@@ -33,6 +33,8 @@ _FROM_RIGHT = (2, 3, 7, 8)
 """Orientations under which the right end of what is stored comes to the left or to the top."""
 _FROM_BOTTOM = (3, 4, 6, 7)
 
+_USUAL = ("JPEG", "PNG", "WEBP")
+
 Box = tuple[float, float, float, float]
 
 
@@ -45,7 +47,8 @@ def image_formats() -> tuple[str, ...]:
     """Names of the formats that can be decoded here."""
     Image.init()
     absent = set() if features.check("avif") else {"AVIF"}
-    return tuple(name for name in Image.OPEN if name not in _WITHOUT_DECODER | absent)
+    names = [name for name in Image.OPEN if name not in _WITHOUT_DECODER | absent]
+    return tuple(sorted(names, key=lambda name: name not in _USUAL))  # Pillow tries one by one
 
 
 @cache
