@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.train import loop
 from shards.reader import ShardReader
 from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import TINY_TRAINING, Site, make_site
+from tests.support.trainings import interrupted_when_saved
 
 pytestmark = pytest.mark.slow
 
@@ -82,14 +80,7 @@ def test_training_on_three_sizes_that_is_interrupted_ends_as_one_that_is_not(
     training = (*SIZES, "train.epochs=3", "train.checkpoint_interval_s=0")
     whole, parted = (prepared.copy_to(tmp_path / name) for name in ("whole", "parted"))
     whole.stage("train", *training)
-    save = loop.save_state
-
-    def save_and_interrupt(path: Path, state: dict[str, Any]) -> None:
-        save(path, state)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", save_and_interrupt)
+    with interrupted_when_saved(monkeypatch):
         assert parted.try_stage("train", *training)[0] == 130
     parted.stage("train", *training)
     for name in ("student.safetensors", "metrics.jsonl"):

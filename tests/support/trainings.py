@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from pipeline.config.train import TrainConfig
 from pipeline.engine.launch import Report
+from pipeline.train import loop
 from pipeline.train.build import build_method, method_class
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import train
@@ -94,3 +99,17 @@ def in_double(batch: Batch) -> Batch:
 def changed(config: TrainConfig, **values: Any) -> TrainConfig:
     """`config` with other values, checked as a file's are."""
     return TrainConfig.model_validate({**config.model_dump(), **values})
+
+
+@contextmanager
+def interrupted_when_saved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within the block, a training gets Ctrl-C each time that it has saved its state."""
+    save = loop.save_state
+
+    def save_and_interrupt(path: Path, state: dict[str, Any]) -> None:
+        save(path, state)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_state", save_and_interrupt)
+        yield

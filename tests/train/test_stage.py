@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.train import loop
 from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import (
     NUM_SHARDS,
@@ -21,6 +18,7 @@ from tests.support.stored_pools import (
     make_site,
     relist_as_it_is,
 )
+from tests.support.trainings import interrupted_when_saved
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def stopped(prepared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A copy whose training has seen one of four steps."""
     site = prepared.copy_to(tmp_path / "site")
-    save = loop.save_state
-
-    def save_and_interrupt(path: Path, state: dict[str, Any]) -> None:
-        save(path, state)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", save_and_interrupt)
+    with interrupted_when_saved(monkeypatch):
         assert site.try_stage("train", *TRAINING)[0] == 130
     assert not student_of(site).exists()
     return site
