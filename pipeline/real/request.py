@@ -101,7 +101,9 @@ def make_request(config: Config, list_source: ListSource | None = None) -> Reque
     if not train.num_entries:
         field = "real.path" if config.real.train is None else "real.train"
         remedy = "put them there, in one sub-folder per class or without any"
-        if sources["train"].files:
+        if sources["train"].files and config.real.train is None:
+            remedy = f"name what it holds as real.train={config.real.path}"
+        elif sources["train"].files:
             remedy = "name other files"
         raise UserError(
             f"{field}: no images in {location_of(config.real)} (train); {remedy}{_beside(train)}"
@@ -205,8 +207,7 @@ def _refuse_splits(config: RealConfig, split: str, listing: Listing) -> None:
         place = config.train if split == "train" else config.test
         raise UserError(
             f"real.{split}: {place or config.path} holds splits and not classes "
-            f"({', '.join(names)}); a folder of them is real.path, and a zip is to be unpacked, or "
-            "made of one split"
+            f"({', '.join(names)}); a folder or zip of them is real.path"
         )
 
 

@@ -173,7 +173,11 @@ def _list(config: Config, source: Source, split: str) -> Listing:
 
 def _say_what_lacks_labels(request: Request) -> None:
     """Before anything is trained, rather than when it is evaluated."""
-    labelled = {split: bool(listing.labels) for split, listing in request.listings.items()}
+    labelled = {
+        split: bool(listing.labels)
+        for split, listing in request.listings.items()
+        if listing.num_entries
+    }
     if len(labelled) == 2 and len(set(labelled.values())) == 2:
         with_labels, without = sorted(labelled, key=lambda split: not labelled[split])
         console.print(

@@ -88,6 +88,9 @@ def location_of(config: RealConfig) -> str:
 def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
     if is_folder(join(root, split)):
         return _recognise(config, join(root, split), "real.path")
+    if root.lower().endswith(_ZIPS) and exists(root) and not is_folder(root):
+        _refuse_unused_fields(config, "a zip")
+        return ZipSource((describe(root if is_remote(root) else os.path.abspath(root)),), split)
     if not is_folder(root):
         what = "is a file" if exists(root) else "is not there"
         hint = f"; name what it holds as real.train={root}" if exists(root) else ""

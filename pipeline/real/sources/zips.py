@@ -31,6 +31,8 @@ class ZipSource:
     """Images in zips, in the order of their names."""
 
     files: tuple[File, ...]
+    below: str | None = None
+    """Folder that holds them, right in the zip or in the only folder there; None: all of it."""
     names: tuple[str, ...] | None = None
 
     @property
@@ -39,8 +41,10 @@ class ZipSource:
         return len(self.files)
 
     def identity(self) -> dict[str, object]:
-        """The files, with sizes and times."""
-        return {"kind": "zip", "files": [list(vars(file).values()) for file in self.files]}
+        """The files, with sizes and times, and the folder."""
+        files = [list(vars(file).values()) for file in self.files]
+        found: dict[str, object] = {"kind": "zip", "files": files}
+        return found | ({"below": self.below} if self.below else {})
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Images of one zip.
@@ -70,9 +74,14 @@ class ZipSource:
                 findings.left_out[kind_of(name)] += 1
         findings.has_numbers |= labels is not None
         taken.sort(key=lambda info: info.filename)
-        folders = None if labels is not None else _class_folders([t.filename for t in taken])
+        if self.below is not None:
+            paths = _paths_below(self.below, [info.filename for info in taken])
+            taken = [info for info, path in zip(taken, paths, strict=True) if path is not None]
+            folders = [_first_folder(path) for path in paths if path is not None]
+        else:
+            folders = _class_folders([info.filename for info in taken])
         for row, info in enumerate(taken):
-            label = folders[row] if folders is not None else (labels or {}).get(info.filename)
+            label = folders[row] if labels is None else labels.get(info.filename)
             yield Entry(
                 os.fsencode(info.filename),
                 label,
@@ -114,14 +123,36 @@ def _number(label: object) -> str | None:
 
 def _class_folders(paths: list[str]) -> list[str | None]:
     """First folder of each path below the one that all are in, None for those in it."""
-    split = [path.replace("\\", "/").split("/") for path in paths]  # as Windows once wrote them
+    split = [_split(path) for path in paths]
     depth = 0
     while split and all(len(parts) > depth + 1 for parts in split):
         if len({parts[depth] for parts in split}) > 1:
             break
         depth += 1
-    firsts = [parts[depth] if len(parts) > depth + 1 else None for parts in split]
-    return [None if first and first.lower() in UNLABELLED else first for first in firsts]
+    return [_first_folder(parts[depth:]) for parts in split]
+
+
+def _paths_below(folder: str, paths: list[str]) -> list[list[str] | None]:
+    """Parts of each path below `folder`, which lies right there or in the one folder that all are
+    in; None for those elsewhere.
+    """
+    split = [_split(path) for path in paths]
+    tops = {parts[0] for parts in split}
+    depth = 1 if len(tops) == 1 and tops != {folder} else 0
+    return [
+        parts[depth + 1 :] if len(parts) > depth + 1 and parts[depth] == folder else None
+        for parts in split
+    ]
+
+
+def _split(path: str) -> list[str]:
+    return path.replace("\\", "/").split("/")  # as Windows once wrote them
+
+
+def _first_folder(parts: list[str]) -> str | None:
+    """The class of an image at such a path."""
+    first = parts[0] if len(parts) > 1 else None
+    return None if first and first.lower() in UNLABELLED else first
 
 
 class _ZipReader:

@@ -218,3 +218,25 @@ def test_dataset_json_below_a_folder_has_the_labels_of_what_is_there(tmp_path: P
 def test_zip_with_backslashes_has_their_folders(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"a\\1.png": 1, "b\\2.png": 2})
     assert read_set(tmp_path, train=path).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("top", ["", "set/"])
+def test_zip_with_both_splits_is_a_root(tmp_path: Path, top: str) -> None:
+    members = {"train/a/1.png": 1, "train/b/sub/2.png": 2, "train/3.png": 3, "test/b/4.png": 4}
+    path = write_zip(tmp_path / "set.zip", {f"{top}{name}": n for name, n in members.items()})
+    found = read_set(tmp_path, path=path)
+    assert found.class_names == ("a", "b")
+    assert (found.train.numbers, found.train.labels) == ([3, 1, 2], [-1, 0, 1])
+    assert (found.test.numbers, found.test.labels) == ([4], [1])
+
+
+def test_zip_without_train_images_is_no_root(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"a/1.png": 1, "b/2.png": 2})
+    with pytest.raises(UserError, match=r"real\.path: no images in .*set\.zip.*real\.train="):
+        read_set(tmp_path, path=path)
+
+
+def test_zip_with_train_images_alone_has_no_test_images(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"train/a/1.png": 1, "train/b/2.png": 2})
+    found = read_set(tmp_path, path=path)
+    assert (found.train.labels, found.test.labels) == ([0, 1], [])
