@@ -43,8 +43,9 @@ class RayConfig(Section):
     grow_s: Annotated[int, Field(ge=0, le=86_400)] = 0
     """Seconds to wait for a cluster to grow to what a stage needs; by default it must be there."""
     nodes: Literal["any", "marked"] = "any"
-    """Nodes of a cluster that may be used: `marked` sends rendering, trainers and probes only to
-    those that offer the custom resource `render`, `train` or `eval`, as in ray_configs/.
+    """Nodes of a cluster that may be used: `marked` sends packing and rendering, trainers and
+    probes only to those that offer the custom resource `render`, `train` or `eval`, as in
+    ray_configs/.
     """
     object_store_mb: Annotated[int, Field(ge=75, le=10**6)] = 256
     """Object store of the embedded Ray, in MiB."""

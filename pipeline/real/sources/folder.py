@@ -41,7 +41,7 @@ class FolderSource:
 
     def identity(self) -> dict[str, object]:
         """Its place."""
-        return {"kind": "folder", "root": _absolute(self.root)}
+        return {"kind": "folder", "root": self.root}
 
     def locate(self, source: bytes) -> str:
         """Path or URL of an entry's file."""
@@ -105,7 +105,7 @@ class FilesSource:
 
     def identity(self) -> dict[str, object]:
         """The pattern, and the local files that it names now."""
-        known = {"kind": "files", "pattern": _absolute(self.pattern)}
+        known = {"kind": "files", "pattern": self.pattern}
         if is_remote(self.pattern):
             return dict(known)
         names = "\0".join(expand(self.pattern, "real.train"))
@@ -172,7 +172,3 @@ def is_hidden(path: str) -> bool:
     """Whether a file in an archive, or a folder that it is in, is hidden or of macOS alone."""
     parts = path.split("/")
     return "__MACOSX" in parts or any(p.startswith(".") and p not in (".", "..") for p in parts)
-
-
-def _absolute(location: str) -> str:
-    return location if is_remote(location) else os.path.abspath(location)

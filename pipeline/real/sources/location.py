@@ -38,6 +38,11 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def absolute(location: str) -> str:
+    """A path as workers find it, wherever they run; a URL as it is."""
+    return location if is_remote(location) else os.path.abspath(location)
+
+
 def join(folder: str, name: str) -> str:
     """The file `name` (with slashes) below `folder`."""
     return f"{folder.rstrip('/')}/{name}"

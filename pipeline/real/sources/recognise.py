@@ -15,12 +15,12 @@ from pipeline.real.decode import is_image_name
 from pipeline.real.sources.digits import DigitsSource
 from pipeline.real.sources.folder import FilesSource, FolderSource
 from pipeline.real.sources.location import (
+    absolute,
     describe,
     exists,
     expand,
     in_words,
     is_folder,
-    is_remote,
     join,
     scan,
 )
@@ -49,18 +49,17 @@ def find_source(config: RealConfig, split: str) -> Source | None:
     """
     if config.source == "digits":
         return DigitsSource(split)
-    if config.source in DOWNLOADS:
-        return DownloadSource(config.source, str(config.path), split)
-    if config.source == "imagenet":
-        return imagenet_source(Path(str(config.path)), split)
+    root = None if config.path is None else absolute(str(config.path))
+    if root is not None and config.source in DOWNLOADS:
+        return DownloadSource(config.source, root, split)
+    if root is not None and config.source == "imagenet":
+        return imagenet_source(Path(root), split)
     location = config.train if split == "train" else config.test
     field = f"real.{split}"
     with in_words("real.path" if location is None else field):
         if location is not None:
-            return _recognise(config, str(location), field)
-        if config.path is None:
-            return None
-        return _below_root(config, str(config.path), split)
+            return _recognise(config, absolute(str(location)), field)
+        return None if root is None else _below_root(config, root, split)
 
 
 def find_unread_splits(config: RealConfig) -> list[str]:
@@ -90,7 +89,7 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
         return _recognise(config, join(root, split), "real.path")
     if root.lower().endswith(_ZIPS) and exists(root) and not is_folder(root):
         _refuse_unused_fields(config, "a zip")
-        return ZipSource((describe(root if is_remote(root) else os.path.abspath(root)),), split)
+        return ZipSource((describe(root),), split)
     if not is_folder(root):
         what = "is a file" if exists(root) else "is not there"
         hint = f"; name what it holds as real.train={root}" if exists(root) else ""
@@ -186,7 +185,7 @@ def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
             if len(urls) > 1
             else f"{field}: {urls[0]} is no folder, tar, zip, Parquet file or image"
         )
-    files = tuple(describe(url if is_remote(url) else os.path.abspath(url)) for url in urls)
+    files = tuple(describe(url) for url in urls)
     if kind in _PARQUETS:
         return ParquetSource.of(files, config.image_field, config.label_field)
     if kind in _TARS:

@@ -15,6 +15,7 @@ from pipeline.real.request import find_request, make_request
 from pipeline.real.sources.folder import FolderSource
 from pipeline.real.sources.parquet import ParquetSource
 from pipeline.real.sources.recognise import find_source, find_unread_splits
+from pipeline.real.sources.source import Findings, Row
 from pipeline.real.sources.tars import TarSource
 from pipeline.real.sources.zips import ZipSource
 from shards import storage
@@ -22,6 +23,7 @@ from shards.errors import UserError
 from tests.support.real_images import (
     read_set,
     real_config,
+    tile,
     write_folder,
     write_parquet,
     write_tar,
@@ -330,3 +332,16 @@ def test_validation_images_are_found_where_there_are_no_test_images(tmp_path: Pa
     config = RealConfig(path=root)
     assert find_unread_splits(config) == [f"{root}/val"]
     assert find_unread_splits(RealConfig(train=root / "train")) == []
+
+
+@pytest.mark.parametrize("name", ["data", "data/*/*.png"])
+def test_relative_paths_are_found_from_wherever_workers_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_folder(tmp_path / "data", {"a/1.png": 1, "b/2.png": 2})
+    monkeypatch.chdir(tmp_path)
+    source = find_source(RealConfig.model_validate({"train": name}), "train")
+    assert source is not None
+    rows = [Row(e.source, e.file, e.position, e.size) for e in source.list_part(0, Findings())]
+    monkeypatch.chdir("/")
+    assert list(source.open().read(rows)) == [tile(1), tile(2)]
