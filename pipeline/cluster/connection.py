@@ -50,6 +50,8 @@ def connect(config: RayConfig) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # what goes wrong in a task that was given up, as on Ctrl-C, is nobody's to read
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         import ray
     except ModuleNotFoundError:

@@ -93,6 +93,7 @@ def fill(claims: Claims, packings: Sequence[Packing], ray_config: RayConfig) -> 
                 note="",
             )
             for split in splits
+            if split.num_rows
         }
         unreadable = {
             (split.packing.split, index): notes
@@ -122,7 +123,8 @@ def fill(claims: Claims, packings: Sequence[Packing], ray_config: RayConfig) -> 
         finally:
             work.flush()
         for split in splits:
-            bar.update(tasks[split.packing.split], completed=split.num_rows)
+            if split.num_rows:
+                bar.update(tasks[split.packing.split], completed=split.num_rows)
     found = [read_unreadable(packing.folder, packing.split) for packing in packings]
     return [one for notes in found for index in sorted(notes) for one in notes[index]]
 
