@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.cluster.tasks import Listed, Places, run_tasks, spare_retries
 from pipeline.config.ray import RayConfig
-from pipeline.real.listing import Parts, list_here, tables_of
+from pipeline.real.listing import Parts, list_here, num_parts, tables_of
 from pipeline.real.pack import PackedShard, Packing, Unreadable, pack_shard, read_unreadable
 from pipeline.real.rows import count_rows
 from pipeline.real.sources.location import is_remote
@@ -224,7 +224,7 @@ def list_on_workers(source: Source, ray_config: RayConfig) -> Parts:
 
 def _list_on_ray(source: Source, ray_config: RayConfig) -> Parts:
     places = Places(ray_config, "pack", ray_config.pack_workers)
-    parts = Listed(range(source.num_parts))
+    parts = Listed(range(num_parts(source)))
     waiting: dict[int, tuple[pa.Table, Findings]] = {}
     turn = 0
     ended = run_tasks(

@@ -100,9 +100,14 @@ Parts = Iterable[tuple[Iterable[pa.Table], Findings]]
 are whole when the entries have been iterated."""
 
 
+def num_parts(source: Source) -> int:
+    """Parts of a source that are listed each by itself."""
+    return len(source.files) or 1
+
+
 def list_here(source: Source) -> Parts:
     """Parts listed by this process."""
-    for part in range(source.num_parts):
+    for part in range(num_parts(source)):
         findings = Findings()
         yield tables_of(source.list_part(part, findings)), findings
 
@@ -130,7 +135,7 @@ def take_listing(
     name = _name(source)
     left_out: dict[str, int] = {}
     folders: list[tuple[str, int]] = []
-    notes: dict[str, None] = {}
+    notes: list[str] = []
     labels: set[str] = set()
     digest = hashlib.sha256()
     num_entries = num_unlabelled = 0
@@ -156,7 +161,7 @@ def take_listing(
             for kind, count in findings.left_out.items():
                 left_out[kind] = left_out.get(kind, 0) + count
             folders += findings.folders
-            notes |= findings.notes
+            notes += findings.notes
             has_numbers |= findings.has_numbers
     listing = Listing(
         name,
@@ -168,7 +173,7 @@ def take_listing(
         num_unlabelled,
         left_out,
         tuple(folders),
-        tuple(notes),
+        tuple(dict.fromkeys(notes)),
     )
     content = json.dumps(asdict(listing)).encode()
     (store / LISTINGS).write(f"{name}.json", content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.config.real import RealConfig
 from pipeline.config.root import Config
 from pipeline.real.decode import DECODING
-from pipeline.real.labels import Classes, number_classes
+from pipeline.real.labels import number_classes
 from pipeline.real.listing import Listing, find_listing, list_here, take_listing
 from pipeline.real.rows import Selection, draw, read_labels
 from pipeline.real.sources.recognise import SPLIT_NAMES, find_source, location_of
@@ -145,14 +145,14 @@ def select(
     if config.source == "imagenet":
         names = tuple(imagenet_words(Path(str(config.path)), names))
     whole = {
-        split: _selection(listing, classes, split, wanted is None)
+        split: Selection(listing, classes.numbers[split], wanted is None)
         for split, listing in request.listings.items()
     }
     selections = {split: whole[split] for split in SPLITS if split in whole}
     if config.limit is not None:
         labels = read_labels(whole["train"], store)
         drawn = draw(config, whole["train"], labels)
-        selections["train"] = _choose(whole["train"], drawn, len(labels))
+        selections["train"] = replace(whole["train"], chosen=drawn, num_available=len(labels))
         if config.test_from == "train":
             rest = np.setdiff1d(np.arange(len(labels)), drawn)
             if not len(rest):
@@ -160,7 +160,7 @@ def select(
                     f"real.limit: {config.limit} leaves out none of {len(labels):,} train images, "
                     "and real.test_from=train tests on those; take fewer"
                 )
-            selections["test"] = _choose(whole["train"], rest, None)
+            selections["test"] = replace(whole["train"], chosen=rest)
     return selections, names
 
 
@@ -192,14 +192,6 @@ def _spec(config: RealConfig, listings: dict[str, Listing]) -> Spec:
     return Spec.of("real", config, inputs)
 
 
-def _selection(listing: Listing, classes: Classes, split: str, with_unlabelled: bool) -> Selection:
-    return Selection(listing, classes.numbers[split], with_unlabelled)
-
-
-def _choose(whole: Selection, rows: np.ndarray, num_available: int | None) -> Selection:
-    return Selection(whole.listing, whole.numbers, whole.with_unlabelled, rows, num_available)
-
-
 def _refuse_splits(config: RealConfig, split: str, listing: Listing) -> None:
     """Folders called train and test are no classes."""
     names = sorted(name for name in listing.labels if name.lower() in SPLIT_NAMES)
@@ -217,7 +209,6 @@ def _beside(listing: Listing) -> str:
 
 
 def describe_left_out(listing: Listing) -> str:
-    """What a source has that is not taken, as `3 .txt, 1 hidden`."""
-    return ", ".join(
-        f"{count:,} {kind}" for kind, count in sorted(listing.left_out.items(), key=lambda i: -i[1])
-    )
+    """What a source has that is not taken, as `.txt (3), hidden (1)`."""
+    kinds = sorted(listing.left_out.items(), key=lambda kind: -kind[1])
+    return ", ".join(f"{kind} ({count:,})" for kind, count in kinds)

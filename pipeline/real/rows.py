@@ -6,7 +6,7 @@ Neighbours: `listing.py` has all entries and `labels.py` their classes; `pack.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,6 @@ ROW_SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
-Chosen = np.ndarray | None
-"""Sorted rows of a split's images; None for all of them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class Selection:
     numbers: Mapping[str, int]
     """Of the labels whose images are taken."""
     with_unlabelled: bool
-    chosen: Chosen = None
+    chosen: np.ndarray | None = None
+    """Sorted; None for all of them."""
     num_available: int | None = None
     """Images that `chosen` was drawn from, if it was."""
 
@@ -136,15 +135,15 @@ def read_numbers(folder: Folder, split: str) -> list[int]:
     return numbers
 
 
-def without(folder: Folder, split: str, lost: Callable[[int], np.ndarray]) -> Iterator[pa.Table]:
-    """Rows of `folder` less those that `lost` names in each group, as rows of its shards: `file`
-    and `position` are those of the shard that has the image.
+def without(folder: Folder, split: str, lost: Mapping[int, Sequence[int]]) -> Iterator[pa.Table]:
+    """Rows of `folder` less those that are `lost` of each group, as rows of its shards: `file` and
+    `position` are those of the shard that has the image.
     """
     num_rows = count_rows(folder, split) or 0
     group, start = 0, 0
     while start < num_rows:
         table = read_group(folder, split, group)
-        keep = np.setdiff1d(np.arange(len(table)), lost(group))
+        keep = np.setdiff1d(np.arange(len(table)), lost.get(group, ()))
         kept = table.take(pa.array(keep))
         places = {
             "file": pa.array(np.full(len(keep), group), pa.int32()),

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 
-import numpy as np
-
 from pipeline.config.root import Config
 from pipeline.real.fill import fill, list_on_workers
 from pipeline.real.listing import Listing, take_listing
@@ -28,7 +26,6 @@ from pipeline.real.request import (
     folder_of,
     make_request,
     select,
-    spec_of,
     split_read,
     without_unreadable,
 )
@@ -47,8 +44,6 @@ from shards.errors import UserError
 from shards.manifest import Manifest, write_manifest
 from shards.schema import real_schema
 from shards.storage import Folder
-
-__all__ = ["REAL_SHARDS", "describe", "find", "run", "spec_of"]
 
 
 def find(config: Config) -> Record[RealImages] | None:
@@ -77,7 +72,7 @@ def run(config: Config) -> None:
     Raises:
         UserError: if there are images that cannot be read, unless they are to be skipped.
     """
-    with in_words("real.path"):
+    with in_words("real.path" if config.real.train is None else "real.train"):
         request = make_request(config, lambda source, split: _list(config, source, split))
         if config.real.unreadable == "stop" and is_mended(request.folder(config.store)):
             forget_unreadable(request.folder(config.store))
@@ -118,8 +113,9 @@ def run(config: Config) -> None:
             whole, folder = folder, folder_of(spec, config.store)
             claims = at_work.enter_context(Claims(folder))
             _write_recipe(folder, spec)
-            _copy_without(config, whole, folder, claims, packings)
+            copies = _write_rows_without(whole, folder, packings)
             _check_classes(folder, names)
+            fill(claims, copies, config.ray)
         num_available = selections["train"].num_available
         _leave_record(config, spec, folder, recipe, names, num_available, len(unreadable))
     remove_leftovers(folder, SPLITS)
@@ -159,11 +155,9 @@ def _list(config: Config, source: Source, split: str) -> Listing:
         )
         bar.update(task, total=listing.num_entries, completed=listing.num_entries)
     classes = f" in {len(listing.labels):,} classes" if listing.labels else ", no labels"
-    unlabelled = f", {listing.num_unlabelled:,} unlabelled" if listing.labels else ""
-    if listing.labels and not listing.num_unlabelled:
-        unlabelled = ""
-    left_out = describe_left_out(listing)
-    left_out = f"; left out: {left_out}" if left_out else ""
+    is_mixed = listing.labels and listing.num_unlabelled
+    unlabelled = f", {listing.num_unlabelled:,} unlabelled" if is_mixed else ""
+    left_out = f"; left out: {describe_left_out(listing)}" if listing.left_out else ""
     line = f"{listing.num_entries:,} images{classes}{unlabelled}{left_out}"
     console.print(f"real {split:<5} {line}", soft_wrap=True)
     for note in listing.notes:
@@ -234,22 +228,20 @@ def _leave_record(
     write_record(config.run_dir / "real", spec, product)
 
 
-def _copy_without(
-    config: Config, whole: Folder, folder: Folder, claims: Claims, packings: Sequence[Packing]
-) -> None:
-    """Shards numbered without gaps, copied to `folder` from those in `whole`."""
+def _write_rows_without(
+    whole: Folder, folder: Folder, packings: Sequence[Packing]
+) -> list[Packing]:
+    """Rows of `folder`: those of `whole` that could be read, to be copied from the shards there."""
     copies = []
     for packing in packings:
         split, recipe = packing.split, packing.recipe
         if count_rows(folder, split) is None:
             size = recipe.samples_per_shard
             lost = {
-                index: np.array([one.row - index * size for one in notes])
+                index: [one.row - index * size for one in notes]
                 for index, notes in read_unreadable(whole, split).items()
             }
-            nothing = np.empty(0, np.int64)
-            rows = without(whole, split, lambda index: lost.get(index, nothing))  # noqa: B023
-            write_rows(folder, split, rows, size)
+            write_rows(folder, split, without(whole, split, lost), size)
         earlier = EarlierShards(whole / split, recipe.schema.column("image"))
         copies.append(Packing(folder, split, earlier, recipe))
-    fill(claims, copies, config.ray)
+    return copies

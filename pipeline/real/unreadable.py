@@ -17,8 +17,7 @@ from pipeline.config.root import Config
 from pipeline.real.pack import UNREADABLE, Unreadable, read_unreadable
 from pipeline.real.request import SPLITS, Request
 from pipeline.real.rows import count_rows
-from pipeline.real.sources.folder import FolderSource
-from pipeline.real.sources.location import join
+from pipeline.real.sources.folder import FilesSource, FolderSource
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.manifest import shard_name
@@ -37,12 +36,9 @@ def leave_list(
     digest of which they are.
     """
     places = [_place(request, one) for one in unreadable]
-    content = json.dumps(
-        {
-            "unreadable": [list(one) for one in unreadable],
-            "files": [(place, _stat(place)) for place in places],
-        }
-    ).encode()
+    files = [(place, _stat(place)) for place in places if os.path.isabs(place)]
+    note = {"unreadable": [list(one) for one in unreadable], "files": files}
+    content = json.dumps(note).encode()
     if folder.size(UNREADABLE_FILE) is None:
         folder.write(UNREADABLE_FILE, content)
     pairs = zip(places, unreadable, strict=True)
@@ -53,9 +49,11 @@ def leave_list(
 
 
 def _place(request: Request, one: Unreadable) -> str:
-    """Where an image is: of a folder its path, else what its source calls it."""
+    """Where an image is: of a folder or pattern its path, else what its source calls it."""
     source = request.sources.get(one.split, request.sources["train"])
-    return join(source.root, one.source) if isinstance(source, FolderSource) else one.source
+    if isinstance(source, FolderSource | FilesSource):
+        return source.locate(os.fsencode(one.source))
+    return one.source
 
 
 def _stat(path: str) -> list[int] | None:

@@ -18,7 +18,7 @@ from pipeline.config.file import load_config
 from pipeline.config.paths import PathsConfig
 from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
-from pipeline.real.stage import spec_of
+from pipeline.real.request import spec_of
 from pipeline.records.spec import Spec, list_differences
 from pipeline.store import inventory
 from pipeline.store.inventory import Entry

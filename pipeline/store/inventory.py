@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.generate.plan import TEACHER_POOLS, read_origin
-from pipeline.real.stage import REAL_SHARDS
+from pipeline.real.request import REAL_SHARDS
 from pipeline.records.products import RECIPE_FILE, Pool, RealImages
 from pipeline.records.record import RECORD_FILE, read_record
 from shards.claims import CLAIMS_FOLDER, SILENT_S, is_in_use

@@ -260,7 +260,6 @@ class ManyLabels:
 
     files = ()
     names = None
-    num_parts = 1
 
     def identity(self) -> dict[str, object]:
         return {"kind": "many"}

@@ -14,7 +14,7 @@ from pipeline.config.method import METHOD_SECTIONS
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.generate.plan import make_recipe
-from pipeline.real.stage import spec_of
+from pipeline.real.request import spec_of
 from pipeline.records.spec import Spec, recorded_fields
 from pipeline.teacher.description import read_teacher_info
 from tests.support.workspace import ROOT

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from pipeline.config.root import Config
@@ -26,6 +29,7 @@ from pipeline.real.listing import Listing
 from pipeline.real.request import SPLITS, make_request, select, split_read
 from pipeline.real.rows import rows_of
 from pipeline.real.sources.source import Row
+from shards.errors import UserError
 
 INPUTS = Path(__file__).resolve().parents[1] / "real" / "inputs"
 SIDE = 8
@@ -231,3 +235,57 @@ def expected_set() -> tuple[np.ndarray, np.ndarray]:
     with np.load(INPUTS / "sets" / "expected.npz") as expected:
         assert tuple(expected["class_names"]) == CLASSES
         return expected["images"], expected["labels"]
+
+
+def distance(image: np.ndarray, expected: np.ndarray) -> float:
+    """Mean absolute difference."""
+    return float(np.abs(image.astype(int) - expected.astype(int)).mean())
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """Waves of four pixels and longer."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[0:height, 0:width] / 200
+    pixels = np.zeros((height, width, 3))
+    for number in range(24):
+        across, down, phase = generator.uniform(-1, 1, 3)
+        wave = np.sin(2 * np.pi * (12 * across * x + 12 * down * y + phase))
+        pixels[..., number % 3] += wave
+    return (128 + 25 * pixels).clip(0, 255).astype(np.uint8)
+
+
+def tar(path: Path, *numbers: int) -> Path:
+    members: list[tuple[str, bytes | int]] = []
+    for number in numbers:
+        members += [(f"{number}.png", number), (f"{number}.cls", b"%d" % (number % 3))]
+    return write_tar(path, members)
+
+
+def zipped(path: Path, *numbers: int) -> Path:
+    return write_zip(path, {f"{'abc'[number % 3]}/{number}.png": number for number in numbers})
+
+
+def parquet(path: Path, *numbers: int) -> Path:
+    return write_parquet(path, numbers, [number % 3 for number in numbers], names="abc")
+
+
+MAKERS: dict[str, Callable[..., Path]] = {"tar": tar, "zip": zipped, "parquet": parquet}
+
+
+def refuse(tmp_path: Path, **fields: Any) -> str:
+    with pytest.raises(UserError) as raised:
+        read_set(tmp_path / "out", **fields)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -113,3 +113,10 @@ def interrupted_when_saved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save_state", save_and_interrupt)
         yield
+
+
+def pairs(count: int = 2, rows: int = 12, width: int = 6, seed: int = 0) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(
+        torch.randn(rows, width, generator=generator, dtype=torch.float64) for _ in range(count)
+    )

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.train.build import build_method
 from pipeline.train.data import TrainingShards
 from pipeline.train.losses import (
     OFFICIAL,
@@ -21,11 +20,8 @@ from pipeline.train.losses import (
     regularised_alignment,
     variance_loss,
 )
-from pipeline.train.method import Batch, MethodContext
-from pipeline.train.methods.encoding import Encoding
-from pipeline.train.methods.simsiam import SimSiam, negative_cosine
 from pipeline.train.methods.squeeze_and_span import SqueezeAndSpan
-from tests.support.tiny_shards import ARCHITECTURE, TRAIN_CONFIG, random_generator
+from tests.support.tiny_shards import TRAIN_CONFIG
 from tests.support.trainings import (
     METHODS,
     changed,
@@ -33,18 +29,12 @@ from tests.support.trainings import (
     in_double,
     make_method,
     open_stream,
+    pairs,
     parts_of,
     shards_of,
 )
 
 WEIGHTS = LossWeights(25.0, 20.0, 1.5)
-
-
-def pairs(count: int = 2, rows: int = 12, width: int = 6, seed: int = 0) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.randn(rows, width, generator=generator, dtype=torch.float64) for _ in range(count)
-    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -116,14 +106,6 @@ def test_vicreg_official_equals_lightlys_loss() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_negative_cosine_equals_lightlys_loss() -> None:
-    lightly = pytest.importorskip("lightly.loss", reason="pip install lightly")
-    for seed in range(3):
-        first, second = pairs(rows=32, width=48, seed=seed)
-        theirs = lightly.NegativeCosineSimilarity()(first, second)
-        torch.testing.assert_close(negative_cosine(first, second), theirs, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("convention", ["paper", "official", "release"])
 def test_vicreg_is_the_objective_on_pairs_of_views_of_all_images(
     convention: str, training_shards: TrainingShards
@@ -139,46 +121,6 @@ def test_vicreg_is_the_objective_on_pairs_of_views_of_all_images(
         first, second, weights, OFFICIAL if convention == "official" else PAPER
     )
     torch.testing.assert_close(output.loss, expected.total)
-
-
-# SimSiam
-
-
-def reference_negative_cosine(predicted: Tensor, target: Tensor) -> float:
-    total = 0.0
-    for p, z in zip(predicted.tolist(), target.tolist(), strict=True):
-        dot = sum(a * b for a, b in zip(p, z, strict=True))
-        norms = math.hypot(*p) * math.hypot(*z)
-        total -= dot / norms
-    return total / len(predicted)
-
-
-def test_negative_cosine_equals_loops_and_stops_the_targets_gradient() -> None:
-    predicted, target = (part.requires_grad_() for part in pairs())
-    loss = negative_cosine(predicted, target)
-    assert loss.item() == pytest.approx(reference_negative_cosine(predicted, target), rel=1e-9)
-    loss.backward()
-    assert predicted.grad is not None
-    assert target.grad is None
-
-
-def test_simsiam_is_symmetric_in_the_two_views(training_shards: TrainingShards) -> None:
-    config = config_of("simsiam both")
-    batch = in_double(open_stream(shards_of(config, training_shards), config).batch(0))
-    method = make_method(config).double().eval()  # without batch statistics
-    swapped = Batch(batch.synthetic[::-1], batch.real[::-1], None)
-    torch.testing.assert_close(method(batch).loss, method(swapped).loss)
-
-
-def test_simsiam_predictor_keeps_its_learning_rate() -> None:
-    method = make_method(config_of("simsiam both"))
-    assert isinstance(method, SimSiam)
-    scheduled, fixed = method.parameter_groups()
-    assert {id(p) for p in fixed["params"]} == {id(p) for p in method.predictor.parameters()}
-    assert fixed["fixed_rate"]
-    assert "fixed_rate" not in scheduled
-    grouped = [*scheduled["params"], *fixed["params"]]
-    assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
 
 
 # Squeeze and span, less and less of it
@@ -283,60 +225,3 @@ def test_statistics_of_separate_passes_are_of_one_domain_and_view_each(
         outputs[batch_norm] = [method(b).embeddings["synthetic"] for b in (batch, darker)]
     torch.testing.assert_close(*outputs["separate"], rtol=0, atol=0)
     assert not torch.allclose(*outputs["joint"], rtol=1e-2)
-
-
-# Encoding
-
-
-def test_encoding_loss_is_that_of_eq_3(training_shards: TrainingShards) -> None:
-    config = config_of("encoding both")
-    shards = shards_of(config, training_shards)
-    assert shards.block_channels == [ARCHITECTURE.w_dim]
-    batch = open_stream(shards, config).batch(0)
-    method = make_method(config, shards.block_channels)
-    assert isinstance(method, Encoding)
-    output = method(batch)
-    views = [*batch.synthetic, *batch.real]
-    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
-    images = 2 * (torch.cat(views) * std + mean) - 1
-    encoded = torch.cat([method.head(method.backbone(view)) for view in views])
-    generator = random_generator()
-    ws = encoded[:, None].repeat(1, generator.mapping.num_ws, 1)
-    pixels = (generator.synthesis(ws, "const") - images).abs().mean()
-    assert batch.pooled is not None
-    latents = (encoded[: len(batch.pooled)] - batch.pooled).square().mean()
-    torch.testing.assert_close(output.loss, pixels + latents)
-
-
-@pytest.mark.parametrize("view_size", [12, 24])
-def test_encoding_compares_images_at_the_size_of_the_views(
-    training_shards: TrainingShards, view_size: int
-) -> None:
-    config = config_of("encoding both")
-    shards = replace(shards_of(config, training_shards), view_size=view_size)
-    batch = open_stream(shards, config).batch(0)
-    method = make_method(config, shards.block_channels)
-    assert isinstance(method, Encoding)
-    output = method(batch)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
-    views = [*batch.synthetic, *batch.real]
-    images = 2 * (torch.cat(views) * std + mean) - 1
-    assert images.shape[2:] == (view_size, view_size)
-    encoded = torch.cat([method.head(method.backbone(view)) for view in views])
-    generator = random_generator()
-    rendered = generator.synthesis(encoded[:, None].repeat(1, generator.mapping.num_ws, 1), "const")
-    sized = F.interpolate(rendered, (view_size, view_size), mode="bicubic", antialias=True)
-    torch.testing.assert_close(output.terms["pixels"], (sized - images).abs().mean())
-    output.loss.backward()
-    assert method.head.weight.grad is not None
-    assert method.head.weight.grad.abs().sum() > 0
-
-
-def test_encoding_trains_and_saves_nothing_of_the_generator() -> None:
-    generator = random_generator()
-    context = MethodContext([ARCHITECTURE.w_dim], lambda: generator)
-    method = build_method(config_of("encoding both"), context)
-    assert not any(parameter.requires_grad for parameter in generator.parameters())
-    inside = {id(parameter) for parameter in method.parameters()}
-    assert not inside & {id(parameter) for parameter in generator.parameters()}
-    assert not any("synthesis" in name for name in method.state_dict())

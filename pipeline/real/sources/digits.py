@@ -20,7 +20,6 @@ class DigitsSource:
     split: str
     files: tuple[File, ...] = ()
     names: tuple[str, ...] | None = tuple(map(str, range(10)))
-    num_parts = 1
 
     def identity(self) -> dict[str, object]:
         """The split."""

@@ -35,7 +35,6 @@ class FolderSource:
     """Images below `root`."""
 
     root: str
-    num_parts = 1
     names: tuple[str, ...] | None = None
     files: tuple[File, ...] = ()
 
@@ -67,10 +66,9 @@ class FolderSource:
                 findings.left_out["links in a circle"] += 1
                 return
             above |= {real}
-        found = scan(folder)
         folders = []
         has_images = False
-        for entry in found:
+        for entry in scan(folder):
             if entry.name.startswith("."):
                 findings.left_out["hidden"] += 1
             elif entry.is_folder:
@@ -99,7 +97,6 @@ class FilesSource:
     """Image files that a pattern names, without labels."""
 
     pattern: str
-    num_parts = 1
     names: tuple[str, ...] | None = None
     files: tuple[File, ...] = ()
 

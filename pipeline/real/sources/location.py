@@ -5,15 +5,15 @@ Neighbours: the sources; `shards/storage.py` knows the file systems.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.real.sources.source import File
 from shards.errors import UserError
@@ -22,8 +22,7 @@ from shards.storage import StorageError, file_system
 _PATTERN = set("*?[")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Something in a folder."""
 
     name: str
@@ -49,10 +48,11 @@ def join(folder: str, name: str) -> str:
 
 
 def expand(location: str, field: str) -> list[str]:
-    """What braces and wildcards stand for, sorted; `location` alone where it has none.
+    """What braces and wildcards stand for, sorted; `location` alone where it has none. Of
+    several URLs nobody asks whether they lead anywhere.
 
     Raises:
-        UserError: naming the config's `field`, if nothing is there.
+        UserError: naming the config's `field`, if a local path does not, or nothing fits.
     """
     import braceexpand
 
@@ -72,7 +72,8 @@ def expand(location: str, field: str) -> list[str]:
                 found += [f"{scheme}://{_plain(path)}" for path in sorted(files.glob(text))]
         else:
             found += sorted(glob.glob(text, recursive=True))
-    absent = next((text for text in found if not exists(text)), None)
+    asked = found if len(found) == 1 else [text for text in found if not is_remote(text)]
+    absent = next((text for text in asked if not exists(text)), None)
     if absent is not None or not found:
         raise UserError(f"{field}: {absent or location} is not there; correct the path")
     return found
@@ -104,19 +105,60 @@ def describe(location: str) -> File:
     return File(location, int(info["size"] or 0), _stamp(info))
 
 
+def describe_all(locations: Sequence[str]) -> tuple[File, ...]:
+    """The same of many; a remote storage is asked once for each folder that they are in."""
+    if not locations or not is_remote(locations[0]):
+        return tuple(map(describe, locations))
+    folders = dict.fromkeys(location.rpartition("/")[0] for location in locations)
+    known: dict[str, File] = {}
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            for entry in scan(folder):
+                url = join(folder, entry.name)
+                known[url] = File(url, entry.size, entry.stamp)
+    absent = next((location for location in locations if location not in known), None)
+    if absent is not None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), absent)
+    return tuple(known[location] for location in locations)
+
+
 def folder_time(folder: str) -> int:
     """When something in a local folder was added, removed or renamed last, in ns."""
     return os.stat(folder).st_mtime_ns
 
 
-def scan(folder: str) -> list[Found]:
-    """What lies in a folder, sorted by name; links are followed.
+def glance(folder: str) -> Iterator[tuple[str, bool]]:
+    """Names in a folder and whether they are folders, as they come: quick where the first few tell
+    enough.
 
     Raises:
         UserError: if it cannot be listed.
     """
-    if not is_remote(folder):
-        return _scan_local(folder)
+    if is_remote(folder):
+        yield from ((entry.name, entry.is_folder) for entry in scan(folder))
+        return
+    with _listing(folder) as entries:
+        yield from ((entry.name, _is_folder(entry)) for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def scan(folder: str) -> Iterator[Found]:
+    """What lies in a folder, sorted by name; links are followed. Of a local one with very many
+    files no more than the names are in memory.
+
+    Raises:
+        UserError: if it cannot be listed.
+    """
+    return _scan_remote(folder) if is_remote(folder) else _scan_local(folder)
+
+
+def _scan_remote(folder: str) -> Iterator[Found]:
     with speaking(folder) as files:
         entries = files.ls(folder, detail=True)
     found = []
@@ -126,25 +168,30 @@ def scan(folder: str) -> list[Found]:
             continue  # the object that marks the folder itself
         is_file = entry["type"] == "file"
         found.append(Found(name, not is_file, is_file, int(entry["size"] or 0), _stamp(entry)))
-    return sorted(found, key=lambda entry: entry.name)
+    yield from sorted(found)
 
 
-def _scan_local(folder: str) -> list[Found]:
-    found = []
+def _scan_local(folder: str) -> Iterator[Found]:
+    with _listing(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        try:
+            status = os.stat(join(folder, name))
+        except OSError:  # a link that leads nowhere, or in a circle
+            yield Found(name, False, False, 0, 0)
+            continue
+        is_dir, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
+        yield Found(name, is_dir, is_file, status.st_size, status.st_mtime_ns)
+
+
+@contextmanager
+def _listing(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    status = entry.stat()
-                except OSError:  # a link that leads nowhere, or in a circle
-                    found.append(Found(entry.name, False, False, 0, 0))
-                    continue
-                is_dir, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
-                found.append(Found(entry.name, is_dir, is_file, status.st_size, status.st_mtime_ns))
+            yield entries
     except OSError as error:
         remedy = "its permissions" if isinstance(error, PermissionError) else "the disk it is on"
         raise UserError(f"{folder}: {error.strerror}; check {remedy}") from None
-    return sorted(found, key=lambda entry: entry.name)
 
 
 def open_file(location: str) -> BinaryIO:
@@ -195,8 +242,10 @@ def speaking(location: str) -> Iterator[Any]:
     scheme = location.partition("://")[0]
     try:
         yield file_system(scheme)
-    except (UserError, FileNotFoundError, StorageError):
+    except (UserError, StorageError):
         raise
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location) from None
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StorageError(location, reason[:300]) from None

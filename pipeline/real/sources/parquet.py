@@ -63,16 +63,10 @@ class ParquetSource:
         names = features.get(label or "", {}).get("names")
         return cls(files, image, label, tuple(map(str, names)) if names else None)
 
-    @property
-    def num_parts(self) -> int:
-        """One for each file."""
-        return len(self.files)
-
     def identity(self) -> dict[str, object]:
         """The files, with sizes and times, and the columns."""
-        files = [list(vars(file).values()) for file in self.files]
         columns = [self.image_field, self.label_field, self.names]
-        return {"kind": "parquet", "files": files, "columns": columns}
+        return {"kind": "parquet", "files": self.files, "columns": columns}
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Rows of one file; one without an image is an entry with a problem.
@@ -130,10 +124,10 @@ class ParquetSource:
         classes = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
         columns = ", ".join(schema.names)
         if self.label_field is None:
-            findings.notes[f"no column is taken for labels, of {columns} (real.label_field)"] = None
+            findings.note(f"no column is taken for labels, of {columns} (real.label_field)")
         elif len(classes) > 1:
             taken = f"labels are those of {self.label_field}, of {', '.join(classes)}"
-            findings.notes[f"{taken} (real.label_field)"] = None
+            findings.note(f"{taken} (real.label_field)")
 
     def open(self) -> Reader:
         """Of rows, by the groups that they are in."""

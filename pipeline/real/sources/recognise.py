@@ -17,11 +17,14 @@ from pipeline.real.sources.folder import FilesSource, FolderSource
 from pipeline.real.sources.location import (
     absolute,
     describe,
+    describe_all,
     exists,
     expand,
+    glance,
     in_words,
     is_folder,
     join,
+    open_file,
     scan,
 )
 from pipeline.real.sources.parquet import ParquetSource
@@ -137,34 +140,39 @@ def _recognise(config: RealConfig, location: str, field: str) -> Source:
     found = expand(location, field)
     if len(found) == 1 and is_folder(found[0]):
         return _of_folder(config, found[0], field)
-    if any(map(is_folder, found)):
-        folders = sum(map(is_folder, found))
+    if all(map(is_image_name, found)):
+        return FilesSource(location)
+    others = [place for place in found if not place.lower().endswith(_CONTAINERS + _COMPRESSED)]
+    folders = sum(not is_image_name(place) and is_folder(place) for place in others)
+    if folders:
         raise UserError(
             f"{field}: {location} names {folders} folders among {len(found)} things; name one "
             "folder, or files"
         )
-    if all(map(is_image_name, found)):
-        return FilesSource(location)
     return _of_files(config, found, field)
 
 
 def _of_folder(config: RealConfig, folder: str, field: str) -> Source:
     """A folder of images, unless what lies in it are tars, Parquet files or zips."""
-    entries = [e for e in scan(folder) if not e.name.startswith(".")]
-    has_images = any(entry.is_folder or is_image_name(entry.name) for entry in entries)
-    files = [entry.name for entry in entries if entry.is_file]
-    for suffixes in (_TARS, _PARQUETS, _ZIPS):  # img2dataset leaves a Parquet beside each tar
-        chosen = [name for name in files if name.lower().endswith(suffixes)]
-        splits = sorted({_prefix(name) for name in chosen} & set(SPLIT_NAMES))
-        if len(splits) > 1 and not has_images:
-            raise UserError(
-                f"{field}: {folder} has files of several splits ({', '.join(splits)}); name those "
-                f"of one, as {join(folder, splits[-1])}*{suffixes[0]}"
-            )
-        if chosen and not has_images:
-            return _of_files(config, [join(folder, name) for name in chosen], field)
+    visible = ((name, is_dir) for name, is_dir in glance(folder) if not name.startswith("."))
+    if not any(is_dir or is_image_name(name) for name, is_dir in visible):
+        files = [e.name for e in scan(folder) if e.is_file and not e.name.startswith(".")]
+        for suffixes in (_TARS, _PARQUETS, _ZIPS):  # img2dataset leaves a Parquet beside each tar
+            if chosen := [name for name in files if name.lower().endswith(suffixes)]:
+                _refuse_several_splits(folder, chosen, field)
+                return _of_files(config, [join(folder, name) for name in chosen], field)
     _refuse_unused_fields(config, "a folder")
     return FolderSource(folder)
+
+
+def _refuse_several_splits(folder: str, names: Sequence[str], field: str) -> None:
+    splits = sorted({_prefix(name) for name in names} & set(SPLIT_NAMES))
+    if len(splits) > 1:
+        suffix = os.path.splitext(names[0])[1]
+        raise UserError(
+            f"{field}: {folder} has files of several splits ({', '.join(splits)}); name those of "
+            f"one, as {join(folder, splits[-1])}*{suffix}"
+        )
 
 
 def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
@@ -185,7 +193,7 @@ def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
             if len(urls) > 1
             else f"{field}: {urls[0]} is no folder, tar, zip, Parquet file or image"
         )
-    files = tuple(describe(url) for url in urls)
+    files = describe_all(urls)
     if kind in _PARQUETS:
         return ParquetSource.of(files, config.image_field, config.label_field)
     if kind in _TARS:
@@ -198,8 +206,6 @@ def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
 
 def _sniff(url: str) -> str:
     """Suffix that a single file should have, by its first bytes."""
-    from pipeline.real.sources.location import open_file
-
     with open_file(url) as file:
         head = file.read(512)
     if head[:4] == b"PK\x03\x04":

@@ -58,12 +58,16 @@ class Findings:
     """Folders that entries are from, with the times of their last change in ns."""
     has_numbers: bool = False
     """Whether labels that look like numbers are numbers of classes, not names of folders."""
-    notes: dict[str, None] = field(default_factory=dict)
-    """What users should know of the source, each line once, in order."""
+    notes: list[str] = field(default_factory=list)
+    """What users should know of the source, each line once."""
+
+    def note(self, line: str) -> None:
+        """Add to the notes."""
+        if line not in self.notes:
+            self.notes.append(line)
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file that holds many images."""
 
     url: str
@@ -138,15 +142,12 @@ class Source(Images, Protocol):
     def names(self) -> tuple[str, ...] | None:
         """Names of classes by number, where the source says so itself."""
 
-    @property
-    def num_parts(self) -> int:
-        """Parts that are listed each by itself, on any machine."""
-
     def identity(self) -> dict[str, object]:
         """What it is, in JSON: equal for sources that list the same."""
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
-        """Entries of a part, in a fixed order.
+        """Entries of one of `files`, or of all where there are none, in a fixed order; each part
+        on any machine.
 
         Raises:
             UserError: if it cannot be listed.

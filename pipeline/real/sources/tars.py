@@ -41,15 +41,9 @@ class TarSource:
     label_field: str | None = None
     names: tuple[str, ...] | None = None
 
-    @property
-    def num_parts(self) -> int:
-        """One for each tar."""
-        return len(self.files)
-
     def identity(self) -> dict[str, object]:
         """The files, with sizes and times, and where labels are."""
-        files = [list(vars(file).values()) for file in self.files]
-        return {"kind": "tar", "files": files, "label_field": self.label_field}
+        return {"kind": "tar", "files": self.files, "label_field": self.label_field}
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Samples of one tar; one that has no image, and the end of a tar that was cut off, are
@@ -83,8 +77,8 @@ class TarSource:
                     raise UserError(
                         f"{file.url}: not a readable tar ({error}); fix or remove it"
                     ) from None
-                if sample is not None and (sample.images or sample.others):
-                    yield self._entry(sample, part, findings)
+                if sample is not None:
+                    yield self._entry(sample, part, findings, is_cut=True)
                     sample = None
                 name = os.path.basename(file.url)
                 problem = f"the tar is cut off after {seen} samples ({error})"
@@ -96,18 +90,21 @@ class TarSource:
         """Of members where they lie."""
         return _TarReader(self.files)
 
-    def _entry(self, sample: _Sample, part: int, findings: Findings) -> Entry:
-        """Of a sample that is all there."""
+    def _entry(
+        self, sample: _Sample, part: int, findings: Findings, *, is_cut: bool = False
+    ) -> Entry:
+        """Of a sample; one before the place where the tar `is_cut` may lack its last members."""
         file = self.files[part]
         if len(sample.images) > 1:
             findings.left_out["further images of a sample"] += len(sample.images) - 1
         if sample.label is None and self.label_field is None and "json" in sample.others:
-            findings.notes[f"samples without {_LABEL}; their json may have labels "
-                           "(real.label_field)"] = None  # fmt: skip
+            findings.note(
+                f"samples without {_LABEL}; their json may have labels (real.label_field)"
+            )
         elif sample.label is None and "/" in sample.key and self.label_field is None:
-            findings.notes[f"samples without {_LABEL}; folders in tars are no classes"] = None
-        key = sample.key
-        if self.label_field is not None and sample.images and "json" not in sample.others:
+            findings.note(f"samples without {_LABEL}; folders in tars are no classes")
+        key, lacks_field = os.fsencode(sample.key), "json" not in sample.others
+        if self.label_field is not None and sample.images and lacks_field and not is_cut:
             raise UserError(
                 f"real.label_field: {file.url}: {sample.key} has no json; there are "
                 f"{', '.join(sorted(sample.others))}; leave real.label_field out to read labels "
@@ -117,10 +114,10 @@ class TarSource:
             problem = f"no image among {', '.join(sorted(sample.others))}"
             if sample.has_link:
                 problem = "a link within the tar, which is not followed"
-            return Entry(os.fsencode(key), sample.label, part, problem=problem)
+            return Entry(key, sample.label, part, problem=problem)
         member = sample.images[min(sample.images, key=lambda name: (name.count("."), name))]
         place = member.offset_data, member.size, file.stamp
-        return Entry(os.fsencode(key), sample.label, part, *place)
+        return Entry(key, sample.label, part, *place)
 
     def _take(
         self, sample: _Sample, member: tarfile.TarInfo, extension: str, content: bytes, file: File
@@ -149,10 +146,8 @@ def _walk(opened: BinaryIO, file: File, suffix: str) -> Iterator[tuple[tarfile.T
             is_wanted = member.isfile() and member.name.lower().endswith(suffix)
             content = tar.extractfile(member) if is_wanted else None
             yield member, content.read() if content is not None else b""
-        is_cut = (
-            0 < file.size - tar.offset < tarfile.BLOCKSIZE
-        )  # within a header, which is no error
-        if is_cut or tar.offset > file.size:
+        rest = file.size - tar.offset
+        if rest < 0 or 0 < rest < tarfile.BLOCKSIZE:  # a part of a header is no error to tarfile
             raise EOFError("its last member is not all there")
 
 

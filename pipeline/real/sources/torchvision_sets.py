@@ -107,18 +107,10 @@ class DownloadSource:
         meta = _unpickle(path)
         return tuple(meta["label_names" if self.name == "cifar10" else "fine_label_names"])
 
-    @property
-    def num_parts(self) -> int:
-        """One for each file."""
-        return len(self.files)
-
     def identity(self) -> dict[str, object]:
         """The files, with sizes and times."""
-        files = [
-            list(vars(describe(str(path))).values())
-            for path in list_download(self.name, Path(self.root), self.split)
-        ]
-        return {"kind": self.name, "files": files}
+        paths = list_download(self.name, Path(self.root), self.split)
+        return {"kind": self.name, "files": [describe(str(path)) for path in paths]}
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Images of one file, after its content was found to be the published one.

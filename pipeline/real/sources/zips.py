@@ -35,16 +35,9 @@ class ZipSource:
     """Folder that holds them, right in the zip or in the only folder there; None: all of it."""
     names: tuple[str, ...] | None = None
 
-    @property
-    def num_parts(self) -> int:
-        """One for each zip."""
-        return len(self.files)
-
     def identity(self) -> dict[str, object]:
         """The files, with sizes and times, and the folder."""
-        files = [list(vars(file).values()) for file in self.files]
-        found: dict[str, object] = {"kind": "zip", "files": files}
-        return found | ({"below": self.below} if self.below else {})
+        return {"kind": "zip", "files": self.files, "below": self.below}
 
     def list_part(self, part: int, findings: Findings) -> Iterator[Entry]:
         """Images of one zip.

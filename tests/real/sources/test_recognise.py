@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pytest
 from pydantic import ValidationError
 
 from pipeline.config.real import RealConfig
+from pipeline.real import listing
 from pipeline.real.request import find_request, make_request
+from pipeline.real.sources import folder as folder_module
+from pipeline.real.sources import recognise
 from pipeline.real.sources.folder import FolderSource
 from pipeline.real.sources.parquet import ParquetSource
 from pipeline.real.sources.recognise import find_source, find_unread_splits
 from pipeline.real.sources.source import Findings, Row
 from pipeline.real.sources.tars import TarSource
 from pipeline.real.sources.zips import ZipSource
-from shards import storage
 from shards.errors import UserError
 from tests.support.real_images import (
+    MAKERS,
+    parquet,
     read_set,
     real_config,
+    refuse,
+    tar,
     tile,
     write_folder,
     write_parquet,
-    write_tar,
     write_zip,
+    zipped,
 )
-from tests.support.s3 import BUCKET, S3Server
 
-
-def tar(path: Path, *numbers: int) -> Path:
-    members: list[tuple[str, bytes | int]] = []
-    for number in numbers:
-        members += [(f"{number}.png", number), (f"{number}.cls", b"%d" % (number % 3))]
-    return write_tar(path, members)
-
-
-def zipped(path: Path, *numbers: int) -> Path:
-    return write_zip(path, {f"{'abc'[number % 3]}/{number}.png": number for number in numbers})
-
-
-def parquet(path: Path, *numbers: int) -> Path:
-    return write_parquet(path, numbers, [number % 3 for number in numbers], names="abc")
-
-
-MAKERS: dict[str, Callable[..., Path]] = {"tar": tar, "zip": zipped, "parquet": parquet}
 KINDS = {"tar": TarSource, "zip": ZipSource, "parquet": ParquetSource}
 
 
@@ -157,14 +144,6 @@ def test_pipes_and_chains_are_refused(location: str) -> None:
         RealConfig(train=location)
 
 
-def refuse(tmp_path: Path, **fields: Any) -> str:
-    with pytest.raises(UserError) as raised:
-        read_set(tmp_path / "out", **fields)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
-
-
 def test_places_that_are_not_there_are_named_with_their_field(tmp_path: Path) -> None:
     write_folder(tmp_path / "images", {"1.png": 1})
     absent = tmp_path / "absent"
@@ -226,77 +205,6 @@ def test_fields_that_a_source_does_not_have_are_refused(tmp_path: Path) -> None:
     assert message.startswith("real.image_field: is for Parquet files")
 
 
-def upload(data: Path, url: str) -> None:
-    """Put a folder's files below a URL."""
-    files = storage.file_system(url.partition("://")[0])
-    for path in data.rglob("*"):
-        if path.is_file():
-            files.pipe_file(f"{url}/{path.relative_to(data)}", path.read_bytes())
-
-
-@pytest.fixture(params=["s3", "memory"])
-def remote(request: pytest.FixtureRequest) -> str:
-    """A URL below which nothing is."""
-    if request.param == "s3":
-        server: S3Server = request.getfixturevalue("s3")
-        assert server.url
-        return f"s3://{BUCKET}/images"
-    storage.file_system("memory").store.clear()
-    return "memory://images"
-
-
-@pytest.mark.parametrize("kind", ["folder", *MAKERS])
-def test_remote_sets_are_those_of_the_same_local_files(
-    tmp_path: Path, remote: str, kind: str
-) -> None:
-    data = tmp_path / "data"
-    if kind == "folder":
-        files: dict[str, bytes | int] = {f"{'abc'[n % 3]}/deep/{n}.png": n for n in range(40)}
-        write_folder(data / "train", {**files, "x.png": 40, "a/.hidden.png": 1, "a/n.txt": b""})
-        write_folder(data / "test", {"c/7.png": 7})
-    else:
-        MAKERS[kind](data / f"train-0.{kind}", *range(20))
-        MAKERS[kind](data / f"train-1.{kind}", *range(20, 41))
-        MAKERS[kind](data / f"test.{kind}", 5, 7)
-    upload(data, remote)
-    local = read_set(tmp_path / "local", path=data)
-    found = read_set(tmp_path / "remote", path=remote)
-    for split in ("train", "test"):
-        there, here = getattr(found, split), getattr(local, split)
-        assert there.numbers == here.numbers
-        assert there.labels == here.labels
-        assert there.sources == here.sources
-    assert found.class_names == local.class_names
-    if kind == "folder":
-        config = real_config(tmp_path / "glob", train=f"{remote}/train/*/deep/*.png")
-        assert make_request(config).listings["train"].num_entries == 40
-        assert find_request(config) is not None
-    else:
-        pattern = f"{remote}/train-*.{kind}"
-        assert read_set(tmp_path / "glob", train=pattern).train.numbers == local.train.numbers
-        braces = f"{remote}/train-{{0..1}}.{kind}"
-        assert read_set(tmp_path / "braces", train=braces).train.labels == local.train.labels
-
-
-def test_remote_places_that_are_not_there_are_named(tmp_path: Path, remote: str) -> None:
-    for fields in ({"path": remote}, {"train": f"{remote}/a.tar"}, {"train": f"{remote}/*.tar"}):
-        message = refuse(tmp_path, **fields)
-        assert message.startswith(f"real.{next(iter(fields))}: {remote}")
-        assert "is not there" in message
-
-
-def test_remote_storage_that_nobody_knows_is_named(tmp_path: Path) -> None:
-    message = refuse(tmp_path, train="nowhere://images/a.tar")
-    assert "nowhere://" in message
-
-
-def test_remote_storage_that_does_not_answer_is_one_line(tmp_path: Path, s3: S3Server) -> None:
-    with s3.refusing("/images"):
-        message = refuse(tmp_path, train=f"s3://{BUCKET}/images/a.tar")
-    assert message.startswith("real.train: s3://")
-    assert "check the address" in message
-
-
 def test_class_folder_that_is_removed_is_no_class_any_more(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"a/1.png": 1, "b/2.png": 2})
     assert read_set(tmp_path, train=data).class_names == ("a", "b")
@@ -345,3 +253,19 @@ def test_relative_paths_are_found_from_wherever_workers_run(
     rows = [Row(e.source, e.file, e.position, e.size) for e in source.list_part(0, Findings())]
     monkeypatch.chdir("/")
     assert list(source.open().read(rows)) == [tile(1), tile(2)]
+
+
+def test_very_many_images_in_one_folder_are_not_looked_at_to_recognise_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "data", {f"{number}.png": number for number in range(5)})
+    monkeypatch.setattr(listing, "MAX_CHECKED", 3)
+    config = real_config(tmp_path, train=folder)
+    make_request(config)
+
+    def forbidden(folder: str) -> NoReturn:
+        raise AssertionError(folder)
+
+    for module in (recognise, folder_module):
+        monkeypatch.setattr(module, "scan", forbidden)
+    assert find_request(config) is not None

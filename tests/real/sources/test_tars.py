@@ -265,3 +265,20 @@ def test_tar_whose_labels_may_be_elsewhere_has_a_note(tmp_path: Path) -> None:
     found = read_set(tmp_path, train=write_tar(tmp_path / "a.tar", members))
     (note,) = found.listings["train"].notes
     assert "real.label_field" in note
+
+
+@pytest.mark.parametrize("label_field", [None, "kind"])
+def test_tar_cut_before_the_label_of_a_sample_is_named_as_cut(
+    tmp_path: Path, label_field: str | None
+) -> None:
+    members: list[tuple[str, bytes | int]] = []
+    for number in range(3):
+        members += [(f"{number}.json", fields(kind=number)), (f"{number}.png", number)]
+    members += [("3.jpg.png", 3), ("3.json", fields(kind=3, text="x" * 2000))]
+    path = write_tar(tmp_path / "a.tar", members)
+    with tarfile.open(path) as tar:
+        last = tar.getmembers()[-1]
+    path.write_bytes(path.read_bytes()[: last.offset_data + 1000])
+    found = read_set(tmp_path, train=path, label_field=label_field)
+    assert found.train.labels[:3] == ([-1] * 3 if label_field is None else [0, 1, 2])
+    assert "cut off after 4 samples" in found.train.unreadable["a.tar"]
