@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,6 +169,22 @@ def interleave(
             if turn >= warm_up:
                 seconds[name].append(took_s)
     return {name: choose(found) for name, found in seconds.items()}
+
+
+def take_turns(
+    names: Iterable[str], repeats: int, turn: Callable[[str], Sequence[float]]
+) -> dict[str, list[float]]:
+    """Medians of what `turn` finds of each name over `repeats`, each of which has every name once:
+    for turns that time themselves, as those in processes of their own do.
+    """
+    found: dict[str, list[Sequence[float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name, turns in found.items():
+            turns.append(turn(name))
+    return {
+        name: [statistics.median(values) for values in zip(*turns, strict=True)]
+        for name, turns in found.items()
+    }
 
 
 def in_process(task: Callable[..., T], *arguments: Any) -> T:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,6 +40,7 @@ from benchmarks.measure import (
     peak_mb,
     resident_mb,
     tabulate_ratios,
+    take_turns,
 )
 from pipeline.config.root import Config
 
@@ -249,17 +250,11 @@ def benchmark(
         kind.write(images)
         ours: dict[int, float] = {}
         for num_cores in cores:
-            turns: dict[str, list[Turn]] = {
-                name: [] for name in packers if kind.codec == "jpg" or name != _FILES_ONLY
-            }
-            for _ in range(repeats):
-                for name, found in turns.items():
-                    found.append(_turn(name, kind, images, folder / "packed", num_cores))
+            fit = [name for name in packers if kind.codec == "jpg" or name != _FILES_ONLY]
+            place = folder / "packed"
+            turn = partial(_turn, kind=kind, images=images, target=place, cores=num_cores)
+            medians = {name: Turn(*turns) for name, turns in take_turns(fit, repeats, turn).items()}
             what = f"{kind.name}, {num_cores} core{'s' * (num_cores > 1)}"
-            medians = {
-                name: Turn(*map(statistics.median, zip(*found, strict=True)))
-                for name, found in turns.items()
-            }
             rates = {name: turn.images_per_s for name, turn in medians.items()}
             ratios += against_rivals(what, "images/s", rates)
             ours[num_cores] = rates[OURS]

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +37,7 @@ from benchmarks.measure import (
     common_parser,
     in_process,
     tabulate_ratios,
+    take_turns,
 )
 from benchmarks.speed.stream_samples import KINDS, Kind
 from benchmarks.speed.stream_tools import TOOLS, StreamedBatch, Tool
@@ -137,14 +138,12 @@ def benchmark(
         _store(kind, tools, folder / kind.name)
         best: dict[str, float] = {}
         for num_cores in sorted(cores):
-            turns: dict[str, list[Turn]] = {tool.name: [] for tool in tools}
-            for _ in range(repeats):
-                for name, found in turns.items():
-                    place = folder / kind.name / name
-                    found.append(in_process(take_turn, name, kind, place, batch, num_cores))
+            turn = partial(
+                _turn, kind=kind, folder=folder / kind.name, batch=batch, cores=num_cores
+            )
             what = f"{kind.name}, {num_cores} core{'s' * (num_cores > 1)}"
-            for name, found in turns.items():
-                medians = Turn(*map(statistics.median, zip(*found, strict=True)))
+            for name, found in take_turns([tool.name for tool in tools], repeats, turn).items():
+                medians = Turn(*found)
                 is_slower = name != OURS and medians.samples_per_s < best.get(name, 0.0)
                 best[name] = best[name] if is_slower else medians.samples_per_s
                 others.append((what, name, medians.first_batch_ms, medians.grown_mb))
@@ -155,6 +154,10 @@ def benchmark(
         tabulate_ratios(title, torch.device("cpu"), ratios),
         ResultTable("start and memory", headings, others),
     ]
+
+
+def _turn(name: str, kind: Kind, folder: Path, batch: int, cores: int) -> Turn:
+    return in_process(take_turn, name, kind, folder / name, batch, cores)
 
 
 def _store(kind: Kind, tools: Sequence[Tool], folder: Path) -> None:

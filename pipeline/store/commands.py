@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.config.file import load_config
-from pipeline.config.paths import PathsConfig
-from pipeline.config.ray import RayConfig
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
 from pipeline.real.request import spec_of
 from pipeline.records.spec import Spec, list_differences
 from pipeline.store import inventory
-from pipeline.store.inventory import Entry
+from pipeline.store.options import RUNS, STORE, Key, Runs, Store, out
+from pipeline.store.verify import verify_command
 from pipeline.teacher.description import read_teacher_info
-from pipeline.terminal.progress import progress_bar
-from shards.cache import Cache
 from shards.errors import UserError
 from shards.storage import Folder
-
-if TYPE_CHECKING:
-    from pipeline.store.repair import Damage
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at the store of shards, check and mend it, make room."
 )
-Store = Annotated[str, typer.Option(help="Root of the store: a folder, s3://… or gs://…")]
-Runs = Annotated[list[Path], typer.Option(help="Folders of runs; may be given several times.")]
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of one.")]
-_STORE = PathsConfig().store
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-"""Standard output: what these commands find is meant to be piped."""
-_RUNS = [PathsConfig().runs]
 
 
 @app.command("list", help="Every recipe in the store, and which runs use it.")
-def list_command(store: Store = _STORE, runs: Runs = _RUNS) -> None:
+def list_command(store: Store = STORE, runs: Runs = RUNS) -> None:
     """Print one row per recipe."""
     references = inventory.find_references(runs)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -78,7 +63,7 @@ def list_command(store: Store = _STORE, runs: Runs = _RUNS) -> None:
 
 
 @app.command("show", help="The record of one recipe: what it was made of, and its sets.")
-def show_command(key: Key, store: Store = _STORE) -> None:
+def show_command(key: Key, store: Store = STORE) -> None:
     """Print sets as a table and the recipe as JSON on standard output."""
     entry = inventory.find_entry(Folder.at(store), key)
     out.print(f"{entry.folder} ({entry.kind})", soft_wrap=True)
@@ -109,7 +94,7 @@ def diff_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[section.field=value …]")
     ] = None,
-    store: Store = _STORE,
+    store: Store = STORE,
 ) -> None:
     """Print a line for each difference; exit with 1 if there is one."""
     entry = inventory.find_entry(Folder.at(store), key)
@@ -141,57 +126,9 @@ def diff_command(
     out.print(f"{entry.key}: just what {config} asks for")
 
 
-@app.command("verify", help="Check every shard of KEY, render damaged ones again, or audit some.")
-def verify_command(
-    key: Key,
-    store: Store = _STORE,
-    mend: Annotated[
-        bool, typer.Option("--repair", help="Render damaged shards again, and no other.")
-    ] = False,
-    audit: Annotated[
-        int, typer.Option(min=0, help="Render so many random samples and compare.")
-    ] = 0,
-    teacher: Annotated[
-        Path | None, typer.Option(help="The teacher's folder, if it has moved.")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Shards rendered at once, on Ray; 0: in this process.")
-    ] = 0,
-    cache: Annotated[
-        Path, typer.Option(help="Copies of a remote store's shards.")
-    ] = PathsConfig().cache,
-) -> None:
-    """Print what is wrong; exit with 1 if anything stays wrong."""
-    from pipeline.store import repair
-
-    entry = inventory.find_entry(Folder.at(store), key)
-    problems = [*entry.problems, *repair.find_gaps(entry)]
-    total = sum(len(manifest.shards) for manifest in entry.sets.values())
-    damages = []
-    with progress_bar("shards") as bar:
-        task = bar.add_task("verify", total=total, note="")
-        for found in repair.check(entry):
-            if found is not None:
-                damages.append(found)
-                out.print(str(found), soft_wrap=True)
-            bar.advance(task)
-    for problem in problems:
-        out.print(problem, soft_wrap=True)
-    if mend and damages:
-        _mend(entry, damages, teacher, workers)
-        damages = []
-    elif not damages and not problems:
-        out.print(f"{entry.key}: {total:,} shards, all as the manifest says")
-    if audit and not damages:
-        problems += _audit(entry, audit, teacher, cache)
-    if damages:
-        out.print(
-            f"{len(damages):,} of {total:,} shards are damaged; "
-            f"`python -m pipeline shards verify {entry.key} --repair` makes them again",
-            soft_wrap=True,
-        )
-    if damages or problems:
-        raise typer.Exit(1)
+app.command("verify", help="Check every shard of KEY, render damaged ones again, or audit some.")(
+    verify_command
+)
 
 
 @app.command("gc", help="List what no run refers to; --delete makes room.")
@@ -199,8 +136,8 @@ def gc_command(
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY …]", help="Only these; all by default.")
     ] = None,
-    store: Store = _STORE,
-    runs: Runs = _RUNS,
+    store: Store = STORE,
+    runs: Runs = RUNS,
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete them, after a question.")
     ] = False,
@@ -248,51 +185,6 @@ def gc_command(
         out.print(f"deleted {entry.folder}", soft_wrap=True)
     if kept:
         raise typer.Exit(1)
-
-
-def _mend(entry: Entry, damages: list[Damage], teacher: Path | None, workers: int) -> None:
-    from pipeline.store import repair
-
-    if entry.place != TEACHER_POOLS:
-        for damage in damages:
-            (entry.folder / damage.set_name).remove(damage.shard.name)
-        out.print(
-            f"{len(damages):,} damaged shards removed; `make real` with their config packs them "
-            "again"
-        )
-        return
-    origin, found = repair.open_origin(entry, teacher)
-    ray = RayConfig(render_workers=workers)
-    done = repair.repair(entry, damages, origin, found, ray)
-    outcome = "to the very same bytes"
-    if done.changed:
-        outcome = (
-            "to other bytes than before (another kind of machine, or other versions): "
-            + ", ".join(done.changed)
-        )
-    out.print(f"{done.num_shards:,} damaged shards rendered again, {outcome}", soft_wrap=True)
-
-
-def _audit(entry: Entry, num_samples: int, teacher: Path | None, cache: Path) -> list[str]:
-    from pipeline.store import repair
-
-    if entry.place != TEACHER_POOLS:
-        raise UserError(f"{entry.key}: real images have no teacher to be audited against")
-    origin, found = repair.open_origin(entry, teacher)
-    copies = Cache(cache, int(PathsConfig().cache_gb * 1e9))
-    problems = []
-    for column in repair.audit(entry, origin, found, num_samples, copies, "auto"):
-        verdict = "agree" if not column.failed else f"{len(column.failed):,} DIFFER"
-        line = (
-            f"audit {column.column}: {column.num_samples:,} samples {verdict}; largest difference "
-            f"{column.difference:.2g}, tolerance {column.tolerance:.2g} {column.unit}"
-        )
-        out.print(line, soft_wrap=True)
-        if column.failed:
-            shown = ", ".join(map(str, column.failed[:10]))
-            problems.append(f"{column.column}: samples {shown} are not the teacher's")
-            out.print(problems[-1], soft_wrap=True)
-    return problems
 
 
 def _open_store(store: str) -> Folder:
