@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -138,6 +139,7 @@ def fetch(reference: Any) -> Any:
     return ray.get(reference)
 
 
+@contextmanager
 def run_tasks(
     function: Callable[..., Any],
     source: WorkSource[T],
@@ -146,9 +148,9 @@ def run_tasks(
     *,
     retry_on: Sequence[type[Exception]] = (),
     watch: Callable[[int], None] = lambda in_hand: None,
-) -> Generator[tuple[T, Answer]]:
-    """Each piece of `source` with what came of `function(*arguments(piece))`, as it ends. What is
-    in hand is given up when the caller closes this, or is interrupted.
+) -> Iterator[Iterator[tuple[T, Answer]]]:
+    """A context: each piece of `source` with what came of `function(*arguments(piece))`, as it
+    ends. What is in hand when the block ends, is interrupted or fails, is given up there.
 
     Args:
         function: at the top level of its module.
@@ -173,18 +175,27 @@ def run_tasks(
     in_flight = InFlight[T](lambda item: task.remote(*arguments(item)))
     bound = capacity.Limit(places.ray, places.work, places.workers)
     try:
-        while len(source) or len(in_flight):
-            while len(in_flight) < bound.now and (item := source.next()) is not None:
-                in_flight.add(item)
-            watch(len(in_flight))
-            if not len(in_flight):
-                time.sleep(_POLL_S)
-                continue
-            for reference, ended in in_flight.ended():
-                yield ended, Answer(reference)
-                watch(len(in_flight))
+        yield _as_they_end(source, in_flight, bound, watch)
     finally:
         in_flight.cancel()
+
+
+def _as_they_end(
+    source: WorkSource[T],
+    in_flight: InFlight[T],
+    bound: capacity.Limit,
+    watch: Callable[[int], None],
+) -> Iterator[tuple[T, Answer]]:
+    while len(source) or len(in_flight):
+        while len(in_flight) < bound.now and (item := source.next()) is not None:
+            in_flight.add(item)
+        watch(len(in_flight))
+        if not len(in_flight):
+            time.sleep(_POLL_S)
+            continue
+        for reference, ended in in_flight.ended():
+            yield ended, Answer(reference)
+            watch(len(in_flight))
 
 
 class InFlight(Generic[T]):

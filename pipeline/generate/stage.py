@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -125,14 +126,15 @@ def fill(
 
         try:
             render = _render_here if ray_config.render_workers == 0 else _render_on_ray
-            for rendered in render(plan, teacher, ray_config, device, work, watch):
-                work.finish(rendered.index, rendered.shards)
-                rendering_s += rendered.rendering_s
-                waiting_s += rendered.waiting_s
-                monitoring.count("shards_rendered", 1, plan.recipe.key)
-                monitoring.count("samples_rendered", per_shard, plan.recipe.key)
-                share = waiting_s / max(rendering_s + waiting_s, 1e-9)
-                monitoring.show("writer_wait_share", share, plan.recipe.key)
+            with closing(render(plan, teacher, ray_config, device, work, watch)) as all_rendered:
+                for rendered in all_rendered:
+                    work.finish(rendered.index, rendered.shards)
+                    rendering_s += rendered.rendering_s
+                    waiting_s += rendered.waiting_s
+                    monitoring.count("shards_rendered", 1, plan.recipe.key)
+                    monitoring.count("samples_rendered", per_shard, plan.recipe.key)
+                    share = waiting_s / max(rendering_s + waiting_s, 1e-9)
+                    monitoring.show("writer_wait_share", share, plan.recipe.key)
         finally:
             work.flush()
     return waiting_s / (rendering_s + waiting_s) if rendering_s else None
@@ -176,7 +178,7 @@ Watch = Callable[[int], None]
 
 def _render_here(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
-) -> Iterator[RenderedShard]:
+) -> Generator[RenderedShard]:
     from pipeline.engine.device import choose_device
     from pipeline.generate.render import ShardRenderer
     from pipeline.teacher.checkpoint import load_renderer
@@ -198,7 +200,7 @@ def _render_here(
 
 def _render_on_ray(
     plan: Plan, teacher: Teacher, ray_config: RayConfig, device: str, work: Work, watch: Watch
-) -> Iterator[RenderedShard]:
+) -> Generator[RenderedShard]:
     from safetensors.numpy import load_file
 
     places = Places(ray_config, "render", ray_config.render_workers)
@@ -209,10 +211,10 @@ def _render_on_ray(
         schemas = _schemas(plan, names)
         return weights, plan.recipe, plan.folder, schemas, index, device, teacher.factory
 
-    ended = run_tasks(_render_task, work, arguments, places, retry_on=[OSError], watch=watch)
-    for (index, _), answer in ended:
-        what = f"shard {index} of {plan.folder}"
-        yield answer.get_made(what, partial(_unwritable, plan.folder, index))
+    with run_tasks(_render_task, work, arguments, places, retry_on=[OSError], watch=watch) as ended:
+        for (index, _), answer in ended:
+            what = f"shard {index} of {plan.folder}"
+            yield answer.get_made(what, partial(_unwritable, plan.folder, index))
 
 
 def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:

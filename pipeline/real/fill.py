@@ -191,8 +191,9 @@ def _pack_on_ray(
     jobs: _Jobs, work: Work, ray_config: RayConfig, watch: Watch
 ) -> Generator[PackedShard]:
     places = Places(ray_config, "pack", ray_config.pack_workers)
-    ended = run_tasks(_pack_task, work, jobs.arguments, places, retry_on=[OSError], watch=watch)
-    with closing(ended):
+    with run_tasks(
+        _pack_task, work, jobs.arguments, places, retry_on=[OSError], watch=watch
+    ) as ended:
         for item, answer in ended:
             packing, index = jobs.arguments(item)
             what = f"shard {index} of {packing.folder / packing.split}"
@@ -227,10 +228,9 @@ def _list_on_ray(source: Source, ray_config: RayConfig) -> Parts:
     parts = Listed(range(num_parts(source)))
     waiting: dict[int, tuple[pa.Table, Findings]] = {}
     turn = 0
-    ended = run_tasks(
+    with run_tasks(
         _list_task, parts, lambda part: (source, part), places, retry_on=[StorageError]
-    )
-    with closing(ended):
+    ) as ended:
         for part, answer in ended:
             waiting[part] = answer.get()
             while turn in waiting:

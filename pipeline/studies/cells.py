@@ -97,11 +97,12 @@ def _run_each(cells: list[Cell], ray_config: RayConfig) -> Iterator[tuple[Cell, 
     places = Places(ray_config, "train", ray_config.study_workers)
     num_ended = 0
     try:
-        for index, answer in run_tasks(
+        with run_tasks(
             _run_task, Listed(range(len(cells))), lambda n: (cells[n].config,), places
-        ):
-            num_ended += 1
-            yield cells[index], _problem_of(answer)
+        ) as ended:
+            for index, answer in ended:
+                num_ended += 1
+                yield cells[index], _problem_of(answer)
     finally:
         if num_ended < len(cells):
             time.sleep(1)  # trainings save what they have

@@ -25,13 +25,14 @@ def run_jobs(
     shared = share(representation, places)  # once, however many probes
     done: dict[int, Score] = {}
     next_place = 0
-    for place, answer in run_tasks(
+    with run_tasks(
         _run_task, Listed(range(len(jobs))), lambda n: (jobs[n], shared, config.eval), places
-    ):
-        done[place] = answer.get()
-        while next_place in done:
-            yield done.pop(next_place)
-            next_place += 1
+    ) as ended:
+        for place, answer in ended:
+            done[place] = answer.get()
+            while next_place in done:
+                yield done.pop(next_place)
+                next_place += 1
 
 
 def _run_task(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:

@@ -129,8 +129,9 @@ def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, Tr
             yield name, measure(config, name)
         return
     places = Places(config.ray, "eval", config.ray.eval_workers)
-    for name, answer in run_tasks(_run_task, Listed(names), lambda name: (config, name), places):
-        yield name, answer.get()
+    with run_tasks(_run_task, Listed(names), lambda name: (config, name), places) as ended:
+        for name, answer in ended:
+            yield name, answer.get()
 
 
 def _run_task(config: Config, name: str) -> TransferResult:
