@@ -13,8 +13,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +92,13 @@ class ShardReader:
 
     def __len__(self) -> int:
         return self.num_samples
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A reader travels as what it opens; where it arrives, it opens that again."""
+        opened = partial(
+            ShardReader, remedy=self.remedy, num_samples=self.num_samples, cache=self._cache
+        )
+        return opened, (self.folder,)
 
     @property
     def digest(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,15 +111,28 @@ def verify_digests(reader: ShardReader) -> Iterator[ShardInfo]:
     sizes = reader.folder.list_files()
     for shard in reader.shards:
         check_size(reader.folder, shard, sizes.get(shard.name), reader.remedy)
-        if reader.folder.is_local:
-            with (reader.folder.path / shard.name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != shard.sha256:
-                raise UserError(
-                    f"{reader.folder}/{shard.name}: content differs from the manifest (sha256); "
-                    f"delete it and {reader.remedy}"
-                )
+        _verify(reader, shard)
         yield shard
+
+
+def verify_shards(reader: ShardReader, indices: Iterable[int]) -> None:
+    """Check the sha256 of some shards, by their place in `reader.shards`; raises as
+    `verify_digests` does.
+    """
+    for index in indices:
+        _verify(reader, reader.shards[index])
+
+
+def _verify(reader: ShardReader, shard: ShardInfo) -> None:
+    if not reader.folder.is_local:
+        return
+    with (reader.folder.path / shard.name).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != shard.sha256:
+        raise UserError(
+            f"{reader.folder}/{shard.name}: content differs from the manifest (sha256); "
+            f"delete it and {reader.remedy}"
+        )
 
 
 def verified(reader: ShardReader) -> ShardReader:

@@ -1,60 +1,64 @@
 """Representations kept by content: the same network never sees the same images twice.
 
-The key is a digest of weights, images and preprocessing, so nothing has to be declared out of date.
-One Parquet file an entry, under `runs/representations`; one that is damaged, or whose writer was
-killed, counts as absent. Neighbours: `eval/` asks.
+They are kept in blocks, a file each under `runs/representations`, named by a digest of weights,
+images and preprocessing, so nothing has to be declared out of date. A block is there whole or not
+at all: it appears when it is complete, and one that is damaged counts as absent. `vectors.py` reads
+several as one, memory-mapped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
 from shards.atomic import atomic_path
 
 REPRESENTATIONS = "representations"
-"""Folder of the entries, under `paths.runs`."""
-_VERSION = 1
-_COLUMN = "representation"
+"""Folder of the blocks, under `paths.runs`."""
+_VERSION = 2
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def cached_array(
-    folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]
-) -> np.ndarray:
-    """`compute()`, [N, D] float32, from `folder` if it is there, else kept there; `parts` are what
-    it depends on, as JSON.
+def block_path(folder: Path, parts: Sequence[object]) -> Path:
+    """Where a block is kept that depends on `parts`, as JSON, and on nothing else; blocks of the
+    same first part, such as a network's, are in the same folder.
+    """
+    network, block = (
+        hashlib.sha256(json.dumps([_VERSION, *chosen]).encode()).hexdigest()[:32]
+        for chosen in (parts[:1], parts)
+    )
+    return folder / network / f"{block}.npy"
+
+
+def write_block(path: Path, block: np.ndarray) -> None:
+    """Keep `block` [n, D] at `path`, in numpy's format with the SHA-256 of its numbers behind it.
 
     Raises:
-        OSError: if `folder` cannot be written.
+        OSError: if it cannot be written.
     """
-    key = hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()
-    path = folder / f"{key}.parquet"
+    block = np.ascontiguousarray(block)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array(file, block, allow_pickle=False)
+        file.write(hashlib.sha256(block.data).digest())
+
+
+def read_block(path: Path) -> np.ndarray | None:
+    """The block at `path`, memory-mapped, every byte checked; None if none is there whole."""
     try:
-        return _read(path)
-    except (OSError, pa.ArrowException, KeyError):  # there is none, or none that is whole
-        array = compute()
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
-    table = pa.table({_COLUMN: rows})
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True
-        )
-    return array
-
-
-def _read(path: Path) -> np.ndarray:
-    """The array of an entry; to be written to, unlike Arrow's own."""
-    table = pq.read_table(path, columns=[_COLUMN], page_checksum_verification=True)
-    found: np.ndarray = table[_COLUMN].combine_chunks().flatten().to_numpy()
-    return found.reshape(len(table), -1).copy()
+        block: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            file.seek(-_DIGEST_BYTES, 2)
+            digest = file.read()
+    except (OSError, ValueError):
+        return None
+    is_whole = block.ndim == 2 and hashlib.sha256(block.data).digest() == digest
+    return block if is_whole else None
 
 
 def weights_digest(backbone: nn.Module) -> str:

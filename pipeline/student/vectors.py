@@ -6,6 +6,8 @@ Neighbours: `representations.py` keeps the blocks; probes, neighbours and measur
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,14 @@ class Vectors:
         self._ends = np.cumsum([len(block) for block in blocks])
         self._rows = rows
         (self.num_dims,) = blocks[0].shape[1:]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Blocks in files travel as their names."""
+        blocks = [
+            Path(str(block.filename)) if isinstance(block, np.memmap) else block
+            for block in self._blocks
+        ]
+        return _reopen, (blocks, self._rows)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if self._rows is None else len(self._rows)
@@ -67,6 +77,11 @@ class Vectors:
     def array(self) -> np.ndarray:
         """All at once, float32 [N, D]: for where there are few."""
         return self.gather(np.arange(len(self)))
+
+
+def _reopen(blocks: Sequence[np.ndarray | Path], rows: np.ndarray | None) -> Vectors:
+    opened = [np.load(one, mmap_mode="r") if isinstance(one, Path) else one for one in blocks]
+    return Vectors(opened, rows)
 
 
 def _scaled(values: np.ndarray, stored: np.dtype) -> np.ndarray:
