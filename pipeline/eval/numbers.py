@@ -6,10 +6,12 @@ Neighbours: `stage.py` writes the files; the report and other pages read the led
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config.root import Config
+from pipeline.eval.labelled import LabelledSet
+from pipeline.eval.probes.probe import Score
 from pipeline.records.products import require_pool, require_real
 from pipeline.results.ledger import Benchmark, Measurement, Number, append
 from pipeline.results.lineage import lineage_of, read_lineage, split_digest
@@ -21,36 +23,46 @@ _DOMAIN_FIELDS = ("metric", "representation", "value", "low", "high", "protocol"
                   "p_value")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class SetScores:
+    """What was found on a labelled set."""
+
+    labelled: LabelledSet
+    scores: Sequence[Score]
+
+
 def append_numbers(
     config: Config,
     fingerprint: str,
-    accuracies: Sequence[Measurement],
+    found: Sequence[SetScores],
     domains: Sequence[Measurement],
     device: str,
 ) -> list[Number]:
     """Append the numbers of the evaluation with `fingerprint` to the ledger of `paths.runs`."""
-    real = require_real(config).outputs
     student = read_lineage(config, device)
-    note = _describe_sizes(config)
-    accuracies, domains = (
-        [replace(found, protocol=f"{found.protocol}{note}") for found in these]
-        for these in (accuracies, domains)
-    )
-    accuracy, gap = (
-        Benchmark(
-            task=task,
-            dataset=config.real.source,
-            split_digest=split_digest(real, "train", "test"),
+    numbers = []
+    for one in found:
+        labelled = one.labelled
+        benchmark = Benchmark(
+            task=CLASSIFICATION, dataset=labelled.name, split_digest=labelled.split_digest
         )
-        for task in (CLASSIFICATION, DOMAINS)
+        for score in one.scores:
+            lineage = lineage_of(score.top1.representation, config, student)
+            numbers.append(Number.of(lineage, benchmark, _noted(config, score.top1)))
+    real = require_real(config).outputs
+    gap = Benchmark(
+        task=DOMAINS,
+        dataset=config.real.source,
+        split_digest=split_digest(real, "train", "test"),
     )
-    numbers = [
-        Number.of(lineage_of(found.representation, config, student), accuracy, found)
-        for found in accuracies
-    ]
-    numbers += [Number.of(student, gap, found) for found in domains]
+    numbers += [Number.of(student, gap, _noted(config, number)) for number in domains]
     append(config.paths.runs, fingerprint, numbers)
     return numbers
+
+
+def _noted(config: Config, found: Measurement) -> Measurement:
+    """With what its protocol says of sizes."""
+    return replace(found, protocol=f"{found.protocol}{_describe_sizes(config)}")
 
 
 def _describe_sizes(config: Config) -> str:
@@ -66,8 +78,8 @@ def _describe_sizes(config: Config) -> str:
 def accuracy_rows(
     numbers: Sequence[Number], curves: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
-    """Content of `results.json`: a row for each representation, probe and kind of labels, with what
-    its student learned from. Accuracies in percent, standard deviation over `seeds` (ddof 1, 0 for
+    """Content of `results.json`: a row for each set, representation, probe and kind of labels, with
+    what its student learned from. Accuracies in percent, standard deviation over `seeds` (ddof 1, 0 for
     one seed).
 
     Args:
@@ -75,12 +87,15 @@ def accuracy_rows(
         curves: representation -> accuracy after every epoch of the probe that has epochs. The best
             is chosen on the test images, and so no result.
     """
-    student = next(number for number in numbers if number.representation == "student")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    student = next((number for number in numbers if number.representation == "student"), None)
+    if student is None:
+        return rows
     for found in group([number for number in numbers if number.task == CLASSIFICATION]):
         first, summary = found.first, found.summary
         curve = curves.get(first.representation, ()) if first.probe == "linear_sgd" else ()
         rows.append({
+            "set": first.dataset,
             "representation": first.representation,
             "probe": first.probe,
             "labels": first.labels,

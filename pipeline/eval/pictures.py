@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.config.root import Config
-from pipeline.eval.extract import Representation, extract
 from pipeline.eval.knn import nearest
+from pipeline.eval.labelled import LabelledSet
 from pipeline.eval.probes.probe import Score
-from pipeline.eval.subjects import cache_folder, load_student
-from pipeline.records.products import pool_shards, require_real
+from pipeline.eval.subjects import Subject
+from pipeline.records.products import pool_shards, real_shards
+from pipeline.student.extraction import Extractor
 from pipeline.student.view_size import SizedImages
-from shards.verify import verified
 
 _NUM_QUERIES = 10
 _NUM_NEIGHBOURS = 8
-_MAX_SYNTHETIC = 20_000
+_MAX_IMAGES = 20_000
 
 
-def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray) -> dict[str, Any]:
-    """Confusions of test images by the student's first probe; `labels` [M] are the true ones."""
-    score = next(score for score in scores if score.top1.representation == "student")
-    names = require_real(config).outputs.class_names
-    counts = np.zeros((len(names), len(names)), dtype=int)
+def count_confusions(labelled: LabelledSet, score: Score) -> dict[str, Any]:
+    """Confusions of the test images of a set's first fold, by a probe."""
+    labels = labelled.test.labels[labelled.folds[0].test]
+    count = len(labelled.class_names)
+    counts = np.zeros((count, count), dtype=int)
     np.add.at(counts, (labels, score.predictions), 1)
     return {
-        "classes": names,
+        "classes": labelled.class_names,
         "counts": counts.tolist(),  # a row for each true class
         "probe": score.top1.probe,
         "labels": score.top1.labels,
@@ -38,22 +36,43 @@ def count_confusions(config: Config, scores: Sequence[Score], labels: np.ndarray
 
 
 def find_neighbours(
-    config: Config, student: Representation, test_rows: np.ndarray, device: torch.device
+    config: Config, student: Subject, own: LabelledSet | None, extractor: Extractor
 ) -> dict[str, Any]:
-    """For a few of the test images, those at `test_rows` [M], the nearest labelled train images and
-    the nearest synthetic ones, by index and with their cosines.
+    """For a few of the run's test images, or of its train images where it has no others, the
+    nearest other train images and the nearest synthetic ones, by index and with their cosines. Of
+    `own` labels only labelled images are looked at.
     """
-    domains = {"real": student.train}
+    images = {
+        split: SizedImages(real_shards(config, split).open(), student.side)
+        for split in ("train", "test")
+    }
+    rows = {split: _spread(len(part), _MAX_IMAGES) for split, part in images.items()}
+    if own is not None:
+        rows = {"train": own.train.rows, "test": own.test.rows}
+    split = "test" if len(rows["test"]) else "train"
+    queries = rows[split][_spread(len(rows[split]), _NUM_QUERIES)]
+
+    def represent(of: str, chosen: np.ndarray) -> np.ndarray:
+        return extractor.extract(student.network, images[of], chosen, f"student {of}").array()
+
+    domains = {"real": (represent("train", rows["train"]), rows["train"])}
     if config.train.reads_pool:
-        reader = verified(pool_shards(config, _MAX_SYNTHETIC).open().images)
-        cache, backbone = cache_folder(config), load_student(config)
-        images = SizedImages(reader, config.view_size)
-        domains["synthetic"] = extract(backbone, images, config.train, device, cache=cache)
-    queries = np.linspace(0, len(student.test) - 1, _NUM_QUERIES).astype(int)
-    found: dict[str, Any] = {"test": test_rows[queries].tolist()}
-    for domain, keys in domains.items():
-        similarities, indices = nearest(student.test[queries], keys, _NUM_NEIGHBOURS)
-        if domain == "real":
-            indices = student.train_rows[indices]
-        found[domain] = {"indices": indices.tolist(), "cosines": similarities.tolist()}
+        reader = pool_shards(config, _MAX_IMAGES).open().images
+        images["synthetic"] = SizedImages(reader, student.side)
+        every = np.arange(len(reader))
+        domains["synthetic"] = (represent("synthetic", every), every)
+    asked = represent(split, rows[split])[np.searchsorted(rows[split], queries)]
+    found: dict[str, Any] = {"split": split, "test": queries.tolist()}
+    for domain, (keys, places) in domains.items():
+        is_among = domain == "real" and split == "train"  # each is its own nearest neighbour
+        similarities, indices = nearest(asked, keys, _NUM_NEIGHBOURS + is_among)
+        found[domain] = {
+            "indices": places[indices[:, int(is_among) :]].tolist(),
+            "cosines": similarities[:, int(is_among) :].tolist(),
+        }
     return found
+
+
+def _spread(total: int, count: int) -> np.ndarray:
+    """At most `count` rows of `total`, evenly."""
+    return np.linspace(0, total - 1, min(total, count)).astype(np.int64)

@@ -1,25 +1,28 @@
-"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines."""
+"""`python -m pipeline eval CONFIG`: student -> results, beside two baselines.
+
+Each labelled set, the neighbours, the domains and the embedding are a phase; what a phase has found
+is kept, and an evaluation that was interrupted goes on behind it. Neighbours: `sets.py`,
+`pictures.py` and `domains/` find it, `numbers.py` says how it gets into the ledger.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import monitoring
 from pipeline.config.root import Config
-from pipeline.eval.numbers import accuracy_rows, append_numbers, domain_rows
+from pipeline.eval.labelled import set_inputs
+from pipeline.eval.numbers import SetScores, accuracy_rows, append_numbers, domain_rows
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
-from pipeline.records.products import Files, is_intact, pool_shards
+from pipeline.records.products import Files, is_intact
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
-from pipeline.results.ledger import is_appended
-from pipeline.terminal.progress import console, progress_bar
+from pipeline.results.ledger import Measurement, is_appended
+from pipeline.terminal.progress import console
 from shards.atomic import write_atomic
-from shards.errors import NotApplicable, UserError
-from shards.verify import verified
+from shards.errors import UserError
 
 RESULTS_FILE = "results.json"
 NEIGHBOURS_FILE = "neighbours.json"
@@ -44,28 +47,63 @@ def find(config: Config) -> Record[Files] | None:
 def run(config: Config) -> None:
     """Measure everything, append it to the ledger, and write the files that show it."""
     from pipeline.engine.device import choose_device
-    from pipeline.eval.pictures import count_confusions
+    from pipeline.engine.workers import Workers
+    from pipeline.eval.domains.measure import measure_domains
+    from pipeline.eval.labelled import open_sets
+    from pipeline.eval.parts import Parts
+    from pipeline.eval.pictures import count_confusions, find_neighbours
     from pipeline.eval.probes.probe import check_few_labels
-    from pipeline.eval.subjects import labelled_images
+    from pipeline.eval.sets import probe_set
+    from pipeline.eval.subjects import baselines, cache_folder, student_subject
+    from pipeline.student.extraction import Extractor
 
     spec = _spec(config)
-    device = choose_device(config.hardware.device)
-    images = labelled_images(config)
-    check_few_labels(config.eval, images.train_labels)
-    scores = list(_scores(config, images, device))
-    domains = list(_compare_domains(config, images, device))
-    names = {*_ALWAYS, EMBEDDING_FILE} if _embed(config, images) else _ALWAYS
-    accuracies = [score.top1 for score in scores]
-    numbers = append_numbers(config, spec.fingerprint, accuracies, domains, str(device))
-    curves = {score.top1.representation: score.curve for score in scores if score.curve}
+    sets = open_sets(config)
+    for labelled in sets:
+        for fold in labelled.folds:
+            check_few_labels(config.eval, labelled.train.labels[fold.train])
+    own = next((labelled for labelled in sets if labelled.is_own), None)
+    parts = Parts(config.run_dir / "eval" / "parts", spec.fingerprint)
+    workers = Workers(config.ray, config.hardware.device)
+    extractor = Extractor(cache_folder(config), workers)
+    student = student_subject(config)
+    subjects = [student]
+    if sets and config.eval.baselines:
+        subjects += baselines(config, workers)
+    scores = [
+        SetScores(labelled, list(probe_set(config, labelled, subjects, extractor, parts)))
+        for labelled in sets
+    ]
+    neighbours = parts.get(
+        "neighbours", dict[str, Any], lambda: find_neighbours(config, student, own, extractor)
+    )
+    domains = parts.get(
+        "domains", list[Measurement], lambda: measure_domains(config, student, extractor)
+    )
+    embedding = parts.get("embedding", str, lambda: _embed(config, student, own, extractor))
+    numbers = append_numbers(
+        config, spec.fingerprint, scores, domains, str(choose_device(config.hardware.device))
+    )
+    curves = {
+        score.top1.representation: score.curve
+        for score in (scores[0].scores if scores else ())
+        if score.curve
+    }
     contents = {
         RESULTS_FILE: accuracy_rows(numbers, curves),
+        NEIGHBOURS_FILE: neighbours,
         DOMAINS_FILE: domain_rows(numbers),
-        CONFUSION_FILE: count_confusions(config, scores, images.test_labels),
+        CONFUSION_FILE: count_confusions(scores[0].labelled, scores[0].scores[0])
+        if scores
+        else None,
         CURVES_FILE: curves,
     }
     for name, content in contents.items():
         write_atomic(_place(config, name), json.dumps(content, indent=2) + "\n")
+    names = {*_ALWAYS, EMBEDDING_FILE} if embedding else _ALWAYS
+    _place(config, EMBEDDING_FILE).unlink(missing_ok=True)
+    if embedding:
+        write_atomic(_place(config, EMBEDDING_FILE), embedding)
     files = {name: file_digest(_place(config, name)) for name in sorted(names)}
     write_record(config.run_dir / "eval", spec, files)
 
@@ -75,95 +113,17 @@ def _place(config: Config, name: str) -> Path:
     return (config.run_dir if name == RESULTS_FILE else config.run_dir / "eval") / name
 
 
-def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
-    """Of every probe of every representation, with a progress bar."""
-    from pipeline.eval.pictures import find_neighbours
-    from pipeline.eval.probes.probe import list_jobs, run_sgd_probe
-    from pipeline.eval.probes.run import run_jobs
-    from pipeline.eval.subjects import subjects
+def _embed(config: Config, student: Any, own: Any, extractor: Any) -> str:
+    """Content of the embedding plot's file; empty where a pool has too few samples."""
+    from pipeline.eval.domains.measure import embed_samples
 
-    jobs, probes = list_jobs(config.eval), config.eval.probes
-    num_subjects = 3 if config.eval.baselines else 1
-    with progress_bar("probes") as bar:
-        task = bar.add_task("eval", total=len(jobs) * num_subjects, note="")
-        for subject in subjects(config, images, device):
-            name = subject.representation.name
-            for score in run_jobs(jobs, subject.representation, config):
-                yield score
-                bar.update(task, advance=1, note=_note(score))
-                monitoring.count("probes_fitted", 1, config.name)
-            if name == "student":
-                neighbours = find_neighbours(
-                    config, subject.representation, images.test_rows, device
-                )
-                write_atomic(_place(config, NEIGHBOURS_FILE), json.dumps(neighbours))
-            if "linear_sgd" in probes and subject.backbone is not None:
-                num_images = config.eval.sgd_epochs * len(images.train_rows)
-                epochs = bar.add_task("  linear_sgd", total=num_images, note="")
-
-                def report(position: int, total: int, note: str, epochs: Any = epochs) -> None:
-                    bar.update(epochs, completed=position, note=note)
-
-                score = run_sgd_probe(name, subject.backbone, images, config, device, report)
-                bar.update(epochs, note=_note(score))
-                yield score
-
-
-def _note(score: Any) -> str:
-    found = score.top1
-    return f"{found.representation} {found.probe} {found.labels} {found.value:.1f}"
-
-
-def _compare_domains(config: Config, images: Any, device: Any) -> Iterator[Any]:
-    """Real and synthetic images, where the student saw a pool of the latter."""
-    if not config.train.reads_pool or not config.eval.domain_samples:
-        return
-    from pipeline.eval.domains.compare import METRICS, Domains, compare_domains
-    from pipeline.eval.subjects import cache_folder, load_student
-    from pipeline.student.view_size import SizedImages
-    from pipeline.teacher.quality import build_feature_space
-
-    synthetic = verified(pool_shards(config, config.eval.domain_samples).open().images)
-    seed = config.eval.seeds[0]
-    readers = {"train": images.train, "test": images.test, "synthetic": synthetic}
-    sized = {name: SizedImages(reader, config.view_size) for name, reader in readers.items()}
-    domains = Domains(sized, config.eval.domain_samples, seed)
-    if not domains.are_comparable:
-        return
-    space = build_feature_space(config.teacher.inception_weights, device)
-    with progress_bar("measures") as bar:
-        task = bar.add_task("domains", total=len(METRICS), note="")
-        student, cache = load_student(config), cache_folder(config)
-        for number in compare_domains(domains, student, space, config.train, device, cache):
-            yield number
-            bar.update(task, advance=1, note=f"{number.metric} {number.value:.3g}")
-
-
-def _embed(config: Config, images: Any) -> bool:
-    """Leave the embedding plot's coordinates, where a pool has enough samples; whether it did."""
-    path, num_samples = _place(config, EMBEDDING_FILE), config.eval.embedding_samples
-    path.unlink(missing_ok=True)
-    if not config.train.reads_pool or not num_samples:
-        return False
-    from pipeline.eval.domains.embedding import MIN_SAMPLES
-    from pipeline.eval.domains.embedding_plot import SPACES, embed_all
-    from pipeline.records.embeddings import write_embeddings
-
-    if min(len(pool_shards(config).open()), num_samples) < MIN_SAMPLES:
-        return False
     try:
-        with progress_bar("spaces") as bar:
-            task = bar.add_task("embedding", total=len(SPACES), note="")
-
-            def report(name: str, total: int) -> None:
-                bar.update(task, advance=1, total=total, note=name)
-
-            found = embed_all(config, images, num_samples, report)
-        write_embeddings(path, found)
-        return True
+        labelled = None if own is None else student.represent(own, extractor)[0]
+        found = embed_samples(config, student, labelled, extractor)
     except UserError as error:  # the teacher may be gone, and the numbers are there
         console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
-        return False
+        return ""
+    return "" if found is None else found.to_json()
 
 
 def describe(config: Config, record: Record[Files]) -> str:
@@ -173,19 +133,13 @@ def describe(config: Config, record: Record[Files]) -> str:
 
 def _spec(config: Config) -> Spec:
     origin = require_ancestors(config)
-    real = origin.real.outputs
-    if real.num_samples["test"] == 0 or not real.class_names:
-        raise NotApplicable(
-            "real.path: evaluation needs train and test images with labels, such as one folder per "
-            "class in either; there are none"
-        )
     inputs = {
         "student": origin.student.outputs.digest,
-        "real train": real.digests["train"],
-        "real test": real.digests["test"],
+        "real train": origin.real.outputs.digests["train"],
+        "real test": origin.real.outputs.digests["test"],
     }
     if config.train.view_size is not None:
         inputs["view size"] = str(config.view_size)
     if origin.pool is not None:
         inputs["pool"] = origin.pool.outputs.digest
-    return Spec.of("eval", config.eval, inputs)
+    return Spec.of("eval", config.eval, {**inputs, **set_inputs(config)})

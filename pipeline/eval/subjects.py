@@ -1,91 +1,101 @@
-"""What is probed: the student and its baselines, on labelled real images.
+"""What is measured: the run's student and its baselines.
 
-Neighbours: `extract.py` computes representations, `stage.py` has them probed.
+Neighbours: `labelled.py` has the images, `sets.py` probes each subject on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
+from pipeline.engine.workers import Workers
 from pipeline.eval.discriminator import load_discriminator_backbone
-from pipeline.eval.extract import Representation, calibrate_batch_norm, extract, raw_pixels
-from pipeline.eval.probes.labelled_views import ProbeImages
+from pipeline.eval.labelled import LabelledSet, Side
+from pipeline.eval.representation import Representation
 from pipeline.records.products import real_shards, student_file
 from pipeline.student.backbone import build_backbone, load_backbone
+from pipeline.student.extraction import Extractor, Frozen, calibrate_batch_norm
 from pipeline.student.representations import REPRESENTATIONS
+from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
-from shards.errors import UserError
-from shards.reader import ShardReader
-from shards.verify import verified
 
-
-def open_real(config: Config, split: str) -> ShardReader:
-    """The run's real images of `split`, every byte verified."""
-    return verified(real_shards(config, split).open())
-
-
-def labelled_images(config: Config) -> ProbeImages:
-    """The labelled train and test images; raises UserError if that is too little."""
-    train, test = open_real(config, "train"), open_real(config, "test")
-    train_labels, test_labels = (
-        reader.gather("label", np.arange(len(reader))) for reader in (train, test)
-    )
-    rows, test_rows = (np.flatnonzero(labels >= 0) for labels in (train_labels, test_labels))
-    if len(np.unique(train_labels[rows])) < 2 or not len(test_rows):
-        raise UserError(
-            "real.path: evaluation needs labelled train images of at least two classes, and "
-            "labelled test images"
-        )
-    return ProbeImages(
-        train=train,
-        train_rows=rows,
-        train_labels=train_labels[rows],
-        test=test,
-        test_rows=test_rows,
-        test_labels=test_labels[test_rows],
-        view_size=config.view_size,
-    )
+_LARGEST_PIXELS, _SMALL_PIXELS = 64, 32
+"""Sides in pixels: images above the first are brought to the second to be taken as they are."""
+PIXELS_REMARK = f"; images above {_LARGEST_PIXELS} px brought to {_SMALL_PIXELS} px for raw pixels"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is probed, and the network that made it, if one did."""
+    """Something that makes representations of images."""
 
-    representation: Representation
-    backbone: nn.Module | None
+    name: str
+    network: Frozen
+    side: int
+    """Of the images that it sees, in pixels."""
 
+    @property
+    def remark(self) -> str:
+        """What its numbers' protocols say of it."""
+        is_small = self.network.backbone is None and self.side == _SMALL_PIXELS
+        return PIXELS_REMARK if is_small else ""
 
-def subjects(config: Config, images: ProbeImages, device: torch.device) -> Iterator[Subject]:
-    """Of labelled images: student and, where wanted, the same student untrained, raw pixels."""
-    train, test = (SizedImages(part, images.view_size) for part in (images.train, images.test))
-    rows = images.train_rows
+    def extract(self, side: Side, extractor: Extractor, title: str) -> Vectors:
+        """Its representations of the labelled images of one side of a set."""
+        images = SizedImages(side.images.open(), self.side)
+        return extractor.extract(self.network, images, side.rows, title)
 
-    def represent(name: str, backbone: nn.Module | None) -> Subject:
-        arrays = [
-            raw_pixels(part, chosen)
-            if backbone is None
-            else extract(backbone, part, config.train, device, chosen, cache_folder(config))
-            for part, chosen in ((train, rows), (test, images.test_rows))
+    def represent(self, labelled: LabelledSet, extractor: Extractor) -> list[Representation]:
+        """Of a set, for each of its folds."""
+        title = f"{self.name} {labelled.name}"
+        train = self.extract(labelled.train, extractor, f"{title} train")
+        is_split = labelled.test is not labelled.train
+        test = self.extract(labelled.test, extractor, f"{title} test") if is_split else train
+        of_train, of_test = labelled.train, labelled.test
+        return [
+            Representation(
+                self.name,
+                train.take(fold.train) if len(labelled.folds) > 1 else train,
+                of_train.labels[fold.train],
+                of_train.rows[fold.train],
+                test.take(fold.test) if len(labelled.folds) > 1 else test,
+                of_test.labels[fold.test],
+                self.remark,
+            )
+            for fold in labelled.folds
         ]
-        labels = (images.train_labels, images.test_labels)
-        representation = Representation(name, arrays[0], labels[0], rows, arrays[1], labels[1])
-        return Subject(representation, backbone)
 
-    yield represent("student", load_student(config))
-    if not config.eval.baselines:
-        return
-    untrained = build_backbone(config.train.student, config.train.seed)
-    calibrate_batch_norm(untrained, train, config.train, device)
-    yield represent("untrained_student", untrained)
-    yield represent("raw_pixels", None)
+
+def pixel_side(side: int) -> int:
+    """Side at which images of `side` px are compared by their pixels: 3 · 32² numbers where they
+    would be more than 3 · 64².
+    """
+    return side if side <= _LARGEST_PIXELS else _SMALL_PIXELS
+
+
+def student_subject(config: Config) -> Subject:
+    """What the run has trained, or the discriminator that it took."""
+    return Subject("student", _frozen(config, load_student(config)), config.view_size)
+
+
+def baselines(config: Config, workers: Workers) -> list[Subject]:
+    """The same student untrained, and raw pixels."""
+    untrained = _frozen(config, build_backbone(config.train.student, config.train.seed))
+    images = SizedImages(real_shards(config, "train").open(), config.view_size)
+    state = workers.run_one(calibrate_batch_norm, untrained, images)
+    assert untrained.backbone is not None
+    untrained.backbone.load_state_dict(state)
+    return [
+        Subject("untrained_student", untrained, config.view_size),
+        Subject("raw_pixels", Frozen(None), pixel_side(config.view_size)),
+    ]
+
+
+def _frozen(config: Config, backbone: nn.Module) -> Frozen:
+    return Frozen(backbone, config.train.pixel_mean, config.train.pixel_std)
 
 
 def cache_folder(config: Config) -> Path:

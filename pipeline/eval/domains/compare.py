@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline.config.train import TrainConfig
 from pipeline.eval.domains.memorisation import (
     MIN_CELL_SAMPLES,
     TESTS,
@@ -23,7 +21,7 @@ from pipeline.eval.domains.memorisation import (
 )
 from pipeline.eval.domains.mmd import KERNELS, measure_domain_gap
 from pipeline.eval.domains.neighbours import MEASURES, measure_neighbourhoods
-from pipeline.eval.extract import extract, raw_pixels
+from pipeline.eval.subjects import pixel_side
 from pipeline.measures.distances import Moments, frechet_distance, kernel_distance
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
@@ -49,7 +47,7 @@ class Domains:
     """Real train and test images and synthetic ones, at most so many of each, drawn by `seed`."""
 
     images: Mapping[str, SizedImages]
-    """`train`, `test` and `synthetic` ones."""
+    """`train` and `synthetic` ones, and `test` where there are any."""
     max_samples: int
     seed: int
 
@@ -69,20 +67,15 @@ class Domains:
 
 def compare_domains(
     domains: Domains,
-    student: torch.nn.Module,
+    train: np.ndarray,
+    synthetic: np.ndarray,
     space: FeatureSpace,
-    config: TrainConfig,
     device: torch.device,
-    cache: Path | None = None,
 ) -> Iterator[Measurement]:
-    """Every measure, the cheap ones first: of what `student`, trained as `config` says, makes of
-    the images, and in `space` the distances of the teacher.
+    """Every measure, the cheap ones first: of the student's representations [N, D] of `train` and
+    `synthetic` images, and in `space` the distances of the teacher.
     """
     seed, limit = domains.seed, domains.max_samples
-    train, synthetic = (
-        extract(student, domains.images[name], config, device, domains.rows(name), cache)
-        for name in ("train", "synthetic")
-    )
     for kernel in KERNELS:
         yield measure_domain_gap(
             train, synthetic, kernel=kernel, seed=seed, max_samples=limit, device=device
@@ -94,12 +87,25 @@ def compare_domains(
 
 def _memorisation(domains: Domains) -> Iterator[Measurement]:
     """Both tests with their controls; none where there are too few images for one of them."""
+    if "test" not in domains.images:
+        return
     sets = ("train", "test", "synthetic")
-    pixels = [raw_pixels(domains.images[name], domains.rows(name)) for name in sets]
+    pixels = [_pixels(domains.images[name], domains.rows(name)) for name in sets]
     try:
         yield from measure_memorisation(*pixels, seed=domains.seed)
     except TooFewImagesError as problem:
         console.print(f"eval      no test of memorisation: {problem}", soft_wrap=True)
+
+
+def _pixels(images: SizedImages, rows: np.ndarray) -> np.ndarray:
+    """The images at `rows` [N] themselves, [N, 3 S S] float32 in [0, 1]."""
+    small = SizedImages(images.reader, pixel_side(images.side))
+    found = np.empty((len(rows), 3 * small.side**2), np.float32)
+    for start in range(0, len(rows), _BATCH):
+        part = small.gather(rows[start : start + _BATCH])
+        found[start : start + _BATCH] = part.flatten(1).numpy()
+    found /= 255
+    return found
 
 
 def _teacher_distances(

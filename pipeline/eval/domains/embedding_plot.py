@@ -13,14 +13,13 @@ import numpy as np
 import torch
 
 from pipeline.config.root import Config
-from pipeline.engine.device import choose_device
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.eval.domains import embedding, label_agreement, labeller
-from pipeline.eval.extract import extract
-from pipeline.eval.probes.labelled_views import ProbeImages
-from pipeline.eval.subjects import cache_folder, subjects
+from pipeline.eval.representation import Representation
 from pipeline.records.embeddings import EmbeddedSpace, Embeddings
 from pipeline.records.products import pool_shards, require_pool, require_real
+from pipeline.student.extraction import Frozen, represent, split_rows
+from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import (
@@ -38,23 +37,33 @@ _FLATTERED = (
     "the labels are linear in the student's representations, which flatters their own agreement"
 )
 
-
+ONE_CLASS = "synthetic"
+"""What all samples are where no label says more."""
 SPACES = ("discriminator", "w", "generator", "student")
 """All that a run may have."""
 
 
 def embed_all(
     config: Config,
-    images: ProbeImages,
-    num_samples: int,
-    report: Callable[[str, int], None] = lambda space, total: None,
+    labelled: Representation | None,
+    synthetic: Vectors,
+    report: Callable[[str, int], None] | None,
+    device: torch.device,
 ) -> Embeddings:
-    """The pool's first `num_samples` samples in every space that the run has: a teacher without a
-    discriminator, or a pool that stores no features but `w`, has one space less. Labels are learned
-    from the real `images`.
+    """The pool's first samples in every space that the run has: a teacher without a discriminator,
+    or a pool that stores no features but `w`, has one space less. Runs in this process or in a
+    worker.
 
     The time is mostly that of `embedding.embed`, once per space, on the CPU; `report` hears of
     each, and how many there are.
+
+    Args:
+        config: of the run.
+        labelled: the student's representations of real images, from which labels are learned; None
+            where there are no labels, and all samples are one class.
+        synthetic: its representations [N, D] of the pool's first N samples.
+        report: see above.
+        device: to compute on.
 
     Raises:
         UserError: as `pool_shards` and `read_teacher_info` do; if the teacher is not the pool's,
@@ -62,31 +71,32 @@ def embed_all(
     """
     if not embedding.is_available():
         raise UserError("UMAP is not installed; pip install umap-learn")
-    device = choose_device(config.hardware.device)
-    pool = pool_shards(config, num_samples).open()
-    if len(pool) < embedding.MIN_SAMPLES:
+    if len(synthetic) < embedding.MIN_SAMPLES:
         raise UserError(
-            f"generate.num_samples: {len(pool)} samples make no picture; at least "
+            f"generate.num_samples: {len(synthetic)} samples make no picture; at least "
             f"{embedding.MIN_SAMPLES} do"
         )
+    pool = pool_shards(config, len(synthetic)).open()
     for reader in pool.readers:
         verified(reader)
-    student = next(subjects(config, images, device))
-    assert student.backbone is not None
-    rows, cache = np.arange(len(pool)), cache_folder(config)
-    sized = SizedImages(pool.images, config.view_size)
-    synthetic = extract(student.backbone, sized, config.train, device, rows, cache)
-    seed = config.eval.seeds[0]
-    labelling = labeller.label_synthetic(student.representation, synthetic, seed=seed)
-    spaces = [*_teacher_spaces(config, pool, device), ("student", synthetic)]
-    chance = label_agreement.chance_agreement(labelling.labels)
+    seed, vectors = config.eval.seeds[0], synthetic.array()
+    labelling = labeller.label_synthetic(labelled, vectors, seed=seed) if labelled else None
+    count = len(vectors)
+    labels = np.zeros(count, np.int64) if labelling is None else labelling.labels
+    spaces = [*_teacher_spaces(config, pool, device), ("student", vectors)]
     embedded = []
     for name, space in spaces:
-        embedded.append(_embed(name, space, labelling.labels, seed))
-        report(name, len(spaces))
+        embedded.append(_embed(name, space, labels, seed))
+        if report is not None:
+            report(name, len(spaces))
+    drawn = embedding.PROTOCOL.format(seed=seed)
+    if labelling is None:
+        ones = np.ones(count, np.float32)
+        return Embeddings(tuple(embedded), labels, ones, (ONE_CLASS,), 100.0, 100.0, (drawn,))
+    chance = label_agreement.chance_agreement(labels)
     return Embeddings(
         tuple(embedded),
-        labelling.labels,
+        labels,
         labelling.confidences,
         require_real(config).outputs.class_names,
         labelling.accuracy,
@@ -94,7 +104,7 @@ def embed_all(
         (
             labelling.protocol,
             f"{label_agreement.PROTOCOL.format(chance=chance)}; {_FLATTERED}",
-            embedding.PROTOCOL.format(seed=seed),
+            drawn,
         ),
     )
 
@@ -127,7 +137,9 @@ def _teacher_spaces(
         weights = read_discriminator(config.teacher_folder / DISCRIMINATOR_FILE, info)
         backbone = DiscriminatorBackbone(weights, "multi", config.train)
         images = SizedImages(pool.images, info.discriminator.resolution)  # as it was trained
-        yield "discriminator", extract(backbone, images, config.train, device, rows)
+        network = Frozen(backbone, config.train.pixel_mean, config.train.pixel_std)
+        parts = represent(network, images, split_rows(images, rows, device), device)
+        yield "discriminator", np.concatenate(list(parts))
     yield "w", pool.gather_features([W], rows).astype(np.float32)
     blocks = [name for name in generate.outputs.features if name != W]
     if blocks:

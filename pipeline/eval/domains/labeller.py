@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.eval.extract import Representation
 from pipeline.eval.probes.linear_probe import fit_linear_probe
+from pipeline.eval.representation import Representation
 
 PROTOCOL = (
     "labels of synthetic samples are predictions of a classifier on {name} representations of "

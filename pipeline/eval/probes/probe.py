@@ -7,9 +7,11 @@ become `Score`s.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import PlainSerializer, PlainValidator
 from torch import nn
 
 from pipeline.config.eval import EvalConfig
@@ -17,7 +19,6 @@ from pipeline.config.root import Config
 from pipeline.config.subset import count_labels
 from pipeline.engine.gpu import choose_precision
 from pipeline.eval import knn
-from pipeline.eval.extract import Representation
 from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.linear_sgd import (
@@ -26,12 +27,19 @@ from pipeline.eval.probes.linear_sgd import (
     ProbeSettings,
     train_linear_probe,
 )
+from pipeline.eval.representation import Representation
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from pipeline.samples.subset import class_sizes, draw_of_each
 from shards.errors import UserError
 
 ALL = "all"
+Labels = Annotated[
+    np.ndarray,
+    PlainValidator(lambda labels: np.asarray(labels, np.int64)),
+    PlainSerializer(lambda labels: labels.tolist()),
+]
+"""An array that a file of JSON may keep."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class ProbeJob:
     probe: str
     labels: str
     seed: int
+    fold: int = 0
+    """Of the set's, in which it is fitted and scored."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Score:
     """One accuracy, and what it is of."""
 
     top1: Measurement
-    predictions: np.ndarray
+    predictions: Labels
     """[M] int64: labels of the test images as predicted."""
     curve: tuple[float, ...] = ()
     """Of a probe with epochs: after every one, in percent; the last is the result."""
@@ -75,7 +85,7 @@ def run_job(
     train, targets = representation.train, representation.train_labels
     if job.labels != ALL:
         rows = draw_few_labels(targets, job.labels, job.seed)
-        train, targets = train[rows], targets[rows]
+        train, targets = train.take(rows), targets[rows]
     if job.probe == "linear":
         probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
         protocol, predicted = probe.protocol, probe.predict(representation.test)

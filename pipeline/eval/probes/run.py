@@ -1,43 +1,31 @@
-"""Independent probes of one representation, one after the other or spread over a Ray cluster."""
+"""Independent probes of one subject on one set, one after the other or spread over a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.cluster.tasks import Listed, Places, run_tasks, share
+import torch
+
 from pipeline.config.eval import EvalConfig
-from pipeline.config.root import Config
-from pipeline.engine.device import choose_device
-from pipeline.eval.extract import Representation
+from pipeline.engine.workers import Shared, Workers
 from pipeline.eval.probes.probe import ProbeJob, Score, run_job
+from pipeline.eval.representation import Representation
 
 
 def run_jobs(
-    jobs: Sequence[ProbeJob], representation: Representation, config: Config
-) -> Iterator[Score]:
-    """Fit the probes of `jobs`; scores come in the order of the jobs, on Ray as well."""
-    if config.ray.eval_workers == 0 or not jobs:
-        device = choose_device(config.hardware.device)
-        for job in jobs:
-            yield run_job(job, representation, config.eval, device)
-        return
-    places = Places(config.ray, "eval", config.ray.eval_workers)
-    shared = share(representation, places)  # once, however many probes
-    done: dict[int, Score] = {}
-    next_place = 0
-    with run_tasks(
-        _run_task, Listed(range(len(jobs))), lambda n: (jobs[n], shared, config.eval), places
-    ) as ended:
-        for place, answer in ended:
-            done[place] = answer.get()
-            while next_place in done:
-                yield done.pop(next_place)
-                next_place += 1
+    jobs: Sequence[ProbeJob],
+    folds: Sequence[Representation],
+    config: EvalConfig,
+    workers: Workers,
+) -> Iterator[tuple[ProbeJob, Score]]:
+    """Fit the probes of `jobs`, each to the one of `folds` that it names, as they end."""
+    shared = workers.share(list(folds))  # once, however many probes
+    for place, score in workers.run(_fit, [(job, shared, config) for job in jobs]):
+        yield jobs[place], score
 
 
-def _run_task(job: ProbeJob, representation: Representation, config: EvalConfig) -> Score:
-    """Runs in a Ray worker, on one processor and, if it was lent one, a GPU."""
-    import torch
-
-    torch.set_num_threads(1)
-    return run_job(job, representation, config, choose_device("auto"))
+def _fit(
+    job: ProbeJob, shared: Shared[list[Representation]], config: EvalConfig, device: torch.device
+) -> Score:
+    """Runs in this process or in a worker."""
+    return run_job(job, shared.get()[job.fold], config, device)

@@ -7,7 +7,7 @@ as any other: convolutions and pooling take them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torchvision import transforms
 from pipeline.eval.transfer.images import TransferImages
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Normalise
-from pipeline.student.representations import cached_array, weights_digest
+from pipeline.student.representations import block_path, read_block, weights_digest, write_block
 from shards.errors import UserError
 
 SIDE = 224
@@ -32,6 +32,8 @@ PREPROCESSING = (
     "representations as they are, not standardised"
 )
 CACHE_VERSION = 1
+_BLOCK_ROWS = 1024
+"""Images of a block that is kept: what an interrupted extraction loses at most."""
 Progress = Callable[[int], None]
 """Called with the number of images that were added to those done."""
 
@@ -82,15 +84,19 @@ def extract_features(
         OSError: if `cache` cannot be written.
     """
     digest = images.digest
-
-    def compute() -> np.ndarray:
-        return _compute(backbone, images, loading, progress)
-
-    if cache is None:
-        vectors = compute()
-    else:
-        parts = [CACHE_VERSION, weights_digest(backbone), digest, PREPROCESSING]
-        vectors = cached_array(cache, parts, compute)
+    made_by = f"{weights_digest(backbone)} {PREPROCESSING} {CACHE_VERSION}"
+    blocks: dict[int, np.ndarray] = {}
+    todo = range(0, images.num_images, _BLOCK_ROWS)
+    if cache is not None:
+        paths = {start: block_path(cache, (made_by, digest, start)) for start in todo}
+        kept = {start: read_block(path) for start, path in paths.items()}
+        blocks = {start: block for start, block in kept.items() if block is not None}
+    missing = [start for start in todo if start not in blocks]
+    for start, block in _compute(backbone, images, loading, progress, missing):
+        blocks[start] = block
+        if cache is not None:
+            write_block(paths[start], block)
+    vectors = np.concatenate([blocks[start] for start in todo])
     ends = np.cumsum([len(split) for split in images.splits])
     labelled = (
         LabelledRepresentations(part, split.labels)
@@ -101,13 +107,19 @@ def extract_features(
 
 @torch.inference_mode()
 def _compute(
-    backbone: nn.Module, images: TransferImages, loading: Loading, progress: Progress | None
-) -> np.ndarray:
-    """[N, D] float32 of train, val and test, in that order."""
+    backbone: nn.Module,
+    images: TransferImages,
+    loading: Loading,
+    progress: Progress | None,
+    starts: Sequence[int],
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks [n, D] float32 that begin at `starts`, of train, val and test, in that order."""
     backbone = backbone.eval().to(loading.device)
     normalise = Normalise(PIXEL_MEAN, PIXEL_STD).to(loading.device)
-    parts = []
-    for batch in _batches(images, loading):
+    ends = {start: min(start + _BLOCK_ROWS, images.num_images) for start in starts}
+    parts: list[np.ndarray] = []
+    waiting = list(starts)
+    for batch in _batches(images, loading, ends):
         found = backbone(normalise(batch.to(loading.device, non_blocking=True)))
         if found.ndim != 2 or len(found) != len(batch):
             raise UserError(
@@ -122,18 +134,27 @@ def _compute(
         parts.append(part)
         if progress is not None:
             progress(len(part))
-    return np.concatenate(parts)
+        if sum(map(len, parts)) == ends[waiting[0]] - waiting[0]:
+            yield waiting.pop(0), np.concatenate(parts)
+            parts.clear()
 
 
-def _batches(images: TransferImages, loading: Loading) -> Iterator[Tensor]:
-    """uint8 [B, 3, 224, 224] of train, val and test, in that order.
+def _batches(images: TransferImages, loading: Loading, ends: Mapping[int, int]) -> Iterator[Tensor]:
+    """uint8 [B, 3, 224, 224] of the images between each start and its end, none across two.
 
     Raises:
         UserError: for an unreadable image.
     """
+    if not ends:
+        return
+    size = loading.batch_size
     loader = DataLoader(
         _CroppedImages(images),
-        batch_size=loading.batch_size,
+        batch_sampler=[
+            list(range(first, min(first + size, end)))
+            for start, end in ends.items()
+            for first in range(start, end, size)
+        ],
         num_workers=loading.num_workers,
         # not forked: this process may have threads, such as Ray's
         multiprocessing_context="forkserver" if loading.num_workers else None,
