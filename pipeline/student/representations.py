@@ -55,7 +55,7 @@ def read_block(path: Path) -> np.ndarray | None:
         with path.open("rb") as file:
             file.seek(-_DIGEST_BYTES, 2)
             digest = file.read()
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     is_whole = block.ndim == 2 and hashlib.sha256(block.data).digest() == digest
     return block if is_whole else None

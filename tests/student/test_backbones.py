@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pipeline.config.student import StudentConfig
-from pipeline.eval.extract import calibrate_batch_norm, extract
 from pipeline.student.backbone import build_backbone, check_backbone, load_backbone
+from pipeline.student.extraction import Frozen, calibrate_batch_norm, represent
 from pipeline.student.view_size import SizedImages
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.loop import STUDENT_FILE, export_student
@@ -216,9 +217,10 @@ def test_calibration_leaves_a_network_without_batch_normalisation_alone(
     real_reader: ShardReader,
 ) -> None:
     config = student("swin_t")
-    backbone = calibrate_batch_norm(build_backbone(config, 0), real_reader, TRAIN_CONFIG, CPU)
+    images, backbone = SizedImages(real_reader, RESOLUTION), build_backbone(config, 0)
+    calibrate_batch_norm(Frozen(backbone), images, CPU)
     assert states_equal(backbone, build_backbone(config, 0))
-    found = extract(backbone, SizedImages(real_reader, RESOLUTION), TRAIN_CONFIG, CPU)
+    (found,) = represent(Frozen(backbone), images, [np.arange(40)], CPU)
     assert found.shape == (40, 768)
 
 

@@ -1,0 +1,41 @@
+"""One function on many pieces of work, here or on Ray."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from pipeline.config.ray import RayConfig
+from pipeline.engine.workers import Shared, Workers
+from shards.errors import UserError
+
+HERE = Workers(RayConfig(), "cpu")
+
+
+def double(number: int, shared: Shared[dict[str, int]], device: torch.device) -> tuple[int, str]:
+    if number == 13:
+        raise UserError("thirteen: no such piece; take another")
+    return number * shared.get()["factor"], device.type
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
+def test_every_piece_is_done_wherever_it_is(workers: int) -> None:
+    here = Workers(RayConfig(eval_workers=workers), "cpu")
+    shared = here.share({"factor": 2})
+    found = dict(here.run(double, [(number, shared) for number in range(5)]))
+    assert found == {number: (2 * number, "cpu") for number in range(5)}
+    assert here.run_one(double, 4, shared) == (8, "cpu")
+    with pytest.raises(UserError, match="^thirteen"):
+        here.run_one(double, 13, shared)
+
+
+def test_no_pieces_are_no_work() -> None:
+    assert list(Workers(RayConfig(eval_workers=2), "cpu").run(double, [])) == []
+
+
+def test_a_value_shared_in_this_process_is_the_very_value() -> None:
+    value = {"factor": 3}
+    assert HERE.share(value).get() is value
+    assert pickle.loads(pickle.dumps(HERE.share(value))).get() == value
