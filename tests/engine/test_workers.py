@@ -27,7 +27,7 @@ def test_every_piece_is_done_wherever_it_is(workers: int) -> None:
     found = dict(here.run(double, [(number, shared) for number in range(5)]))
     assert found == {number: (2 * number, "cpu") for number in range(5)}
     assert here.run_one(double, 4, shared) == (8, "cpu")
-    with pytest.raises(UserError, match="^thirteen"):
+    with pytest.raises(UserError, match=r"^thirteen"):
         here.run_one(double, 13, shared)
 
 
