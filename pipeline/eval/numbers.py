@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.root import Config
-from pipeline.eval.labelled import LabelledSet
-from pipeline.eval.probes.probe import Score
 from pipeline.records.products import require_pool, require_real
 from pipeline.results.ledger import Benchmark, Measurement, Number, append
 from pipeline.results.lineage import lineage_of, read_lineage, split_digest
 from pipeline.results.query import group
+
+if TYPE_CHECKING:
+    from pipeline.eval.labelled import LabelledSet
+    from pipeline.eval.probes.probe import Score
 
 CLASSIFICATION = "classification"
 DOMAINS = "domains"
@@ -79,8 +81,8 @@ def accuracy_rows(
     numbers: Sequence[Number], curves: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
     """Content of `results.json`: a row for each set, representation, probe and kind of labels, with
-    what its student learned from. Accuracies in percent, standard deviation over `seeds` (ddof 1, 0 for
-    one seed).
+    what its student learned from. Accuracies in percent, standard deviation over `seeds` (ddof 1, 0
+    for one seed).
 
     Args:
         numbers: of one evaluation.

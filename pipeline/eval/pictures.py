@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.root import Config
-from pipeline.eval.knn import nearest
 from pipeline.eval.labelled import LabelledSet
 from pipeline.eval.probes.probe import Score
 from pipeline.eval.subjects import Subject
+from pipeline.measures.knn import nearest
 from pipeline.records.products import pool_shards, real_shards
 from pipeline.student.extraction import Extractor
 from pipeline.student.view_size import SizedImages

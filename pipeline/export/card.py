@@ -173,7 +173,9 @@ def _front_matter(config: Config, numbers: Sequence[Group], licence: dict[str, A
     metrics = [
         {"type": "accuracy", "name": _measured(found), "value": round(found.summary.mean, 2)}
         for found in numbers
-        if found.first.task == "classification" and found.first.representation == "student"
+        if found.first.task == "classification"
+        and found.first.dataset == config.real.source
+        and found.first.representation == "student"
     ]
     if metrics:
         dataset = {"type": config.real.source, "name": dataset_name(config)}

@@ -6,6 +6,7 @@ Numbers are those of one evaluation, gathered over its seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.table import Table
 
@@ -13,10 +14,43 @@ from pipeline.results.query import Group
 from pipeline.results.wording import BASELINES, EMPTY, format_group, title
 
 
-def results_table(name: str, groups: Sequence[Group]) -> Table:
-    """The results of the run `name`, for the terminal."""
-    columns = list_columns(groups)
-    table = Table(title=f"{name}: top-1 accuracy on real test images, %")
+@dataclass(frozen=True)
+class SetResults:
+    """Accuracies on one labelled set."""
+
+    name: str
+    groups: Sequence[Group]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """See `list_columns`."""
+        return list_columns(self.groups)
+
+    @property
+    def representations(self) -> list[str]:
+        """See `list_representations`."""
+        return list_representations(self.groups)
+
+    @property
+    def num_seeds(self) -> int:
+        """Values of a cell at the most."""
+        return max(found.summary.num_values for found in self.groups)
+
+    def cell(self, representation: str, column: tuple[str, str]) -> str:
+        """See `cell`."""
+        return cell(self.groups, representation, column)
+
+
+def by_set(groups: Sequence[Group]) -> list[SetResults]:
+    """Results of every labelled set, in the order in which they were measured."""
+    names = dict.fromkeys(found.first.dataset for found in groups)
+    return [SetResults(n, [found for found in groups if found.first.dataset == n]) for n in names]
+
+
+def results_table(name: str, found: SetResults) -> Table:
+    """The results of the run `name` on a labelled set, for the terminal."""
+    groups, columns = found.groups, found.columns
+    table = Table(title=f"{name}: top-1 accuracy on test images of {found.name}, %")
     table.add_column("representation")
     for probe, labels in columns:
         table.add_column(f"{title(probe)}\n{title(labels)}", justify="right")
@@ -53,8 +87,17 @@ def find_group(
     return next((g for g, n in firsts if (n.representation, n.probe, n.labels) == key), None)
 
 
+NO_LABELS = (
+    "The run has no labelled images, so that no probe has measured the student. Some hundred "
+    "labelled images of any kind would say how good it is: name them as eval.sets.NAME.train and "
+    "eval.sets.NAME.test, and type make eval."
+)
+
+
 def verdict(groups: Sequence[Group]) -> str:
-    """What the numbers say about the student, beside whatever else was probed."""
+    """What the numbers of one set say about the student, beside whatever else was probed."""
+    if not groups:
+        return NO_LABELS
     probes = {found.first.probe for found in groups if found.first.representation == "student"}
     probe = next(name for name in ("linear", "linear_sgd", "knn") if name in probes)
     named = "kNN" if probe == "knn" else "a linear probe"

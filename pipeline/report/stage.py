@@ -65,8 +65,11 @@ def describe(config: Config, record: Record[Files]) -> str:
 
 def print_results(config: Config) -> None:
     """The table of results, on the terminal."""
-    groups = group(_accuracies(config))
-    console.print(results.results_table(config.name, groups))
+    sets = results.by_set(group(_accuracies(config)))
+    for found in sets:
+        console.print(results.results_table(config.name, found))
+    if not sets:
+        console.print(f"report    {results.NO_LABELS}", soft_wrap=True)
 
 
 def _spec(config: Config) -> Spec:
@@ -124,7 +127,8 @@ def _render(config: Config) -> str:
     teacher = find_teacher(config.teacher_folder, origin.teacher_digest)
     numbers = _numbers(config)
     domains = [number for number in numbers if number.task == "domains"]
-    groups = group(_accuracies(config))
+    sets = results.by_set(group(_accuracies(config)))
+    groups = sets[0].groups if sets else []
     metrics = read_metrics(config.run_dir / "train" / "metrics.jsonl")
     readers = {
         "real": real_shards(config, "train").open(),
@@ -134,6 +138,7 @@ def _render(config: Config) -> str:
         readers["synthetic"] = pool_shards(config).open().images
     confusion = _read_json(config.run_dir / "eval" / "confusion.json")
     curves = _read_json(config.run_dir / "eval" / "curves.json")
+    neighbours = _read_json(config.run_dir / "eval" / "neighbours.json")
     sections = list_sections(config.run_dir)  # autoescaped when they were written
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
@@ -146,23 +151,22 @@ def _render(config: Config) -> str:
         ),
         losses_caption=_LOSSES.get(config.train.method.name, "The terms of the loss."),
         num_test=len(readers["test"]),
+        query_split=neighbours["split"],
         resolution=config.real.resolution,
-        representations=results.list_representations(groups),
-        columns=results.list_columns(groups),
+        sets=sets,
         title=title,
-        protocols=protocol_notes([found.first for found in groups]),
-        num_seeds=max(found.summary.num_values for found in groups),
-        cell=lambda key, column: results.cell(groups, key, column),
-        bars=figures.result_bars(groups),
+        protocols=lambda found: protocol_notes([one.first for one in found.groups]),
+        bars=lambda found: figures.result_bars(found.groups),
         real_grid=_grid(readers["real"]),
         synthetic_grid=_grid(readers["synthetic"]) if "synthetic" in readers else None,
         synthetic_resolution=origin.pool.outputs.resolution if origin.pool is not None else None,
-        neighbours=_neighbours(config, readers),
+        neighbours=_neighbours(neighbours, readers),
         domains=[domain_row(number) for number in domains],
         domain_protocols=protocol_notes(domains),
         memorisation=memorisation_verdict(domains),
-        confusion=figures.confusion_matrix(confusion["counts"], confusion["classes"]),
-        confusion_caption="Test images by class: "
+        confusion=confusion and figures.confusion_matrix(confusion["counts"], confusion["classes"]),
+        confusion_caption=confusion
+        and "Test images by class: "
         f"{probe_title(confusion['probe'], confusion['labels'])}, on the student.",
         scatter=_scatter(config, readers),
         probe_curves=figures.probe_curves(curves) if curves else None,
@@ -183,14 +187,14 @@ def _grid(reader: ShardReader) -> str:
     return image_grid(reader.gather("image", np.arange(min(len(reader), _GRID * _GRID))), _GRID)
 
 
-def _neighbours(config: Config, readers: dict[str, ShardReader]) -> list[dict[str, str]]:
+def _neighbours(found: dict[str, Any], readers: dict[str, ShardReader]) -> list[dict[str, str]]:
     from pipeline.report.figures import image_grid
 
-    found = _read_json(config.run_dir / "eval" / "neighbours.json")
+    asked = readers["test" if found["split"] == "test" else "real"]
     result = []
     for row, query in enumerate(found["test"]):
-        strips = {"test": image_grid(readers["test"].gather("image", np.array([query])), 1)}
-        for domain in found.keys() - {"test"}:
+        strips = {"test": image_grid(asked.gather("image", np.array([query])), 1)}
+        for domain in found.keys() - {"test", "split"}:
             indices = np.array(found[domain]["indices"][row])
             strips[domain] = image_grid(readers[domain].gather("image", indices), len(indices))
         result.append(strips)

@@ -125,6 +125,11 @@ def group(numbers: Sequence[Number], over_trainings: bool = False) -> list[Group
     return groups
 
 
+def of_first_set(numbers: Sequence[Number]) -> list[Number]:
+    """Those of the set that an evaluation measured first: the run's own, if it has labels."""
+    return [number for number in numbers if number.dataset == numbers[0].dataset]
+
+
 def near(wanted: str, known: Sequence[str]) -> str:
     """What may have been meant by a name that is not among `known`."""
     close = difflib.get_close_matches(wanted, known, n=2)

@@ -15,7 +15,7 @@ from pipeline.engine.metrics import read_metrics
 from pipeline.records.products import Files, Student
 from pipeline.records.record import Record, read_record
 from pipeline.results.ledger import Number, read_evaluation
-from pipeline.results.query import MUST_AGREE, group, name_differences
+from pipeline.results.query import MUST_AGREE, group, name_differences, of_first_set
 from pipeline.results.spread import summarise
 from pipeline.results.wording import EMPTY
 from pipeline.studies.cells import Cell
@@ -77,7 +77,7 @@ def _read_cell(cell: Cell) -> list[Outcome]:
     if train is None or evaluated is None:
         return []
     numbers = read_evaluation(config.paths.runs, config.name, evaluated.fingerprint)
-    found = [number for number in numbers if number.task == "classification"]
+    found = of_first_set([number for number in numbers if number.task == "classification"])
     mine = tuple(number for number in found if number.representation == "student")
     others = tuple(number for number in found if number.representation != "student")
     collapsed = has_collapsed(config.run_dir / "train")

@@ -18,7 +18,6 @@ from pipeline.config.eval import EvalConfig
 from pipeline.config.root import Config
 from pipeline.config.subset import count_labels
 from pipeline.engine.gpu import choose_precision
-from pipeline.eval import knn
 from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.linear_sgd import (
@@ -28,6 +27,7 @@ from pipeline.eval.probes.linear_sgd import (
     train_linear_probe,
 )
 from pipeline.eval.representation import Representation
+from pipeline.measures import knn
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from pipeline.samples.subset import class_sizes, draw_of_each
@@ -82,18 +82,18 @@ def run_job(
     job: ProbeJob, representation: Representation, config: EvalConfig, device: torch.device
 ) -> Score:
     """Fit one probe to the train images and score it on the test images."""
-    train, targets = representation.train, representation.train_labels
+    train, targets = representation.train.array(), representation.train_labels
     if job.labels != ALL:
         rows = draw_few_labels(targets, job.labels, job.seed)
-        train, targets = train.take(rows), targets[rows]
+        train, targets = train[rows], targets[rows]
     if job.probe == "linear":
         probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
-        protocol, predicted = probe.protocol, probe.predict(representation.test)
+        protocol, predicted = probe.protocol, probe.predict(representation.test.array())
     else:
         k, temperature = config.knn_k, config.knn_temperature
         protocol = knn.PROTOCOL.format(k=k, temperature=temperature)
         predicted = knn.knn_classify(
-            train, targets, representation.test, k=k, temperature=temperature
+            train, targets, representation.test.array(), k=k, temperature=temperature
         )
     percent = 100 * float(np.mean(predicted == representation.test_labels))
     return Score(_top1(representation.name, job, percent, protocol), predicted)

@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
+from pipeline.config.train import TrainConfig
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.eval.domains.embedding import MIN_SAMPLES, embed
 from pipeline.eval.domains.embedding_plot import embed_all
 from pipeline.eval.domains.label_agreement import plane_agreement, space_agreement
 from pipeline.eval.domains.labeller import label_synthetic
-from pipeline.eval.extract import Representation, extract
-from pipeline.eval.subjects import labelled_images, load_student
+from pipeline.eval.representation import Representation
+from pipeline.eval.subjects import load_student
 from pipeline.records.embeddings import Embeddings
 from pipeline.records.products import pool_shards, real_shards
+from pipeline.student.extraction import Frozen
+from pipeline.student.extraction import represent as run_network
+from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
@@ -117,20 +122,32 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def embeddings(config: Config) -> Embeddings:
-    return embed_all(config, labelled_images(config), NUM_SAMPLES)
+    return draw(config, NUM_SAMPLES)
 
 
-def represent(config: Config) -> tuple[Representation, np.ndarray]:
+def draw(config: Config, num_samples: int) -> Embeddings:
+    """The plot of so many samples, of which the student's representations are there."""
+    real, synthetic = represent(config)
+    return embed_all(config, real, synthetic.take(np.arange(num_samples)), None, CPU)
+
+
+def extract(network: nn.Module, images: SizedImages, train: TrainConfig) -> Vectors:
+    frozen = Frozen(network, train.pixel_mean, train.pixel_std)
+    (found,) = run_network(frozen, images, [np.arange(len(images))], CPU)
+    return Vectors([found])
+
+
+def represent(config: Config) -> tuple[Representation, Vectors]:
     """The student's representations of real and of synthetic images."""
-    backbone, device = load_student(config), CPU
+    backbone = load_student(config)
     arrays = []
     for split in ("train", "test"):
         reader = real_shards(config, split).open()
         rows = np.arange(len(reader))
-        representation = extract(backbone, SizedImages(reader, 16), config.train, device)
+        representation = extract(backbone, SizedImages(reader, 16), config.train)
         arrays.append((representation, reader.gather("label", rows), rows))
     (train, labels, rows), (test, test_labels, _) = arrays
-    synthetic = extract(backbone, pool_images(config), config.train, device)
+    synthetic = extract(backbone, pool_images(config), config.train)
     return Representation("student", train, labels, rows, test, test_labels), synthetic
 
 
@@ -139,7 +156,7 @@ def judge(config: Config) -> np.ndarray:
     info = read_teacher_info(config.teacher_folder)
     discriminator = read_discriminator(config.teacher_folder / DISCRIMINATOR_FILE, info)
     backbone = DiscriminatorBackbone(discriminator, "multi", config.train)
-    return extract(backbone, pool_images(config), config.train, CPU)
+    return extract(backbone, pool_images(config), config.train).array()
 
 
 def pool_images(config: Config) -> SizedImages:
@@ -156,7 +173,7 @@ def test_embed_all_has_the_four_spaces_of_the_pools_first_samples(
         "discriminator": judge(config),
         "w": pool.gather_features(["w"], np.arange(NUM_SAMPLES)),
         "generator": pool.gather_features(names, np.arange(NUM_SAMPLES)),
-        "student": represent(config)[1],
+        "student": represent(config)[1].array(),
     }
     for space in embeddings.spaces:
         assert len(space.coordinates) == NUM_SAMPLES
@@ -172,7 +189,7 @@ def test_embed_all_labels_are_those_of_the_students_probe(
     config: Config, embeddings: Embeddings
 ) -> None:
     real, synthetic = represent(config)
-    expected = label_synthetic(real, synthetic, seed=2)
+    expected = label_synthetic(real, synthetic.array(), seed=2)
     np.testing.assert_array_equal(embeddings.labels, expected.labels)
     assert embeddings.classifier_accuracy == expected.accuracy
     assert expected.protocol in embeddings.protocols
@@ -188,13 +205,24 @@ def test_embed_all_of_a_teacher_without_discriminator_has_a_space_less(
     (teacher / "teacher.json").write_text(json.dumps({**description, "discriminator": None}))
     changed = config.teacher.model_copy(update={"checkpoint": teacher})
     other = config.model_copy(update={"teacher": changed})
-    found = embed_all(other, labelled_images(other), MIN_SAMPLES)
+    found = draw(other, MIN_SAMPLES)
     assert [space.name for space in found.spaces] == SPACES[1:]
+
+
+def test_embed_all_without_labels_has_one_class_and_claims_no_agreement(
+    config: Config, embeddings: Embeddings
+) -> None:
+    _, synthetic = represent(config)
+    found = embed_all(config, None, synthetic, None, CPU)
+    assert found.class_names == ("synthetic",)
+    assert len(found.protocols) == 1
+    for space, labelled in zip(found.spaces, embeddings.spaces, strict=True):
+        np.testing.assert_array_equal(space.coordinates, labelled.coordinates)
 
 
 def test_embed_all_of_a_pool_too_small_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match=r"generate\.num_samples: 10 samples"):
-        embed_all(config, labelled_images(config), 10)
+        draw(config, 10)
 
 
 def test_embed_all_with_another_teacher_than_the_pools_is_refused(
@@ -204,4 +232,4 @@ def test_embed_all_with_another_teacher_than_the_pools_is_refused(
     teacher = config.teacher.model_copy(update={"checkpoint": tmp_path / "other"})
     other = config.model_copy(update={"teacher": teacher})
     with pytest.raises(UserError, match="not the teacher that rendered the pool"):
-        embed_all(other, labelled_images(other), NUM_SAMPLES)
+        draw(other, NUM_SAMPLES)

@@ -14,8 +14,9 @@ from pipeline.eval.domains.label_agreement import (
     space_agreement,
 )
 from pipeline.eval.domains.labeller import label_synthetic
-from pipeline.eval.extract import Representation
 from pipeline.eval.probes.linear_probe import fit_linear_probe
+from pipeline.eval.representation import Representation
+from pipeline.student.vectors import Vectors
 
 LABELS = np.array([1, 4, 7])
 """Classes need not be numbered without gaps."""
@@ -32,7 +33,9 @@ def draw_clouds(count: int, separation: float, seed: int) -> tuple[np.ndarray, n
 def represent(separation: float, name: str = "student") -> Representation:
     train, labels = draw_clouds(150, separation, 0)
     test, test_labels = draw_clouds(120, separation, 1)
-    return Representation(name, train, labels, np.arange(150), test, test_labels)
+    return Representation(
+        name, Vectors([train]), labels, np.arange(150), Vectors([test]), test_labels
+    )
 
 
 def test_label_synthetic_separable_classes_are_found_with_confidence() -> None:
@@ -55,8 +58,10 @@ def test_label_synthetic_classes_that_cannot_be_told_apart_score_near_chance() -
 
 def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
     real = represent(2)
-    found = label_synthetic(real, real.test, seed=3)
-    predicted = fit_linear_probe(real.train, real.train_labels, seed=3).predict(real.test)
+    found = label_synthetic(real, real.test.array(), seed=3)
+    predicted = fit_linear_probe(real.train.array(), real.train_labels, seed=3).predict(
+        real.test.array()
+    )
     np.testing.assert_array_equal(found.labels, predicted)
     assert found.accuracy == pytest.approx(100 * np.mean(predicted == real.test_labels))
     assert 50 < found.accuracy < 100
@@ -64,11 +69,11 @@ def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
 
 def test_fitted_probe_probabilities_sum_to_one_and_peak_at_its_prediction() -> None:
     real = represent(2)
-    probe = fit_linear_probe(real.train, real.train_labels, seed=0)
-    found = probe.predict_probabilities(real.test)
+    probe = fit_linear_probe(real.train.array(), real.train_labels, seed=0)
+    found = probe.predict_probabilities(real.test.array())
     assert found.shape == (120, 3)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(probe.classes[found.argmax(1)], probe.predict(real.test))
+    np.testing.assert_array_equal(probe.classes[found.argmax(1)], probe.predict(real.test.array()))
 
 
 def reference_agreement(distances: list[list[float]], labels: np.ndarray, k: int) -> float:

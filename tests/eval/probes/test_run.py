@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from pipeline.config.eval import EvalConfig
-from pipeline.eval.extract import Representation
-from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.numbers import accuracy_rows
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.probe import (
@@ -21,6 +19,9 @@ from pipeline.eval.probes.probe import (
     list_jobs,
     run_job,
 )
+from pipeline.eval.representation import Representation
+from pipeline.measures.knn import knn_classify, nearest
+from pipeline.student.vectors import Vectors
 from shards.errors import UserError
 from tests.support.ledger_numbers import measured
 
@@ -185,7 +186,9 @@ def test_linear_probe_of_all_labels_equals_that_of_as_many_called_few() -> None:
     train, _ = draw_classes(40, 1.5, 0)
     labels = np.repeat(np.arange(4), 10)
     test, test_labels = draw_classes(200, 1.5, 1)
-    representation = Representation("student", train, labels, np.arange(40), test, test_labels)
+    representation = Representation(
+        "student", Vectors([train]), labels, np.arange(40), Vectors([test]), test_labels
+    )
     whole, few = (
         run_job(ProbeJob("linear", name, 3), representation, EvalConfig(), torch.device("cpu"))
         for name in ("all", "10_per_class")
@@ -256,7 +259,9 @@ def run(separation: float, shuffle: bool = False, **changes: Any) -> list[dict[s
     train, test = train - 3, test - 3
     labels = shuffled(labels) if shuffle else labels
     rows = np.arange(len(train))
-    representation = Representation("student", train, labels, rows, test, test_labels)
+    representation = Representation(
+        "student", Vectors([train]), labels, rows, Vectors([test]), test_labels
+    )
     config = EvalConfig(knn_k=5, few_labels=("5_per_class",), **changes)
     cpu = torch.device("cpu")
     scores = [run_job(job, representation, config, cpu) for job in list_jobs(config)]
