@@ -16,9 +16,10 @@ from pipeline.config.root import Config
 from pipeline.engine.launch import is_first_process
 from pipeline.records.environment import current_commit
 from pipeline.records.log import logged
-from pipeline.records.products import RealImages, real_shards, require_real
-from pipeline.records.record import Record, read_record
+from pipeline.records.products import RealImages, real_shards
+from pipeline.records.record import RECORD_FILE, Record, read_record
 from pipeline.records.sets import in_fields_of, packed_sets, require_set, set_config
+from pipeline.records.spec import recorded_fields
 from pipeline.teacher.description import is_finished
 from shards.atomic import exclusive
 from shards.errors import UserError
@@ -104,22 +105,26 @@ def find_set(name: str, config: Config) -> Record[RealImages] | None:
         try:
             record: Record[RealImages] | None = load_stage("real").find(own)
         except UserError:
-            if read_record(own.run_dir / "real", RealImages) is None:
+            record = read_record(own.run_dir / "real", RealImages)
+            if record is None or record.config != recorded_fields(own.real):
                 raise
-            record = require_real(own)
             for split in record.outputs.digests:
                 real_shards(own, split, record.outputs).open()
     return None if record is None else require_set(config, name)
 
 
 def pack_set(name: str, config: Config) -> Record[RealImages]:
-    """Pack a set, which `eval` needs as stage `real` leaves it; raises as `find_set` does, and if
-    nothing can be measured on it.
+    """Pack a set; raises as `find_set` does, and if nothing can be measured on it, this time and
+    the next: then it is left without a record.
     """
     own = set_config(config, name)
     with in_fields_of(own):
         run_stage("real", own)
-    importlib.import_module("pipeline.eval.labelled").open_set(config, name)
+    try:
+        importlib.import_module("pipeline.eval.labelled").open_set(config, name)
+    except UserError:
+        (own.run_dir / "real" / RECORD_FILE).unlink()
+        raise
     return require_set(config, name)
 
 
