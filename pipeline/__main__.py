@@ -29,13 +29,16 @@ from pipeline.config.file import load_config
 from pipeline.config.root import Config
 from pipeline.engine.launch import is_first_process
 from pipeline.export.commands import export_command
+from pipeline.records.sets import packed_sets, set_config
 from pipeline.results.commands import results_command
 from pipeline.stages import (
     EXTRAS,
     STAGES,
     check_images,
+    find_set,
     load_stage,
     needed_stages,
+    pack_set,
     run_stage,
     uses_teacher,
 )
@@ -81,6 +84,8 @@ def _show(config: Config) -> None:
 def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
     for name in names:
         stage = load_stage(name)
+        if name == "eval" and "real" not in names:
+            _pack_sets(config, dry_run)
         try:
             record = stage.find(config)
             if record is None and "real" not in names:
@@ -88,8 +93,7 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         except UserError as problem:
             if not dry_run:
                 raise
-            waits = typed_command().advise(str(problem))
-            console.print(f"{name:<9} waits: {waits}", soft_wrap=True)
+            _say_waits(f"{name:<9}", problem)
             continue
         if record is not None:
             console.print(f"{name:<9} done: {stage.describe(config, record)}", soft_wrap=True)
@@ -98,6 +102,38 @@ def _run_stages(names: list[str], config: Config, dry_run: bool) -> None:
         else:
             record = run_stage(name, config)
             console.print(f"{name:<9} finished: {stage.describe(config, record)}", soft_wrap=True)
+        if name == "real":
+            _pack_sets(config, dry_run)
+
+
+def _pack_sets(config: Config, dry_run: bool) -> None:
+    """Bring the labelled sets up to date, a line for each."""
+    stage = load_stage("real")
+    for name in packed_sets(config):
+        title = f"real      set {name}"
+        try:
+            record = find_set(name, config)
+        except UserError as problem:
+            if not dry_run:
+                raise
+            _say_waits(title, problem)
+            continue
+        state = "done"
+        if record is None and dry_run:
+            console.print(f"{title} to do", soft_wrap=True)
+            continue
+        own = set_config(config, name)
+        if record is None:
+            console.print(f"{title}: {own.real.location}", soft_wrap=True)
+            record, state = pack_set(name, config), "finished"
+        note = "" if record.outputs.num_samples["test"] else ", cross-validated"
+        text = stage.describe(own, record)
+        console.print(f"{title} {state}: {text}{note}", soft_wrap=True)
+
+
+def _say_waits(title: str, problem: UserError) -> None:
+    waits = typed_command().advise(str(problem))
+    console.print(f"{title} waits: {waits}", soft_wrap=True)
 
 
 def _add_command(name: str, help_text: str) -> None:

@@ -16,8 +16,10 @@ from pipeline.config.root import Config
 from pipeline.engine.launch import is_first_process
 from pipeline.records.environment import current_commit
 from pipeline.records.log import logged
-from pipeline.records.products import RealImages
-from pipeline.records.record import Record, read_record
+from pipeline.records.products import RealImages, real_shards
+from pipeline.records.record import RECORD_FILE, Record, read_record
+from pipeline.records.sets import in_fields_of, packed_sets, require_set, set_config
+from pipeline.records.spec import recorded_fields
 from pipeline.teacher.description import is_finished
 from shards.atomic import exclusive
 from shards.errors import UserError
@@ -89,6 +91,48 @@ def check_images(name: str, config: Config) -> None:
             f"{config.run_dir / 'real'}: no longer the images of real.path, or their shards are "
             "not whole; bring them back, or run `make real` first"
         )
+
+
+def find_set(name: str, config: Config) -> Record[RealImages] | None:
+    """Record of the labelled set `name` of `eval.sets` if it is packed. Where its source is gone,
+    the shards are what there is.
+
+    Raises:
+        UserError: naming the field of a set that cannot be packed, or that lacks labels.
+    """
+    own = set_config(config, name)
+    with in_fields_of(own):
+        try:
+            record: Record[RealImages] | None = load_stage("real").find(own)
+        except UserError:
+            record = read_record(own.run_dir / "real", RealImages)
+            if record is None or record.config != recorded_fields(own.real):
+                raise
+            for split in record.outputs.digests:
+                real_shards(own, split, record.outputs).open()
+    return None if record is None else require_set(config, name)
+
+
+def pack_set(name: str, config: Config) -> Record[RealImages]:
+    """Pack a set; raises as `find_set` does, and if nothing can be measured on it, this time and
+    the next: then it is left without a record.
+    """
+    own = set_config(config, name)
+    with in_fields_of(own):
+        run_stage("real", own)
+    try:
+        importlib.import_module("pipeline.eval.labelled").open_set(config, name)
+    except UserError:
+        (own.run_dir / "real" / RECORD_FILE).unlink()
+        raise
+    return require_set(config, name)
+
+
+def pack_sets(config: Config) -> None:
+    """Bring all sets up to date; raises as `pack_set` does."""
+    for name in packed_sets(config):
+        if find_set(name, config) is None:
+            pack_set(name, config)
 
 
 def run_stage(name: str, config: Config) -> Record[Any]:

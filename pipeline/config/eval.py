@@ -17,6 +17,7 @@ from pipeline.config.fields import (
     spelled,
     unrecorded,
 )
+from pipeline.config.labelled_set import LabelledSets
 from pipeline.config.subset import FewLabels
 
 
@@ -44,6 +45,10 @@ class EvalConfig(Section):
     """Of `linear_sgd`: the paper's settings for CIFAR, or for STL-10 (LARS, batches of 4096)."""
     sgd_epochs: Positive = 90
     """Of `linear_sgd`."""
+    sets: LabelledSets = unrecorded({})
+    """Labelled sets of your own, by name, that are measured beside the run's own labels. Not in the
+    fingerprint, which has their content.
+    """
     baselines: bool = True
     """Whether raw pixels and the untrained student are probed, too."""
     control: (

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.labelled_set import LabelledSetConfig
 from pipeline.config.method import METHOD_SECTIONS
 from pipeline.config.paths import PathsConfig
 from pipeline.config.root import Config
@@ -133,10 +134,12 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             f"{override}: overrides look like section.field=value, files with changes end in .yaml"
         )
     *parents, leaf = name.split(".")
-    for parent in parents:
+    for depth, parent in enumerate(parents):
         child = data.setdefault(parent, {})
         if child is None:
             child = data[parent] = {}
+        if isinstance(child, str) and parents[:depth] == ["eval", "sets"]:
+            child = data[parent] = {"path": child}
         if not isinstance(child, dict):
             raise UserError(f"{name}: {parent} is a value, not a section")
         data = child
@@ -150,13 +153,13 @@ def _describe(error: ValidationError, place: str) -> str:
     """First problem as one line: file, section.field, what is wrong, and a near miss if any."""
     first = error.errors(include_url=False)[0]
     location = _without_tags(first["loc"])
-    field = ".".join(map(str, location)) or "config"
+    field = ".".join(map(str, location))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown field {field}{_suggest(first['loc'])}{more}"
     message = first["msg"].removeprefix("Value error, ")
     value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-    return f"{place}: {field}: {message}{value}{more}"
+    return f"{place}: {f'{field}: ' if field else ''}{message}{value}{more}"
 
 
 def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
@@ -165,12 +168,14 @@ def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
         part
         for index, part in enumerate(location)
         if not (index and location[index - 1] == "method" and part in METHOD_SECTIONS)
-        and not str(part).startswith(("literal[", "tuple["))
+        and not str(part).startswith(("literal[", "tuple[", "[key]"))
     ]
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Config
+    if location[:2] == ("eval", "sets") and len(location) > 3:
+        return _suggest_name(str(location[-1]), LabelledSetConfig, ["eval.sets", ""])
     for part in location[:-1]:
         if part in METHOD_SECTIONS:
             model = METHOD_SECTIONS[str(part)]

@@ -18,6 +18,7 @@ from pipeline.config.fields import Section, spelled, unrecorded
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.config.generate import GenerateConfig
 from pipeline.config.hardware import HardwareConfig
+from pipeline.config.labelled_set import ERICSSON
 from pipeline.config.method import RELEASE_CIFAR100_WEIGHTS
 from pipeline.config.paths import PathsConfig
 from pipeline.config.ray import RayConfig
@@ -97,6 +98,21 @@ class Config(Section):
         if method.get("name", "squeeze_and_span") not in ("squeeze_and_span", "vicreg"):
             return data
         return {**data, "train": {**train, "method": {**RELEASE_CIFAR100_WEIGHTS, **method}}}
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Config:
+        for name, labelled in self.eval.sets.items():
+            if name == self.real.source:
+                raise ValueError(
+                    f"eval.sets.{name}: is what numbers of the run's own images go by "
+                    f"(real.source={name}); choose another name"
+                )
+            if labelled.source == ERICSSON and labelled.path is None and not self.transfer.root:
+                raise ValueError(
+                    f"eval.sets.{name}: source={ERICSSON} needs path=FOLDER, torchvision's root of "
+                    "it, or transfer.root=FOLDER"
+                )
+        return self
 
     @property
     def store(self) -> Folder:

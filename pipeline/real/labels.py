@@ -5,7 +5,7 @@ Neighbours: `listing.py` has the labels, `rows.py` numbers images with what this
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.real.listing import MAX_CLASSES, Listing
@@ -51,19 +51,30 @@ def number_classes(
     for split, listing in sorted(listings.items(), reverse=True):  # train, test
         numbers[split] = {}
         found: set[int] = set()
+        strangers: list[str] = []
         for label in listing.labels:
             text = _text(label, listing, split)
             number = _number(text, listing, places, first)
             if number not in learned and (wanted is None or text in wanted):
-                raise UserError(
-                    f"real.test: images of class {text!r}, which the train images do not have "
-                    f"(they have {_shorten(names)}); add train images of it, or move it"
-                )
+                strangers.append(text)
             if number in renumbered:
                 numbers[split][label] = renumbered[number]
                 found.add(number)
+        if strangers:
+            raise UserError(_refuse_strangers(strangers, names))
         learned = found or learned
     return Classes(kept, numbers)
+
+
+def _refuse_strangers(strangers: Sequence[str], names: tuple[str, ...]) -> str:
+    """Of classes that have test images alone."""
+    is_one = len(strangers) == 1
+    which = f"class {strangers[0]!r}" if is_one else f"classes {_shorten(strangers, repr)}"
+    pronoun = "it" if is_one else "them"
+    return (
+        f"real.test: images of {which}, which the train images do not have (they have "
+        f"{_shorten(names)}); add train images of {pronoun}, or move {pronoun}"
+    )
 
 
 def _names(listing: Listing) -> tuple[str, ...]:
@@ -128,6 +139,6 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _shorten(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:10])
+def _shorten(names: Sequence[str], spell: Callable[[str], str] = str) -> str:
+    shown = ", ".join(map(spell, names[:10]))
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

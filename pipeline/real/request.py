@@ -20,7 +20,7 @@ from pipeline.real.decode import DECODING
 from pipeline.real.labels import number_classes
 from pipeline.real.listing import Listing, find_listing, list_here, take_listing
 from pipeline.real.rows import Selection, draw, read_labels
-from pipeline.real.sources.recognise import SPLIT_NAMES, find_source, location_of
+from pipeline.real.sources.recognise import SPLIT_NAMES, find_source
 from pipeline.real.sources.source import Source
 from pipeline.real.sources.torchvision_sets import imagenet_words
 from pipeline.records.spec import Spec
@@ -106,7 +106,7 @@ def make_request(config: Config, list_source: ListSource | None = None) -> Reque
         elif sources["train"].files:
             remedy = "name other files"
         raise UserError(
-            f"{field}: no images in {location_of(config.real)} (train); {remedy}{_beside(train)}"
+            f"{field}: no images in {config.real.location} (train); {remedy}{_beside(train)}"
         )
     return Request(sources, listings, _spec(config.real, listings))
 

@@ -90,7 +90,8 @@ def run(config: Config) -> None:
     if "test" not in request.sources and config.real.test_from == "test":
         for place in find_unread_splits(config.real):
             console.print(
-                f"note      {place} is not read; real.test={place} tests on it", soft_wrap=True
+                config.real.reword(f"note      {place} is not read; real.test={place} tests on it"),
+                soft_wrap=True,
             )
     with ExitStack() as at_work:  # until the record refers to the shards
         claims = at_work.enter_context(Claims(folder))
@@ -161,7 +162,7 @@ def _list(config: Config, source: Source, split: str) -> Listing:
     line = f"{listing.num_entries:,} images{classes}{unlabelled}{left_out}"
     console.print(f"real {split:<5} {line}", soft_wrap=True)
     for note in listing.notes:
-        console.print(f"note      {split}: {note}", soft_wrap=True)
+        console.print(f"note      {split}: {config.real.reword(note)}", soft_wrap=True)
     return listing
 
 

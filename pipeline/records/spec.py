@@ -93,7 +93,8 @@ def recorded_fields(section: Section) -> dict[str, Any]:
     """
     dumped = section.model_dump(mode="json")
     kept: dict[str, Any] = {}
-    first = FIRST_FIELDS.get(type(section).__name__, "").split()
+    names = [kind.__name__ for kind in type(section).__mro__]
+    first = next((FIRST_FIELDS[name] for name in names if name in FIRST_FIELDS), "").split()
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         has_default = value == field.get_default(call_default_factory=True, validated_data={})

@@ -15,6 +15,7 @@ from rich.table import Table
 from pipeline.config.file import load_config
 from pipeline.generate.plan import TEACHER_POOLS, make_plan
 from pipeline.real.request import spec_of
+from pipeline.records.sets import SETS_FOLDER
 from pipeline.records.spec import Spec, list_differences
 from pipeline.store import inventory
 from pipeline.store.options import RUNS, STORE, Key, Runs, Store, out
@@ -51,7 +52,7 @@ def list_command(store: Store = STORE, runs: Runs = RUNS) -> None:
             _size(entry.num_bytes),
             _age(entry.written_at),
             _short(entry.source),
-            ", ".join(Path(user).name for user in users) or "no run",
+            ", ".join(map(_user, users)) or "no run",
         )
     if not entries:
         out.print(f"{Folder.at(store)}: nothing here yet; `make real` and `make generate` fill")
@@ -193,6 +194,13 @@ def _open_store(store: str) -> Folder:
     if not root.is_there():
         raise UserError(f"--store={store}: no such {'folder' if root.is_local else 'bucket'}")
     return root
+
+
+def _user(folder: str) -> str:
+    """A run, or the labelled set of one, by its folder."""
+    user = Path(folder)
+    is_set = user.parent.name == SETS_FOLDER
+    return f"{user.parent.parent.name}/{SETS_FOLDER}/{user.name}" if is_set else user.name
 
 
 def _short(source: str) -> str:

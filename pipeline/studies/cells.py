@@ -17,7 +17,7 @@ from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.results.ledger import read_evaluation
 from pipeline.results.wording import probe_title
-from pipeline.stages import load_stage, needed_stages, run_stage
+from pipeline.stages import load_stage, needed_stages, pack_sets, run_stage
 from pipeline.terminal.progress import console, progress_bar
 from shards.errors import InUse, UserError
 
@@ -78,6 +78,8 @@ def run_cell(config: Config, *, waits: bool = False) -> str | None:
     """
     try:
         for name in needed_stages(config):
+            if name == "eval":
+                pack_sets(config)
             if name not in ("teacher", "report") and load_stage(name).find(config) is None:
                 run_stage(name, config)
     except UserError as error:

@@ -156,3 +156,10 @@ def test_wanted_class_that_is_not_there_is_named_beside_a_few_that_are() -> None
     many = folders(*(f"class{number:02}" for number in range(30)))
     with pytest.raises(UserError, match=r"real\.classes: no images of 'yak'.*and 20 more"):
         number_classes({"train": many}, {"class01", "yak"})
+
+
+def test_test_classes_that_the_train_images_do_not_have_are_all_named() -> None:
+    with pytest.raises(UserError, match=r"classes 'ox', 'yak', which .* \(they have cat\)"):
+        number_classes({"train": folders("cat"), "test": folders("cat", "yak", "ox")})
+    with pytest.raises(UserError, match=r"class 'yak', which .*; add train images of it, or"):
+        number_classes({"train": folders("cat"), "test": folders("yak")})

@@ -82,11 +82,6 @@ def _prefix(name: str) -> str:
     return "".join(takewhile(str.isalpha, name)).lower()
 
 
-def location_of(config: RealConfig) -> str:
-    """Where the images are, for readers."""
-    return str(config.train or config.path or config.source)
-
-
 def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
     if is_folder(join(root, split)):
         return _recognise(config, join(root, split), "real.path")
@@ -113,18 +108,25 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
             return _of_files(config, [join(folder, name) for name in names], "real.path")
     if split == "test":
         return None
-    raise UserError(_no_train(root))
-
-
-def _no_train(root: str) -> str:
     names = [entry.name for entry in scan(root) if not entry.name.startswith(".")]
+    has_splits = any(_prefix(name) in SPLIT_NAMES for name in names)
+    if config.takes_whole and names and not has_splits and not _downloads_among(names):
+        return _recognise(config, root, "real.path")
+    raise UserError(_no_train(root, names))
+
+
+def _downloads_among(names: Sequence[str]) -> list[str]:
+    return [name for name, download in DOWNLOADS.items() if download.folder in names]
+
+
+def _no_train(root: str, names: Sequence[str]) -> str:
     as_split = [name for name in names if _prefix(name) == "train"]
     if as_split:
         return (
             f"real.path: {root} has {as_split[0]}, but no train; rename it, or set "
             f"real.train={join(root, as_split[0])}"
         )
-    known = [name for name, download in DOWNLOADS.items() if download.folder in names]
+    known = _downloads_among(names)
     if known:
         return f"real.path: {root} has torchvision's {known[0]}; set real.source={known[0]}"
     remedy = f"or, if its own content are the train images, set real.train={root}"

@@ -245,6 +245,24 @@ def test_shards_gc_knows_the_runs_of_several_folders(site: Site, tmp_path: Path)
     assert_mistake(result, tmp_path / "nowhere")
 
 
+def test_shards_gc_keeps_the_labelled_sets_of_a_run(site: Site) -> None:
+    images = site.source / "images"
+    sets = [f"eval.sets.{name}.train={images / name}" for name in ("train", "test")]
+    before = set((site.store / "real").iterdir())
+    site.stage("real", *sets, "ray.pack_workers=0")
+    packed = set((site.store / "real").iterdir()) - before
+    assert len(packed) == 2
+    code, out, _ = site.shards("gc", "--delete", "--yes")
+    assert code == 0
+    assert "0 recipes" in out
+    listed = site.shards("list")[1]
+    for name in ("train", "test"):
+        assert f"tiny/sets/{name}" in listed
+    shutil.rmtree(site.runs / "tiny" / "sets" / "test")
+    assert site.shards("gc", "--delete", "--yes")[0] == 0
+    assert sum(folder.exists() for folder in packed) == 1
+
+
 def test_shards_gc_with_a_damaged_record_deletes_nothing(site: Site) -> None:
     add_pool(site)
     record = site.runs / "tiny" / "generate" / "record.json"

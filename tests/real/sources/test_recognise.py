@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 from pydantic import ValidationError
 
+from pipeline.config.labelled_set import SetImages
 from pipeline.config.real import RealConfig
 from pipeline.real import listing
 from pipeline.real.request import find_request, make_request
@@ -171,6 +172,33 @@ def test_path_that_is_a_file_or_has_no_train_says_what_to_set(tmp_path: Path) ->
     assert "siamese, tabby" in message
     (root / "cifar-10-batches-py").mkdir()
     assert "set real.source=cifar10" in refuse(tmp_path, path=root)
+
+
+@pytest.mark.parametrize(
+    ("files", "is_whole"),
+    [
+        ({"tabby/1.png": 1, "siamese/2.png": 2}, True),
+        ({"1.png": 1}, True),
+        ({"tabby/1.png": 1, "test/2.png": 2}, False),
+        ({"tabby/1.png": 1, "validation/2.png": 2}, False),
+        ({"cifar-10-batches-py/test_batch": b""}, False),
+        ({}, False),
+    ],
+)
+def test_path_of_a_labelled_set_without_splits_in_it_has_its_images(
+    tmp_path: Path, files: dict[str, bytes | int], is_whole: bool
+) -> None:
+    root = write_folder(tmp_path / "cats", files)
+    images = SetImages(source="folder", path=root, place="eval.sets.mine")
+    assert find_source(images, "test") is None or not is_whole
+    if is_whole:
+        assert find_source(images, "train") == FolderSource(str(root))
+    else:
+        with pytest.raises(UserError, match=r"real\.path: "):
+            find_source(images, "train")
+    splits = write_folder(tmp_path / "splits", {"train/a/1.png": 1, "other/2.png": 2})
+    found = find_source(images.model_copy(update={"path": splits}), "train")
+    assert found == FolderSource(str(splits / "train"))
 
 
 @pytest.mark.parametrize("ending", ["tar.gz", "tgz", "tar.bz2", "tar.zst"])
