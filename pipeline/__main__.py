@@ -47,7 +47,7 @@ from pipeline.teacher.commands import import_command, inspect_command
 from pipeline.terminal.command import Command, announce, typed_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
-from shards.errors import NotApplicable, UserError
+from shards.errors import UserError
 from shards.storage import StorageError
 
 _ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep", "worth"}
@@ -212,15 +212,11 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         origin = read_teacher_info(resolved.teacher.checkpoint).origin
         seen = f", {origin['images_seen']:,} images seen" if "images_seen" in origin else ""
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
-    try:
-        _run_stages(names, resolved, dry_run)
-        if control is not None:
-            console.print(f"control   run {control.name}, which the results are shown beside")
-            _run_stages(needed_stages(control)[:-1], control, dry_run)
-        _run_stages([report], resolved, dry_run)
-    except NotApplicable as reason:
-        console.print(f"the run ends here: {reason}", soft_wrap=True)
-        return
+    _run_stages(names, resolved, dry_run)
+    if control is not None:
+        console.print(f"control   run {control.name}, which the results are shown beside")
+        _run_stages(needed_stages(control)[:-1], control, dry_run)
+    _run_stages([report], resolved, dry_run)
     if not dry_run:
         load_stage("report").print_results(resolved)
         console.print(f"report    {resolved.run_dir / 'report.html'}", soft_wrap=True)

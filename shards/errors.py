@@ -9,7 +9,3 @@ class UserError(Exception):
 
 class InUse(UserError):
     """Another command is at work on it."""
-
-
-class NotApplicable(UserError):
-    """The stage has nothing to work on here; a run of all stages ends well before it."""

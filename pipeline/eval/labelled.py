@@ -70,7 +70,7 @@ class LabelledSet:
     split_digest: str
     """SHA-256 of what probes are fitted to and scored on."""
     remark: str
-    """For the end of a protocol; of a cross-validation with `{fold}` in it, to be filled in."""
+    """For the end of a protocol: empty, or of a cross-validation."""
 
     def probe_images(self, fold: Fold, view_size: int) -> ProbeImages:
         """Images of a fold, with views of `view_size` pixels."""
@@ -179,7 +179,7 @@ def _cross_validated(name: str, real: RealImages, side: Side) -> LabelledSet:
     text = json.dumps([split_digest(real, "train"), len(folds), _SEED])
     remark = (
         f"; {len(folds)}-fold cross-validation by class, seed {_SEED}, of one set without a split "
-        "of its own: fold {fold} is tested"
+        f"of its own: a number's seed modulo {len(folds)} is the fold that it is tested on"
     )
     digest = hashlib.sha256(text.encode()).hexdigest()
     return LabelledSet(name, False, side, side, folds, real.class_names, digest, remark)

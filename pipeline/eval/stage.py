@@ -11,9 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.labelled_set import ERICSSON
 from pipeline.config.root import Config
 from pipeline.eval.labelled import set_inputs
 from pipeline.eval.numbers import SetScores, accuracy_rows, append_numbers, domain_rows
+from pipeline.eval.transfer import stage as transfer
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
 from pipeline.records.products import Files, is_intact
@@ -37,6 +39,8 @@ def find(config: Config) -> Record[Files] | None:
     """Record of this run's evaluation, None if there is none or a file is not as it was left."""
     spec = _spec(config)
     record = find_complete(config.run_dir / "eval", spec, Files)
+    if any(transfer.find(carried) is None for carried in transfer_configs(config)):
+        return None
     if record is None or not record.outputs.keys() >= _ALWAYS:
         return None
     is_there = all(is_intact(_place(config, name), d) for name, d in record.outputs.items())
@@ -58,6 +62,9 @@ def run(config: Config) -> None:
     from pipeline.student.extraction import Extractor
 
     spec = _spec(config)
+    for carried in transfer_configs(config):
+        if transfer.find(carried) is None:
+            transfer.run(carried)
     sets = open_sets(config)
     for labelled in sets:
         for fold in labelled.folds:
@@ -106,6 +113,24 @@ def run(config: Config) -> None:
         write_atomic(_place(config, EMBEDDING_FILE), embedding)
     files = {name: file_digest(_place(config, name)) for name in sorted(names)}
     write_record(config.run_dir / "eval", spec, files)
+
+
+def transfer_configs(config: Config) -> list[Config]:
+    """Configs under which `transfer` measures those of `eval.sets` that are of Ericsson et al., one
+    for each folder of such sets.
+    """
+    roots: dict[Any, list[str]] = {}
+    for name, labelled in config.eval.sets.items():
+        if labelled.source == ERICSSON:
+            roots.setdefault(labelled.path or config.transfer.root, []).append(name)
+    return [
+        config.model_copy(
+            update={
+                "transfer": config.transfer.model_copy(update={"root": root, "sets": tuple(names)})
+            }
+        )
+        for root, names in roots.items()
+    ]
 
 
 def _place(config: Config, name: str) -> Path:

@@ -177,7 +177,7 @@ def _say_what_lacks_labels(request: Request) -> None:
         with_labels, without = sorted(labelled, key=lambda split: not labelled[split])
         console.print(
             f"note      {with_labels} images have labels, {without} images have none: a student "
-            "can be trained, but not evaluated",
+            "can be trained, and measured on labels that eval.sets names",
             soft_wrap=True,
         )
 
