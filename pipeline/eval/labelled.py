@@ -11,24 +11,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.config.labelled_set import ERICSSON
 from pipeline.config.root import Config
+from pipeline.engine.workers import Workers
 from pipeline.records.products import RealImages, RealShards, real_shards, require_real
 from pipeline.records.sets import packed_sets, require_set, set_config
 from pipeline.results.lineage import split_digest
+from pipeline.terminal.progress import progress_bar
 from shards.errors import UserError
-from shards.verify import verified
+from shards.verify import verify_shards
 
 if TYPE_CHECKING:
     from pipeline.eval.probes.labelled_views import ProbeImages
 
 MAX_FOLDS = 5
 _SEED = 0
+_SHARDS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,32 @@ def set_inputs(config: Config) -> dict[str, str]:
 
 
 def _open_side(config: Config, split: str, real: RealImages) -> Side:
+    """Reads every shard, on workers where there are any."""
     images = real_shards(config, split, real)
-    reader = verified(images.open())
-    labels = reader.gather("label", np.arange(len(reader)))
+    num_shards = len(images.open().shards)
+    groups = [
+        range(start, min(start + _SHARDS_AT_ONCE, num_shards))
+        for start in range(0, num_shards, _SHARDS_AT_ONCE)
+    ]
+    workers = Workers(config.ray, config.hardware.device)
+    found: dict[int, np.ndarray] = {}
+    with progress_bar("shards") if len(groups) > 1 else nullcontext() as bar:
+        task = bar.add_task(f"labels {split}", total=num_shards, note="") if bar else None
+        for place, part in workers.run(_read_labels, [(images, group) for group in groups]):
+            found[place] = part
+            if bar and task is not None:
+                bar.advance(task, len(groups[place]))
+    labels = np.concatenate([found[place] for place in range(len(groups))])
     rows = np.flatnonzero(labels >= 0)
     return Side(images, rows, labels[rows])
+
+
+def _read_labels(images: RealShards, shards: Sequence[int], device: Any) -> np.ndarray:
+    """Labels [n] int64 of some shards, every byte verified; in this process or in a worker."""
+    reader = images.open()
+    verify_shards(reader, shards)
+    ends = np.cumsum([0, *reader.shard_sizes])
+    return reader.gather("label", np.arange(ends[shards[0]], ends[shards[-1] + 1]))
 
 
 def _with_test(name: str, is_own: bool, real: RealImages, train: Side, test: Side) -> LabelledSet:
