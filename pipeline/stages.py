@@ -123,7 +123,7 @@ def pack_set(name: str, config: Config) -> Record[RealImages]:
     try:
         importlib.import_module("pipeline.eval.labelled").open_set(config, name)
     except UserError:
-        (own.run_dir / "real" / RECORD_FILE).unlink()
+        (own.run_dir / "real" / RECORD_FILE).unlink(missing_ok=True)
         raise
     return require_set(config, name)
 

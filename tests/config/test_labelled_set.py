@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.config.labelled_set import LabelledSetConfig, SetImages
 from pipeline.config.real import RealConfig
 from pipeline.records.spec import Spec, recorded_fields
 from shards.errors import UserError
+from tests.support.workspace import ROOT
 
 
 def write(folder: Path, **sets: Any) -> Path:
@@ -160,3 +162,12 @@ def test_messages_about_a_set_name_its_fields(said: str, reworded: str) -> None:
     images = LabelledSetConfig(path=Path("a")).as_real(RealConfig(), "mine")
     assert images.reword(said) == reworded
     assert RealConfig().reword(said) == said
+
+
+def test_example_of_the_manual_is_a_config_that_travels_to_workers(tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (example,) = (part for part in manual.split("```") if part.startswith("yaml\neval:\n  sets:"))
+    (tmp_path / "run.yaml").write_text("name: x\n" + example.removeprefix("yaml"))
+    config = load_config(tmp_path / "run.yaml")
+    assert list(config.eval.sets) == ["birds", "defects", "scans", "pets"]
+    assert pickle.loads(pickle.dumps(config)) == config
