@@ -64,7 +64,7 @@ def _probe_by_sgd(
     config: Config, labelled: LabelledSet, subject: Subject, parts: Parts
 ) -> Iterator[Score]:
     """The paper's probe, which sees images; of several folds the first is tested."""
-    name = f"{labelled.name}-{subject.name}-linear_sgd"
+    name = f"{_of(labelled, subject)}-linear_sgd"
     score = parts.find(name, Score)
     if score is None:
         assert subject.network.backbone is not None
@@ -86,7 +86,11 @@ def _probe_by_sgd(
 
 
 def _name(labelled: LabelledSet, subject: Subject, job: ProbeJob) -> str:
-    return f"{labelled.name}-{subject.name}-{job.probe}-{job.labels}-{job.seed}"
+    return f"{_of(labelled, subject)}-{job.probe}-{job.labels}-{job.seed}"
+
+
+def _of(labelled: LabelledSet, subject: Subject) -> str:
+    return f"{labelled.name}-{labelled.split_digest[:12]}-{subject.name}"
 
 
 def _with_remark(score: Score, remark: str) -> Score:

@@ -19,7 +19,7 @@ from pipeline.eval.transfer import stage as transfer
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
 from pipeline.records.products import Files, is_intact
-from pipeline.records.record import Record, find_complete, write_record
+from pipeline.records.record import Record, find_complete, read_record, write_record
 from pipeline.records.spec import Spec
 from pipeline.results.ledger import Measurement, is_appended
 from pipeline.terminal.progress import console
@@ -38,7 +38,7 @@ _ALWAYS = {RESULTS_FILE, NEIGHBOURS_FILE, DOMAINS_FILE, CONFUSION_FILE, CURVES_F
 def find(config: Config) -> Record[Files] | None:
     """Record of this run's evaluation, None if there is none or a file is not as it was left."""
     spec = _spec(config)
-    record = find_complete(config.run_dir / "eval", spec, Files)
+    record = _find_record(config, spec)
     if any(transfer.find(carried) is None for carried in transfer_configs(config)):
         return None
     if record is None or not record.outputs.keys() >= _ALWAYS:
@@ -46,6 +46,22 @@ def find(config: Config) -> Record[Files] | None:
     is_there = all(is_intact(_place(config, name), d) for name, d in record.outputs.items())
     is_recorded = is_appended(config.paths.runs, config.name, spec.fingerprint)
     return record if is_there and is_recorded else None
+
+
+def _find_record(config: Config, spec: Spec) -> Record[Files] | None:
+    """An evaluation whose labelled sets were others is none; raises as `find_complete` does for one
+    of anything else.
+    """
+    record = read_record(config.run_dir / "eval", Files)
+    if record is not None and _less_sets(record.spec) == _less_sets(spec):
+        return record if record.fingerprint == spec.fingerprint else None
+    return find_complete(config.run_dir / "eval", spec, Files)
+
+
+def _less_sets(spec: Spec) -> Spec:
+    """What all sets have in common."""
+    kept = {name: value for name, value in spec.inputs.items() if not name.startswith("set ")}
+    return Spec(spec.stage, spec.config, kept)
 
 
 def run(config: Config) -> None:
@@ -70,7 +86,7 @@ def run(config: Config) -> None:
         for fold in labelled.folds:
             check_few_labels(config.eval, labelled.train.labels[fold.train])
     own = next((labelled for labelled in sets if labelled.is_own), None)
-    parts = Parts(config.run_dir / "eval" / "parts", spec.fingerprint)
+    parts = Parts(config.run_dir / "eval" / "parts", _less_sets(spec).fingerprint)
     workers = Workers(config.ray, config.hardware.device)
     extractor = Extractor(cache_folder(config), workers)
     student = student_subject(config)
