@@ -86,14 +86,13 @@ def find_neighbours(
 ) -> list[list[Neighbour]]:
     """The `k` nearest images of each query, nearest first."""
     workers = workers_of(subject)
+    network = workers.share(subject.network)
     pixels = np.stack([query.pixels for query in queries])
-    cosines, rows = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), int)
-    start = 0
-    for vectors in embedded.vectors:
-        shared = workers.share((subject.network, vectors))
-        found, places = workers.run_one(_search, shared, pixels, subject.side, k)
-        cosines, rows = np.hstack([cosines, found]), np.hstack([rows, places + start])
-        start += len(vectors)
+    pieces = [(network, pixels, subject.side, vectors, k) for vectors in embedded.vectors]
+    found = dict(workers.run(_search, pieces))
+    starts = np.cumsum([0, *map(len, embedded.vectors)])
+    cosines = np.hstack([found[place][0] for place in range(len(pieces))])
+    rows = np.hstack([found[place][1] + starts[place] for place in range(len(pieces))])
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     cosines, rows = np.take_along_axis(cosines, order, 1), np.take_along_axis(rows, order, 1)
     wanted = set(rows.flatten().tolist())
@@ -108,15 +107,15 @@ def find_neighbours(
 
 
 def _search(
-    shared: Shared[tuple[Frozen, Vectors]],
+    network: Shared[Frozen],
     pixels: np.ndarray,
     side: int,
+    keys: Vectors,
     k: int,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Runs in this process or in a worker."""
-    network, keys = shared.get()
-    return nearest(_embed(network, pixels, side, device), keys.array(), k)
+    return nearest(_embed(network.get(), pixels, side, device), keys.array(), k)
 
 
 @torch.inference_mode()

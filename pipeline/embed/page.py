@@ -27,6 +27,8 @@ PAGE_FILE = "neighbours.html"
 TABLE_FILE = "neighbours.csv"
 _LARGEST = 128
 """Side of a picture on the page, in pixels, at the most."""
+_SHARP = 64
+"""Smaller pictures show their pixels."""
 _COLUMNS = ("query", "rank", "cosine", "source", "label")
 
 Found = Sequence[tuple[Query, Sequence[Neighbour]]]
@@ -49,6 +51,7 @@ def write_page(
     queries = [
         {
             "name": query.name,
+            "file": query.name.rstrip("/").rpartition("/")[2],
             "picture": _thumbnail(query.pixels),
             "neighbours": [
                 {
@@ -65,10 +68,11 @@ def write_page(
     ]
     view = {
         "queries": queries,
+        "is_small": subject.config.real.resolution < _SHARP,
         "num_images": len(embedded),
         "num_dims": embedded.num_dims,
         "view_size": subject.side,
-        "student": subject.config.name,
+        "name": subject.config.name,
         "images": images,
         "lineage": _lineage(subject.description),
         "command": command,
