@@ -51,12 +51,15 @@ def embed_command(
     """Write the student's representations of any images: rows `source`, `embedding`, `label`."""
     from pipeline.embed.table import choose_format
 
-    chosen = choose_format(out, kind)
     if out is not None and out.is_dir():
         raise UserError(f"--out={out}: a folder; name a file, such as {out / 'embeddings.parquet'}")
+    chosen = choose_format(out, kind)
     for word in changes or []:
         if not is_file(word) and not is_override(word):
-            raise UserError(f"{word}: IMAGES is one place; changes look like section.field=value")
+            raise UserError(
+                f"{word}: IMAGES is one place, a pattern in quotes; changes look like "
+                "section.field=value"
+            )
     from pipeline.embed.embedded import embed
     from pipeline.embed.images import home_of, pack_images
     from pipeline.embed.naming import resolve

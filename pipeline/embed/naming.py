@@ -7,7 +7,7 @@ Neighbours: `images.py` has them packed; `real/sources/recognise.py` finds what 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class NamedImages:
     """Images of one split of what a user names, or all of it."""
 
     name: str
-    """Of the split, "" for all."""
+    """Of the split, "" for all, and where every image's path has it anyway."""
     real: RealConfig
     """By which they are packed."""
     split: str
@@ -82,9 +82,10 @@ def find_named(
         return [
             NamedImages(split, section(train=join(images, split)), "train") for split in folders
         ]
+    if _is_split_zip(images, section):
+        return [NamedImages("", section(path=images), split) for split in SPLITS]
     if _has_split_files(images, section):
-        whole = section(path=images)
-        return [NamedImages(split, whole, split) for split in SPLITS]
+        return [NamedImages(split, section(path=images), split) for split in SPLITS]
     return [NamedImages("", section(train=images), "train")]
 
 
@@ -99,12 +100,10 @@ def _is_place(images: str) -> bool:
     return exists(images) if not is_remote(images) else not set("*?[{") & set(images)
 
 
-def _has_split_files(images: str, section: Any) -> bool:
-    """Whether splits are files in a folder, or folders in a zip."""
-    if not _is_place(images):
+def _has_split_files(images: str, section: Callable[..., RealConfig]) -> bool:
+    """Whether it is a folder in which files are splits."""
+    if not _is_place(images) or not is_folder(images):
         return False
-    if not is_folder(images):
-        return images.lower().endswith(".zip") and _is_split_zip(section(path=images))
     visible = ((name, is_dir) for name, is_dir in glance(images) if not name.startswith("."))
     if any(not is_dir and is_image_name(name) for name, is_dir in visible):
         return False
@@ -114,10 +113,12 @@ def _has_split_files(images: str, section: Any) -> bool:
         return False
 
 
-def _is_split_zip(real: RealConfig) -> bool:
-    source = find_source(real, "train")
-    if not isinstance(source, ZipSource):
+def _is_split_zip(images: str, section: Callable[..., RealConfig]) -> bool:
+    """Whether it is a zip in which folders are splits."""
+    if not images.lower().endswith(".zip") or not _is_place(images) or is_folder(images):
         return False
+    source = find_source(section(path=images), "train")
+    assert isinstance(source, ZipSource)
     return any(True for _ in source.list_part(0, Findings()))
 
 

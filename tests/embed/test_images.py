@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.config.root import Config
 from pipeline.embed.images import Images, home_of, pack_images
-from pipeline.records.spec import Spec
 from pipeline.real.request import folder_of
+from pipeline.records.spec import Spec
 from shards.errors import UserError
 from tests.support.real_images import (
     number_of,
@@ -82,9 +82,7 @@ def test_the_same_keys_in_several_tars_are_told_apart(
     }
 
 
-def test_names_remain_when_shards_with_gaps_were_collected(
-    tmp_path: Path, config: Config
-) -> None:
+def test_names_remain_when_shards_with_gaps_were_collected(tmp_path: Path, config: Config) -> None:
     for tar in "ab":
         content: list[tuple[str, bytes | int]] = [(f"{tar}{n}.png", n) for n in range(5)]
         write_tar(tmp_path / "tars" / f"{tar}.tar", [*content, ("bad.png", b"")])
@@ -112,7 +110,9 @@ def test_zip_and_parquet_have_their_own_names(tmp_path: Path, config: Config) ->
 def test_splits_are_all_there_under_their_names_with_classes_of_their_own(
     tmp_path: Path, config: Config
 ) -> None:
-    root = write_folder(tmp_path / "root", {"train/a/1.png": 1, "test/a/2.png": 2, "val/z/3.png": 3})
+    root = write_folder(
+        tmp_path / "root", {"train/a/1.png": 1, "test/a/2.png": 2, "val/z/3.png": 3}
+    )
     assert numbered(pack_images(config, str(root))) == {
         "train/a/1.png": (1, "a"),
         "test/a/2.png": (2, "a"),
@@ -123,7 +123,7 @@ def test_splits_are_all_there_under_their_names_with_classes_of_their_own(
 def test_splits_in_one_zip_are_both_there(tmp_path: Path, config: Config) -> None:
     zipped = write_zip(tmp_path / "root.zip", {"train/a/1.png": 1, "test/a/2.png": 2})
     found = numbered(pack_images(config, str(zipped)))
-    assert found == {"train/train/a/1.png": (1, "a"), "test/test/a/2.png": (2, "a")}
+    assert found == {"train/a/1.png": (1, "a"), "test/a/2.png": (2, "a")}
 
 
 def test_images_are_packed_once(

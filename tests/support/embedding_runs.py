@@ -102,7 +102,7 @@ def _write_student(config: Config, seed: int) -> None:
 
 @torch.no_grad()
 def expected_embeddings(config: Config, numbers: list[int]) -> np.ndarray:
-    """Of the tiles with these numbers, float32 [n, D], by nothing but backbone and normalisation."""
+    """Of the tiles with these numbers, float32 [n, D], by backbone and normalisation alone."""
     backbone: Backbone = load_backbone(config.train.student, student_file(config)).eval()
     colours = torch.tensor([[n % 256, n // 256, 77] for n in numbers], dtype=torch.uint8)
     pixels = colours[:, :, None, None].expand(-1, -1, VIEW, VIEW)
