@@ -27,6 +27,7 @@ from rich.text import Text
 from pipeline.cluster import connection
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
+from pipeline.embed.commands import embed_command, neighbours_command
 from pipeline.engine.launch import is_first_process
 from pipeline.export.commands import export_command
 from pipeline.records.sets import packed_sets, set_config
@@ -50,7 +51,7 @@ from pipeline.terminal.progress import console
 from shards.errors import UserError
 from shards.storage import StorageError
 
-_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep", "worth"}
+_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep", "worth", "embed"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -194,6 +195,8 @@ app.command("import-teacher")(import_command)
 app.command("inspect-teacher")(inspect_command)
 app.command("results")(results_command)
 app.command("export")(export_command)
+app.command("embed")(embed_command)
+app.command("neighbours")(neighbours_command)
 
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")
@@ -284,21 +287,21 @@ def _describe(error: OSError) -> str:
 
 def _places(typed: Command) -> dict[str, Path]:
     """Where the command writes, by what chooses the place."""
-    if typed.out is not None:
-        return {"--out …": typed.out}  # commands that have it write nowhere else
-    if typed.name == "results":  # to the terminal
-        return {}
+    chosen = {} if typed.out is None else {"--out …": typed.out}
+    is_of_run = typed.name in ("embed", "neighbours")  # they write elsewhere, too
+    if (chosen and not is_of_run) or typed.name == "results":  # to the terminal
+        return chosen
     with suppress(UserError):
         config = load_config(Path(typed.config or ""), typed.changes)
         if typed.name == "export":
             return {"--out …": config.run_dir / "export"}
         paths = config.paths
-        return {
+        return chosen | {
             "paths.runs=…": paths.runs,
             "paths.store=…": Path(paths.store),
             "paths.cache=…": paths.cache,
         }
-    return {}
+    return chosen
 
 
 if __name__ == "__main__":

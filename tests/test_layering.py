@@ -28,6 +28,7 @@ LEVELS = (
     {"stages"},
     {"report"},
     {"studies", "export", "store"},
+    {"embed"},  # takes an exported folder, too
     {"__main__"},
 )
 """Rooms from the ground up: each may import from those below it, and from itself."""

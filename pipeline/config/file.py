@@ -49,7 +49,11 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         UserError: naming the field or file, for a missing or malformed file, an unknown field, a
             wrong type or an impossible combination.
     """
-    data = _read(path)
+    return make_config(_read(path), changes, path)
+
+
+def make_config(data: dict[str, Any], changes: Sequence[str], origin: Path) -> Config:
+    """`load_config` of what has been read from `origin` already."""
     files = [Path(change) for change in changes if is_file(change)]
     name = data.get("name")
     if files:
@@ -63,7 +67,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         _take_teacher_of(data, str(name))
         if data.get("name") == name:
             data["name"] = "-".join([str(name), *(file.stem for file in files)])
-    place = " with ".join(map(str, [path, *files]))
+    place = " with ".join(map(str, [origin, *files]))
     _refuse_moved(data, place)
     try:
         return Config.model_validate(data)

@@ -43,7 +43,8 @@ def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
     """Content of `config.json`.
 
     timm reads `architecture` and `pretrained_cfg`; where the stem or width is not timm's own,
-    `student` says what has to be changed before the weights fit.
+    `student` says what has to be changed before the weights fit. `stored_size` is the side to which
+    the run brings images before it brings them to that of its views.
     """
     train, side = config.train, config.view_size
     name = timm_name(train.student)
@@ -62,6 +63,7 @@ def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
             "num_classes": 0,
         },
         "student": train.student.backbone,
+        "stored_size": config.real.resolution,
     }
 
 

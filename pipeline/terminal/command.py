@@ -59,7 +59,7 @@ class Command:
             program="make" if by_make else SCRIPT if is_script else MODULE,
             name=rest[0] if rest else "",
             config=config,
-            changes=tuple(word for word in later if is_file(word) or _is_override(word)),
+            changes=tuple(word for word in later if is_file(word) or is_override(word)),
             out=_option(rest, "--out"),
         )
 
@@ -93,7 +93,8 @@ def announce(config: Path, changes: Sequence[str], run: str) -> None:
     console.print(f"config    {' with '.join(files)}, run {run}", soft_wrap=True)
 
 
-def _is_override(word: str) -> bool:
+def is_override(word: str) -> bool:
+    """Whether a word is `section.field=value`."""
     field, equals, _ = word.partition("=")
     return bool(equals) and ("." in field or field == "name")
 
