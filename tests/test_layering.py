@@ -17,11 +17,11 @@ HEAVY = {"torch", "torchvision", "ray", "faiss", "sklearn", "webdataset", "matpl
 
 LEVELS = (
     {"shards"},
-    {"config", "samples", "measures"},
+    {"config", "samples"},
     {"terminal"},
     {"records", "cluster"},
     {"engine"},
-    {"student"},
+    {"student", "measures"},
     {"teacher"},
     {"results"},
     {"real", "generate", "train", "eval"},  # the stages, which meet through files alone
@@ -115,7 +115,7 @@ def test_ray_is_where_work_is_handed_to_it_and_faiss_in_one_file() -> None:
     on_ray = {name for name, path in MODULES.items() if "ray" in packages(path)}
     assert {name for name in on_ray if room(name) != "cluster"} == {"pipeline.engine.launch"}
     with_faiss = {name for name, path in MODULES.items() if "faiss" in packages(path)}
-    assert with_faiss == {"pipeline.eval.knn"}
+    assert with_faiss == {"pipeline.measures.knn"}
 
 
 def test_shards_know_no_gan_no_training_and_no_ray() -> None:

@@ -10,9 +10,9 @@ import torch
 
 from pipeline.config.root import Config
 from pipeline.eval.extract import Representation, extract
-from pipeline.eval.knn import nearest
 from pipeline.eval.probes.probe import Score
 from pipeline.eval.subjects import cache_folder, load_student
+from pipeline.measures.knn import nearest
 from pipeline.records.products import pool_shards, require_real
 from pipeline.student.view_size import SizedImages
 from shards.verify import verified

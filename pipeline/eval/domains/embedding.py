@@ -2,9 +2,9 @@
 arXiv:1802.03426), umap-learn's. Neighbour: `embedding_plot.py` says of what.
 
 Distances are cosines of the features as they are, neither centred nor scaled by dimension: the
-geometry in which `eval/knn.py` classifies, so that picture and numbers are of the same thing. On
-the digits, standardising each dimension moves the label agreement of every space by at most four
-points.
+geometry in which `measures/knn.py` classifies, so that picture and numbers are of the same thing.
+On the digits, standardising each dimension moves the label agreement of every space by at most
+four points.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from pipeline.eval.knn import nearest
+from pipeline.measures.knn import nearest
 
 NUM_NEIGHBOURS = 10
 PROTOCOL = (

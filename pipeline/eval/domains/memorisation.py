@@ -11,7 +11,7 @@ Both take train and test images for draws of one distribution, so `measure_memor
 some real train images in the place of the synthetic ones. The UCI digits, split by writer, fail
 that: held-out train images look like copies to both tests (p < 1e-3), at random splits they do not.
 The representation of a student trained on the train images may tell them apart too; raw pixels do
-not by themselves. Distances are cosine, by `eval/knn.py`.
+not by themselves. Distances are cosine, by `measures/knn.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from statistics import NormalDist
 import numpy as np
 from sklearn.cluster import KMeans
 
-from pipeline.eval.knn import nearest, normalised
+from pipeline.measures.knn import nearest, normalised
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 

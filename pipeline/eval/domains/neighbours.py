@@ -3,8 +3,8 @@ and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020
 
 The neighbourhood of an image reaches as far as its k-th nearest neighbour of its own domain.
 Distances are cosine: representations are divided by their norm, and a neighbourhood is all that is
-at least as similar as that neighbour. Nearest neighbours come from `eval/knn.py`; `memorisation.py`
-asks whether the teacher copies.
+at least as similar as that neighbour. Nearest neighbours come from `measures/knn.py`;
+`memorisation.py` asks whether the teacher copies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipeline.eval.knn import nearest
+from pipeline.measures.knn import nearest
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 

@@ -16,7 +16,6 @@ from pipeline.config.eval import EvalConfig
 from pipeline.config.root import Config
 from pipeline.config.subset import count_labels
 from pipeline.engine.gpu import choose_precision
-from pipeline.eval import knn
 from pipeline.eval.extract import Representation
 from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_probe import fit_linear_probe
@@ -26,6 +25,7 @@ from pipeline.eval.probes.linear_sgd import (
     ProbeSettings,
     train_linear_probe,
 )
+from pipeline.measures import knn
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from pipeline.samples.subset import class_sizes, draw_of_each

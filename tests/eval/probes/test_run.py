@@ -11,7 +11,6 @@ import torch
 
 from pipeline.config.eval import EvalConfig
 from pipeline.eval.extract import Representation
-from pipeline.eval.knn import knn_classify, nearest
 from pipeline.eval.numbers import accuracy_rows
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.probes.probe import (
@@ -21,6 +20,7 @@ from pipeline.eval.probes.probe import (
     list_jobs,
     run_job,
 )
+from pipeline.measures.knn import knn_classify, nearest
 from shards.errors import UserError
 from tests.support.ledger_numbers import measured
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.engine.device import choose_device
-from pipeline.eval.exact_search import search_exactly
+from pipeline.measures.exact_search import search_exactly
 from pipeline.terminal.progress import console
 
 try:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.eval.knn import knn_classify, nearest, normalised
+from pipeline.measures.knn import knn_classify, nearest, normalised
 
 
 def draw(count: int, num_dims: int, seed: int) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.eval.exact_search import search_exactly
-from pipeline.eval.knn import nearest, normalised
+from pipeline.measures.exact_search import search_exactly
+from pipeline.measures.knn import nearest, normalised
 
 CPU = torch.device("cpu")
 
