@@ -29,7 +29,7 @@ class Vectors:
         self._blocks = blocks
         self._ends = np.cumsum([len(block) for block in blocks])
         self._rows = rows
-        (self.num_dims,) = blocks[0].shape[1:]
+        self.num_dims: int = blocks[0].shape[1]
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if self._rows is None else len(self._rows)

@@ -29,6 +29,7 @@ from pipeline.measures import knn
 from pipeline.results.ledger import Measurement
 from pipeline.samples.seeding import numpy_generator
 from pipeline.samples.subset import class_sizes, draw_of_each
+from pipeline.student.vectors import Vectors
 from shards.errors import UserError
 
 ALL = "all"
@@ -77,8 +78,8 @@ def run_job(
         rows = draw_few_labels(targets, job.labels, job.seed)
         train, targets = train[rows], targets[rows]
     if job.probe == "linear":
-        probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
-        protocol, predicted = probe.protocol, probe.predict(representation.test)
+        probe = fit_linear_probe(Vectors([train]), targets, seed=job.seed, device=device)
+        protocol, predicted = probe.protocol, probe.predict(Vectors([representation.test]))
     else:
         k, temperature = config.knn_k, config.knn_temperature
         protocol = knn.PROTOCOL.format(k=k, temperature=temperature)
