@@ -16,6 +16,7 @@ from pipeline.eval.domains.label_agreement import (
 from pipeline.eval.domains.labeller import label_synthetic
 from pipeline.eval.extract import Representation
 from pipeline.eval.probes.linear_probe import fit_linear_probe
+from pipeline.student.vectors import Vectors
 
 LABELS = np.array([1, 4, 7])
 """Classes need not be numbered without gaps."""
@@ -56,7 +57,9 @@ def test_label_synthetic_classes_that_cannot_be_told_apart_score_near_chance() -
 def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
     real = represent(2)
     found = label_synthetic(real, real.test, seed=3)
-    predicted = fit_linear_probe(real.train, real.train_labels, seed=3).predict(real.test)
+    predicted = fit_linear_probe(Vectors([real.train]), real.train_labels, seed=3).predict(
+        Vectors([real.test])
+    )
     np.testing.assert_array_equal(found.labels, predicted)
     assert found.accuracy == pytest.approx(100 * np.mean(predicted == real.test_labels))
     assert 50 < found.accuracy < 100
@@ -64,11 +67,13 @@ def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
 
 def test_fitted_probe_probabilities_sum_to_one_and_peak_at_its_prediction() -> None:
     real = represent(2)
-    probe = fit_linear_probe(real.train, real.train_labels, seed=0)
-    found = probe.predict_probabilities(real.test)
+    probe = fit_linear_probe(Vectors([real.train]), real.train_labels, seed=0)
+    found = probe.predict_probabilities(Vectors([real.test]))
     assert found.shape == (120, 3)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(probe.classes[found.argmax(1)], probe.predict(real.test))
+    np.testing.assert_array_equal(
+        probe.classes[found.argmax(1)], probe.predict(Vectors([real.test]))
+    )
 
 
 def reference_agreement(distances: list[list[float]], labels: np.ndarray, k: int) -> float:

@@ -21,6 +21,7 @@ from pipeline.eval.probes.probe import (
     run_job,
 )
 from pipeline.measures.knn import knn_classify, nearest
+from pipeline.student.vectors import Vectors
 from shards.errors import UserError
 from tests.support.ledger_numbers import measured
 
@@ -115,13 +116,21 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
 def test_linear_probe_separable_classes_is_nearly_perfect() -> None:
     train, labels = draw_classes(200, 12, 0)
     test, test_labels = draw_classes(200, 12, 1)
-    assert accuracy(fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels) >= 99
+    assert (
+        accuracy(
+            fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels
+        )
+        >= 99
+    )
 
 
 def test_linear_probe_shuffled_labels_is_near_chance() -> None:
     train, labels = draw_classes(200, 12, 0)
     test, test_labels = draw_classes(400, 12, 1)
-    found = accuracy(fit_linear_probe(Vectors([train]), shuffled(labels), seed=0).predict(Vectors([test])), test_labels)
+    found = accuracy(
+        fit_linear_probe(Vectors([train]), shuffled(labels), seed=0).predict(Vectors([test])),
+        test_labels,
+    )
     # labels say nothing, but the four clouds may each get one wrong name by luck
     assert found < 60
 
@@ -129,7 +138,9 @@ def test_linear_probe_shuffled_labels_is_near_chance() -> None:
 def test_linear_probe_uninformative_representation_is_near_chance() -> None:
     train, labels = draw_classes(300, 0, 0)
     test, test_labels = draw_classes(1000, 0, 1)
-    found = accuracy(fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels)
+    found = accuracy(
+        fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels
+    )
     # standard error of 1000 coin throws with p = 1/4 is 1.4 points; the fit itself is noise
     assert abs(found - 25) < 6
 
@@ -139,19 +150,26 @@ def test_linear_probe_does_not_depend_on_scale_or_offset() -> None:
     train, labels = draw_classes(120, 2, 0)
     test, _ = draw_classes(200, 2, 1)
     plain = fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test]))
-    moved = fit_linear_probe(Vectors([train * 50 - 7]), labels, seed=0).predict(Vectors([test * 50 - 7]))
+    moved = fit_linear_probe(Vectors([train * 50 - 7]), labels, seed=0).predict(
+        Vectors([test * 50 - 7])
+    )
     assert np.mean(plain == moved) > 0.98  # float32 offsets cost a few digits
 
 
 def test_linear_probe_one_label_per_class_still_fits() -> None:
     train, labels = np.eye(4, dtype=np.float32), np.arange(4)
-    assert fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([train])).tolist() == [0, 1, 2, 3]
+    assert fit_linear_probe(Vectors([train]), labels, seed=0).predict(
+        Vectors([train])
+    ).tolist() == [0, 1, 2, 3]
 
 
 def test_linear_probe_same_seed_gives_the_same_predictions() -> None:
     train, labels = draw_classes(80, 1, 0)
     test, _ = draw_classes(80, 1, 1)
-    first, second = (fit_linear_probe(Vectors([train]), labels, seed=4).predict(Vectors([test])) for _ in range(2))
+    first, second = (
+        fit_linear_probe(Vectors([train]), labels, seed=4).predict(Vectors([test]))
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
 
 
