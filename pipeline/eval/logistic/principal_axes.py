@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _ROWS = 8192  # in float64 at a time
+_MEAN_NUMBERS = 2**23  # as many
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class PrincipalAxes:
         features' type cannot tell from none, where the penalty holds all weights at zero.
         """
         num_rows, num_dims = features.shape
-        mean = features.mean(0, dtype=torch.float64)
+        width = max(16, _MEAN_NUMBERS // max(1, num_rows))  # all at once would be a copy in float64
+        columns = features.split(width, 1)
+        mean = torch.cat([part.mean(0, dtype=torch.float64) for part in columns])
         covariance = mean.new_zeros(num_dims, num_dims)
         for rows in features.split(_ROWS):
             centred = rows.double() - mean
