@@ -204,6 +204,16 @@ def peak_mb() -> float:
     return _status_mb("VmHWM")
 
 
+def anonymous_mb() -> float:
+    """Memory of this process now without pages of files, which the kernel can take back."""
+    return _status_mb("RssAnon")
+
+
+def mapped_mb() -> float:
+    """Private memory that this process may write to, whether it has or not."""
+    return _status_mb("VmData")
+
+
 def _status_mb(name: str) -> float:
     (line,) = _lines("/proc/self/status", name)
     return int(line.split()[0]) / 1024

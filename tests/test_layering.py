@@ -21,7 +21,8 @@ LEVELS = (
     {"terminal"},
     {"records", "cluster"},
     {"engine"},
-    {"student", "measures"},
+    {"student"},
+    {"measures"},
     {"teacher"},
     {"results"},
     {"real", "generate", "train", "eval"},  # the stages, which meet through files alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipeline.config.root import Config
 from pipeline.eval.labelled import LabelledSet
@@ -13,6 +14,7 @@ from pipeline.eval.subjects import Subject
 from pipeline.measures.knn import nearest
 from pipeline.records.products import pool_shards, real_shards
 from pipeline.student.extraction import Extractor
+from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 
 _NUM_QUERIES = 10
@@ -52,8 +54,8 @@ def find_neighbours(
     split = "test" if len(rows["test"]) else "train"
     queries = rows[split][_spread(len(rows[split]), _NUM_QUERIES)]
 
-    def represent(of: str, chosen: np.ndarray) -> np.ndarray:
-        return extractor.extract(student.network, images[of], chosen, f"student {of}").array()
+    def represent(of: str, chosen: np.ndarray) -> Vectors:
+        return extractor.extract(student.network, images[of], chosen, f"student {of}")
 
     domains = {"real": (represent("train", rows["train"]), rows["train"])}
     if config.train.reads_pool:
@@ -61,16 +63,25 @@ def find_neighbours(
         images["synthetic"] = SizedImages(reader, student.side)
         every = np.arange(len(reader))
         domains["synthetic"] = (represent("synthetic", every), every)
-    asked = represent(split, rows[split])[np.searchsorted(rows[split], queries)]
+    asked = represent(split, rows[split]).take(np.searchsorted(rows[split], queries))
     found: dict[str, Any] = {"split": split, "test": queries.tolist()}
     for domain, (keys, places) in domains.items():
         is_among = domain == "real" and split == "train"  # each is its own nearest neighbour
-        similarities, indices = nearest(asked, keys, _NUM_NEIGHBOURS + is_among)
+        similarities, indices = extractor.workers.run_one(
+            _search, asked, keys, _NUM_NEIGHBOURS + is_among
+        )
         found[domain] = {
             "indices": places[indices[:, int(is_among) :]].tolist(),
             "cosines": similarities[:, int(is_among) :].tolist(),
         }
     return found
+
+
+def _search(
+    queries: Vectors, keys: Vectors, k: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs in this process or in a worker."""
+    return nearest(queries, keys, k)
 
 
 def _spread(total: int, count: int) -> np.ndarray:

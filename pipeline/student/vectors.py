@@ -31,7 +31,7 @@ class Vectors:
         self._blocks = blocks
         self._ends = np.cumsum([len(block) for block in blocks])
         self._rows = rows
-        (self.num_dims,) = blocks[0].shape[1:]
+        self.num_dims: int = blocks[0].shape[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Blocks in files travel as their names."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.eval.probes.linear_probe import fit_linear_probe
 from pipeline.eval.representation import Representation
+from pipeline.student.vectors import Vectors
 
 PROTOCOL = (
     "labels of synthetic samples are predictions of a classifier on {name} representations of "
@@ -42,9 +43,9 @@ def label_synthetic(real: Representation, synthetic: np.ndarray, *, seed: int) -
     The labels are linear in that representation, which flatters its own label agreement: on the
     digits, whose student was right for 92.5 %, by four points against labels by kNN on raw pixels.
     """
-    probe = fit_linear_probe(real.train.array(), real.train_labels, seed=seed)
-    probabilities = probe.predict_probabilities(synthetic)
-    accuracy = 100 * float(np.mean(probe.predict(real.test.array()) == real.test_labels))
+    probe = fit_linear_probe(real.train, real.train_labels, seed=seed)
+    probabilities = probe.predict_probabilities(Vectors([synthetic]))
+    accuracy = 100 * float(np.mean(probe.predict(real.test) == real.test_labels))
     protocol = PROTOCOL.format(
         name=f"the {real.name}'s" if real.name == "student" else real.name,
         num_train=len(real.train),

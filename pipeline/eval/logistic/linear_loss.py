@@ -2,13 +2,12 @@
 diagonal, in one pass over the features.
 
 mean_n loss(x_n W, y_n) + penalty/2 |W|²  over W [D + 1, K], whose last row, the bias, has no
-penalty. `regression.py` minimises it.
+penalty. `lbfgs.py` minimises it, `streamed.py` has it of features that do not fit into memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,26 +105,50 @@ class Objective:
         of rows is read from memory once, for both matrix products.
         """
         weights = weights.to(self.features)
-        gradient = torch.zeros_like(weights)
-        loss = gradient.new_zeros((), dtype=torch.float64)
-        curvature = gradient.new_zeros(weights.shape[1], dtype=torch.float64)
-        for rows in self._chunks():
-            features = self.features[rows]
-            losses, slopes, curvatures = self.loss(features @ weights, self.targets[rows])
-            gradient.addmm_(features.T, slopes)
-            loss += losses.sum(dtype=torch.float64)
-            curvature += curvatures
-        num_rows = len(self.features)
+        sums = LossSums.zeros(weights)
+        sums.add(self.features, self.targets, weights, self.loss)
+        return sums.objective(weights, penalty, self.variances, len(self.features))
+
+
+@dataclass
+class LossSums:
+    """Sums over rows at some weights, to which rows are added chunk by chunk."""
+
+    loss: Tensor
+    """Float64."""
+    gradient: Tensor
+    """[D + 1, K], without the penalty's."""
+    curvature: Tensor
+    """[K] float64: second derivatives by the bias."""
+
+    @classmethod
+    def zeros(cls, weights: Tensor) -> LossSums:
+        """Of no row, for `weights` [D + 1, K]."""
+        loss = weights.new_zeros((), dtype=torch.float64)
+        curvature = weights.new_zeros(weights.shape[1], dtype=torch.float64)
+        return cls(loss, torch.zeros_like(weights), curvature)
+
+    def add(self, features: Tensor, targets: Tensor, weights: Tensor, loss: Pointwise) -> None:
+        """Those of the rows `features` [N, D + 1] and `targets` at `weights` of the same type."""
+        num_rows, num_columns = features.shape
+        chunk_bytes = _CHUNK_BYTES[features.device.type]
+        step = max(1, chunk_bytes // (num_columns * features.element_size()))
+        for start in range(0, num_rows, step):
+            rows = features[start : start + step]
+            losses, slopes, curvatures = loss(rows @ weights, targets[start : start + step])
+            self.gradient.addmm_(rows.T, slopes)
+            self.loss += losses.sum(dtype=torch.float64)
+            self.curvature += curvatures
+
+    def objective(
+        self, weights: Tensor, penalty: float, variances: Tensor, num_rows: int
+    ) -> ObjectiveAt:
+        """The mean over `num_rows` and the penalty, for features with `variances` [D + 1]."""
         shrinking = weights.clone()
         shrinking[-1] = 0
-        value = float(loss / num_rows + penalty / 2 * shrinking.square().sum(dtype=torch.float64))
-        diagonal = torch.outer(self.variances, curvature.to(weights) / num_rows)
+        shrunk = penalty / 2 * shrinking.square().sum(dtype=torch.float64)
+        diagonal = torch.outer(variances, self.curvature.to(weights) / num_rows)
         diagonal[:-1] += penalty
         diagonal.clamp_(min=torch.finfo(weights.dtype).tiny)
-        return ObjectiveAt(value, gradient / num_rows + penalty * shrinking, diagonal)
-
-    def _chunks(self) -> Iterator[slice]:
-        num_rows, num_columns = self.features.shape
-        chunk_bytes = _CHUNK_BYTES[self.features.device.type]
-        step = max(1, chunk_bytes // (num_columns * self.features.element_size()))
-        return (slice(start, start + step) for start in range(0, num_rows, step))
+        gradient = self.gradient / num_rows + penalty * shrinking
+        return ObjectiveAt(float(self.loss / num_rows + shrunk), gradient, diagonal)

@@ -2,10 +2,10 @@
 multinomial, or each class against the rest. `choose_penalty.py` chooses among the values.
 
 The optimum is scikit-learn's (`LogisticRegression`): C · (sum of losses) + |W|²/2, the bias without
-penalty; and so is the method, L-BFGS. What makes it quick is that the features are rotated into
-their principal axes, where the Hessian is nearly diagonal, and every weight is measured in units
-of its curvature; that the values of C are taken in rising order, each started where the line
-through the two before it points; and one pass over the features per evaluation.
+penalty; and so is the method, L-BFGS (`lbfgs.py`). What makes it quick is that the features are
+rotated into their principal axes, where the Hessian is nearly diagonal, and every weight is
+measured in units of its curvature; that the values of C are taken in rising order, each started
+where the line through the two before it points; and one pass over the features per evaluation.
 `python -m benchmarks.speed.probe` has the figures.
 """
 
@@ -13,27 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.eval.logistic.linear_loss import (
-    Objective,
-    ObjectiveAt,
-    Pointwise,
-    sigmoid_loss,
-    softmax_loss,
-)
+from pipeline.eval.logistic.lbfgs import Limit, Solution, minimise
+from pipeline.eval.logistic.linear_loss import Objective, Pointwise, sigmoid_loss, softmax_loss
 from pipeline.eval.logistic.principal_axes import PrincipalAxes
 
 TOLERANCE = 1e-7
 _ROUGHLY = 1e-5
-_ROUNDS = 10  # with units of its own each, as curvature changes along the way
-_ITERATIONS = 100  # of a round; few fits need more than 20
-_HISTORY = 10
-_REACHED = 1e-8  # the tolerance in the optimiser's units: above its absolute thresholds, of 1e-10
 _ROWS = 8192
 
 
@@ -121,7 +111,7 @@ class LogisticPath:
         # |W|² of two opposite halves is half of |w|²
         halves = 2 if labels.ndim == 1 and len(present) == 2 else 1
         self._penalty = halves / len(features)  # for C = 1
-        self._path: list[tuple[float, _Solution]] = []
+        self._path: list[tuple[float, Solution]] = []
 
     def fit(self, C: float, tolerance: float = TOLERANCE, *, roughly: bool = False) -> LogisticFit:
         """The fit for `C`, above that of the call before; or the same, to go on from there.
@@ -139,14 +129,14 @@ class LogisticPath:
         """
         if not 0 < C < math.inf:
             raise ValueError(f"C is {C}, not a positive number")
-        limit = _Limit(tolerance, _ROUGHLY * self._loss_of_shares if roughly else 0.0)
+        limit = Limit(tolerance, _ROUGHLY * self._loss_of_shares if roughly else 0.0)
         penalty = self._penalty / C
         if self._path and self._path[-1][0] == C:
             begun = self._path.pop()[1]
         else:
             start = self._extrapolate(C)
-            begun = _Solution(start, self._objective.at(start, penalty), 1)
-        solution = _minimise(self._objective, begun, penalty, limit)
+            begun = Solution(start, self._objective.at(start, penalty), 1)
+        solution = minimise(self._objective, begun, penalty, limit)
         self._path = [*self._path[-1:], (C, solution)]
         return self._as_fit(solution, C, limit)
 
@@ -158,7 +148,7 @@ class LogisticPath:
         share = min(1.0, math.log(C / last) / math.log(last / before))
         return newer.weights + share * (newer.weights - older.weights)
 
-    def _as_fit(self, solution: _Solution, C: float, limit: _Limit) -> LogisticFit:
+    def _as_fit(self, solution: Solution, C: float, limit: Limit) -> LogisticFit:
         mean = self._axes.mean
         weight = mean.new_zeros(self._num_classes, len(mean))
         bias = mean.new_full((self._num_classes,), -math.inf)
@@ -186,80 +176,6 @@ def fit_logistic(
     path = LogisticPath(features, labels, num_classes=num_classes, device=device, start=start)
     found = {C: path.fit(C, tolerance) for C in sorted(set(inverse_penalties))}
     return [found[C] for C in inverse_penalties]
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """Excess that is small enough."""
-
-    share: float
-    """Of the objective."""
-    least: float
-    """At any rate."""
-
-    def at(self, value: float) -> float:
-        return max(self.share * value, self.least)
-
-
-@dataclass(frozen=True)
-class _Solution:
-    weights: Tensor
-    """[R + 1, K] float64."""
-    point: ObjectiveAt
-    num_passes: int
-
-
-class _Reached(Exception):
-    """The optimiser may stop: it has no other way to be told."""
-
-
-def _minimise(objective: Objective, begun: _Solution, penalty: float, limit: _Limit) -> _Solution:
-    """From `begun` until the excess is within `limit`."""
-    solution = begun
-    for _ in range(_ROUNDS):
-        if solution.point.excess <= limit.at(solution.point.value):
-            break
-        value_before = solution.point.value
-        solution = _run_lbfgs(objective, solution, penalty, limit)
-        if solution.point.value > value_before - limit.at(value_before):
-            break  # the precision of the features' type is spent
-    return solution
-
-
-def _run_lbfgs(objective: Objective, begun: _Solution, penalty: float, limit: _Limit) -> _Solution:
-    """The best point of one run of L-BFGS, in units of the curvature where it begins."""
-    scale = _REACHED / limit.at(begun.point.value)
-    units = (scale * begun.point.diagonal.double()).rsqrt()
-    parameters = (begun.weights / units).requires_grad_()
-    best, num_passes = begun, begun.num_passes
-    known: ObjectiveAt | None = begun.point  # the optimiser's first question
-
-    @torch.no_grad()
-    def evaluate() -> Tensor:
-        nonlocal best, num_passes, known
-        weights = parameters * units
-        num_passes += known is None
-        point, known = known or objective.at(weights, penalty), None
-        is_reached = point.excess <= limit.at(point.value)
-        if is_reached or point.value <= best.point.value:
-            best = _Solution(weights, point, num_passes)
-        if is_reached:
-            raise _Reached
-        parameters.grad = scale * point.gradient * units
-        return weights.new_tensor(scale * point.value)
-
-    optimiser = torch.optim.LBFGS(
-        [parameters],
-        max_iter=_ITERATIONS,
-        max_eval=2 * _ITERATIONS,
-        tolerance_grad=0,
-        tolerance_change=0,
-        history_size=_HISTORY,
-        line_search_fn="strong_wolfe",
-    )
-    with suppress(_Reached):
-        optimiser.step(evaluate)
-    return _Solution(best.weights, best.point, num_passes)
 
 
 def _check(features: Tensor, labels: Tensor, num_classes: int) -> None:

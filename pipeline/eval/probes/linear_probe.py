@@ -1,13 +1,14 @@
 """Linear probe: multinomial logistic regression on frozen representations, its penalty chosen on
 labels held out of the given ones.
 
-Neighbours: `eval/logistic/` fits all penalties at once; `linear_sgd.py` is the paper's probe.
+Neighbours: `eval/logistic/` fits all penalties at once; `streamed_probe.py` is for more rows than
+memory should hold; `linear_sgd.py` is the paper's probe.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,15 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from pipeline.eval.logistic.choose_penalty import GRID, try_penalties
+from pipeline.eval.logistic.choose_penalty import GRID, middle_of_best, try_penalties
 from pipeline.eval.logistic.regression import LogisticFit, LogisticPath, fit_logistic
+from pipeline.eval.probes import streamed_probe
+from pipeline.student.vectors import Vectors
 
+EXACT_NUMBERS = 2**28
+"""Numbers, rows times dimensions, up to which all are in memory and fitted to the optimum; of 2048
+dimensions 131,072 rows.
+"""
 NUM_FOLDS = 5
 MIN_HELD_OUT = 2500
 """Labels on which a penalty is chosen at the least, where there are as many: the standard error of
@@ -36,6 +43,7 @@ _ALL_FIFTHS = _PROTOCOL.format(
     remark=f"a fifth is less than {MIN_HELD_OUT:,} labels",
 )
 _CPU = torch.device("cpu")
+_NO_PLACE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -50,30 +58,53 @@ class FittedProbe:
     protocol: str
     """How it was fitted and its penalty chosen, all that is needed to do it again."""
 
-    def predict(self, representations: np.ndarray) -> np.ndarray:
-        """Labels [M] of `representations` [M, D]."""
-        predicted: np.ndarray = self.classes[self.predict_probabilities(representations).argmax(1)]
+    def predict(self, representations: Vectors) -> np.ndarray:
+        """Labels [M] of `representations` [M, D], which are read a part at a time."""
+        parts = (found.argmax(1) for found in self._probabilities(representations))
+        predicted: np.ndarray = self.classes[np.concatenate([*parts, _NO_PLACE])]
         return predicted
 
-    def predict_probabilities(self, representations: np.ndarray) -> np.ndarray:
-        """Probabilities [M, K] float64 of `classes`."""
-        scaled = torch.from_numpy((representations - self.mean) / self.scale)
-        scores = self.fit.scores(scaled.to(self.fit.weight.device))
-        probabilities: np.ndarray = scores.softmax(1).cpu().numpy()
-        return probabilities
+    def predict_probabilities(self, representations: Vectors) -> np.ndarray:
+        """Probabilities [M, K] float64 of `classes`: for where there are few."""
+        return np.concatenate(
+            [np.empty((0, len(self.classes))), *self._probabilities(representations)]
+        )
+
+    def _probabilities(self, representations: Vectors) -> Iterator[np.ndarray]:
+        for part in representations.parts():
+            scaled = torch.from_numpy((part - self.mean) / self.scale)
+            scores = self.fit.scores(scaled.to(self.fit.weight.device))
+            yield scores.softmax(1).cpu().numpy()
 
 
 def fit_linear_probe(
-    train: np.ndarray,
+    train: Vectors,
     labels: np.ndarray,
     *,
     seed: int,
     device: torch.device = _CPU,
+    report: streamed_probe.RowReport | None = None,
 ) -> FittedProbe:
-    """The probe of `train` [N, D] float32 with `labels` [N] of at least two classes.
+    """The probe of `train` [N, D] with `labels` [N] of at least two classes.
 
     The scale is a single number, so that C means the same for every representation and no dimension
-    is blown up. Without any label to spare C is 1.
+    is blown up.
+
+    Up to `EXACT_NUMBERS` in `train` it is fitted to the optimum, in twice their memory as float32,
+    2 GiB at most. Above, `streamed_probe.py` reads them in mini-batches; `report` is told how far
+    it is.
+    """
+    num_rows, num_dims = train.shape
+    if num_rows * num_dims <= EXACT_NUMBERS:
+        return _fit_to_the_optimum(train, labels, seed, device)
+    found = streamed_probe.fit_streamed(train, labels, seed=seed, device=device, report=report)
+    return FittedProbe(found.fit, found.classes, found.mean, found.scale, streamed_probe.PROTOCOL)
+
+
+def _fit_to_the_optimum(
+    train: Vectors, labels: np.ndarray, seed: int, device: torch.device
+) -> FittedProbe:
+    """Without any label to spare C is 1.
 
     The penalty is chosen on labels held out: on one stratified fifth, drawn with `seed`, if that is
     at least `MIN_HELD_OUT` labels, else on each of the fifths in turn. From 12,500 labels on there
@@ -82,38 +113,55 @@ def fit_linear_probe(
     With 100 labels of the digits (sixteen draws; a narrow student, an untrained one, raw pixels) a
     fifth loses 0.4, 1.9 and 1.3 points to the best penalty on average and the unluckiest 5.1, 15.9
     and 8.4; cross-validation 0.4, 0.9 and 1.3, and 1.6, 2.2 and 5.7.
+
+    Features are read again for every fit, so that those of one alone are in memory, and once more
+    rotated.
     """
     num_folds = 1 if len(labels) >= NUM_FOLDS * MIN_HELD_OUT else NUM_FOLDS
-    mean = train.mean(0)
-    scale = float(np.sqrt(np.square(train - mean).mean()) + 1e-12)
+    mean, scale = _mean_and_scale(train)
     classes, targets = np.unique(labels, return_inverse=True)
-    features = torch.from_numpy((train - mean) / scale).to(device)
-    rows = torch.from_numpy(targets).to(device)
+
+    def read(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        features = train.gather(rows)
+        features -= mean
+        features /= scale
+        return torch.from_numpy(features).to(device), torch.from_numpy(targets[rows]).to(device)
 
     tried = [
-        _try(features, rows, kept, held, len(classes))
+        _try(read, kept, held, len(classes), device)
         for kept, held in _splits(targets, num_folds, seed)
     ]
-    C = _middle_of_best(np.mean(tried, 0)) if tried else 1.0
-    (final,) = fit_logistic(features, rows, [C], num_classes=len(classes), device=device)
+    C = middle_of_best(np.mean(tried, 0)) if tried else 1.0
+    (final,) = fit_logistic(
+        *read(np.arange(len(train))), [C], num_classes=len(classes), device=device
+    )
     protocol = _ONE_FIFTH if num_folds == 1 else _ALL_FIFTHS
     return FittedProbe(final, classes, mean, scale, protocol)
 
 
+def _mean_and_scale(train: Vectors) -> tuple[np.ndarray, float]:
+    features = train.array()
+    mean = features.mean(0)
+    features -= mean
+    return mean, float(np.sqrt(np.square(features).mean()) + 1e-12)
+
+
 def _try(
-    features: Tensor, labels: Tensor, kept: np.ndarray, held: np.ndarray, num_classes: int
+    read: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+    kept: np.ndarray,
+    held: np.ndarray,
+    num_classes: int,
+    device: torch.device,
 ) -> list[float]:
     """Accuracy on the rows `held` for every C, fitted to the rows `kept`; percent."""
-    path = LogisticPath(
-        features[kept], labels[kept], num_classes=num_classes, device=features.device
-    )
-    x, y = features[held], labels[held]
+    path = LogisticPath(*read(kept), num_classes=num_classes, device=device)
+    x, y = read(held)
 
     def measure(fit: LogisticFit) -> float:
         return 100 * float((fit.predict(x) == y).double().mean())
 
-    found = try_penalties(path, measure, len(held))
-    return [found[C][1] for C in GRID]
+    percents = try_penalties(path, measure, len(held)).percents
+    return [percents[C] for C in GRID]
 
 
 def _splits(targets: np.ndarray, limit: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -127,10 +175,3 @@ def _splits(targets: np.ndarray, limit: int, seed: int) -> Iterator[tuple[np.nda
         splits = list(folds.split(targets, targets))
     usable = [(kept, held) for kept, held in splits if len(np.unique(targets[kept])) > 1]
     yield from usable[:limit]
-
-
-def _middle_of_best(percents: np.ndarray) -> float:
-    """Where classes are far apart, every C may be as good: the middle is no extreme."""
-    best = np.flatnonzero(percents == percents.max())
-    middle: float = GRID[best[len(best) // 2]]
-    return middle

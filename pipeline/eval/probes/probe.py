@@ -82,18 +82,18 @@ def run_job(
     job: ProbeJob, representation: Representation, config: EvalConfig, device: torch.device
 ) -> Score:
     """Fit one probe to the train images and score it on the test images."""
-    train, targets = representation.train.array(), representation.train_labels
+    train, targets = representation.train, representation.train_labels
     if job.labels != ALL:
         rows = draw_few_labels(targets, job.labels, job.seed)
-        train, targets = train[rows], targets[rows]
+        train, targets = train.take(rows), targets[rows]
     if job.probe == "linear":
         probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
-        protocol, predicted = probe.protocol, probe.predict(representation.test.array())
+        protocol, predicted = probe.protocol, probe.predict(representation.test)
     else:
         k, temperature = config.knn_k, config.knn_temperature
         protocol = knn.PROTOCOL.format(k=k, temperature=temperature)
         predicted = knn.knn_classify(
-            train, targets, representation.test.array(), k=k, temperature=temperature
+            train, targets, representation.test, k=k, temperature=temperature
         )
     percent = 100 * float(np.mean(predicted == representation.test_labels))
     return Score(_top1(representation.name, job, percent, protocol), predicted)

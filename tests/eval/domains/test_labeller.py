@@ -59,9 +59,7 @@ def test_label_synthetic_classes_that_cannot_be_told_apart_score_near_chance() -
 def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
     real = represent(2)
     found = label_synthetic(real, real.test.array(), seed=3)
-    predicted = fit_linear_probe(real.train.array(), real.train_labels, seed=3).predict(
-        real.test.array()
-    )
+    predicted = fit_linear_probe(real.train, real.train_labels, seed=3).predict(real.test)
     np.testing.assert_array_equal(found.labels, predicted)
     assert found.accuracy == pytest.approx(100 * np.mean(predicted == real.test_labels))
     assert 50 < found.accuracy < 100
@@ -69,11 +67,11 @@ def test_label_synthetic_accuracy_is_that_of_the_linear_probe() -> None:
 
 def test_fitted_probe_probabilities_sum_to_one_and_peak_at_its_prediction() -> None:
     real = represent(2)
-    probe = fit_linear_probe(real.train.array(), real.train_labels, seed=0)
-    found = probe.predict_probabilities(real.test.array())
+    probe = fit_linear_probe(real.train, real.train_labels, seed=0)
+    found = probe.predict_probabilities(real.test)
     assert found.shape == (120, 3)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(probe.classes[found.argmax(1)], probe.predict(real.test.array()))
+    np.testing.assert_array_equal(probe.classes[found.argmax(1)], probe.predict(real.test))
 
 
 def reference_agreement(distances: list[list[float]], labels: np.ndarray, k: int) -> float:

@@ -116,13 +116,21 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
 def test_linear_probe_separable_classes_is_nearly_perfect() -> None:
     train, labels = draw_classes(200, 12, 0)
     test, test_labels = draw_classes(200, 12, 1)
-    assert accuracy(fit_linear_probe(train, labels, seed=0).predict(test), test_labels) >= 99
+    assert (
+        accuracy(
+            fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels
+        )
+        >= 99
+    )
 
 
 def test_linear_probe_shuffled_labels_is_near_chance() -> None:
     train, labels = draw_classes(200, 12, 0)
     test, test_labels = draw_classes(400, 12, 1)
-    found = accuracy(fit_linear_probe(train, shuffled(labels), seed=0).predict(test), test_labels)
+    found = accuracy(
+        fit_linear_probe(Vectors([train]), shuffled(labels), seed=0).predict(Vectors([test])),
+        test_labels,
+    )
     # labels say nothing, but the four clouds may each get one wrong name by luck
     assert found < 60
 
@@ -130,7 +138,9 @@ def test_linear_probe_shuffled_labels_is_near_chance() -> None:
 def test_linear_probe_uninformative_representation_is_near_chance() -> None:
     train, labels = draw_classes(300, 0, 0)
     test, test_labels = draw_classes(1000, 0, 1)
-    found = accuracy(fit_linear_probe(train, labels, seed=0).predict(test), test_labels)
+    found = accuracy(
+        fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test])), test_labels
+    )
     # standard error of 1000 coin throws with p = 1/4 is 1.4 points; the fit itself is noise
     assert abs(found - 25) < 6
 
@@ -139,27 +149,34 @@ def test_linear_probe_uninformative_representation_is_near_chance() -> None:
 def test_linear_probe_does_not_depend_on_scale_or_offset() -> None:
     train, labels = draw_classes(120, 2, 0)
     test, _ = draw_classes(200, 2, 1)
-    plain = fit_linear_probe(train, labels, seed=0).predict(test)
-    moved = fit_linear_probe(train * 50 - 7, labels, seed=0).predict(test * 50 - 7)
+    plain = fit_linear_probe(Vectors([train]), labels, seed=0).predict(Vectors([test]))
+    moved = fit_linear_probe(Vectors([train * 50 - 7]), labels, seed=0).predict(
+        Vectors([test * 50 - 7])
+    )
     assert np.mean(plain == moved) > 0.98  # float32 offsets cost a few digits
 
 
 def test_linear_probe_one_label_per_class_still_fits() -> None:
     train, labels = np.eye(4, dtype=np.float32), np.arange(4)
-    assert fit_linear_probe(train, labels, seed=0).predict(train).tolist() == [0, 1, 2, 3]
+    assert fit_linear_probe(Vectors([train]), labels, seed=0).predict(
+        Vectors([train])
+    ).tolist() == [0, 1, 2, 3]
 
 
 def test_linear_probe_same_seed_gives_the_same_predictions() -> None:
     train, labels = draw_classes(80, 1, 0)
     test, _ = draw_classes(80, 1, 1)
-    first, second = (fit_linear_probe(train, labels, seed=4).predict(test) for _ in range(2))
+    first, second = (
+        fit_linear_probe(Vectors([train]), labels, seed=4).predict(Vectors([test]))
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
 
 
 def test_linear_probe_constant_representation_predicts_without_a_warning() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
-    found = fit_linear_probe(np.ones((6, 3), np.float32), labels, seed=0)
-    assert found.predict(np.ones((2, 3), np.float32)).shape == (2,)
+    found = fit_linear_probe(Vectors([np.ones((6, 3), np.float32)]), labels, seed=0)
+    assert found.predict(Vectors([np.ones((2, 3), np.float32)])).shape == (2,)
 
 
 @pytest.mark.slow
@@ -175,9 +192,9 @@ def test_linear_probe_is_cross_validated_where_a_fifth_is_less_than_2500_labels(
     num_labels: int, choice: str
 ) -> None:
     train, labels = draw_classes(num_labels, 12, 0, num_dims=4)
-    probe = fit_linear_probe(train, labels, seed=0)
+    probe = fit_linear_probe(Vectors([train]), labels, seed=0)
     assert f"by accuracy {choice}, the middle of equals" in probe.protocol
-    assert accuracy(probe.predict(train), labels) > 99
+    assert accuracy(probe.predict(Vectors([train])), labels) > 99
 
 
 @pytest.mark.slow
