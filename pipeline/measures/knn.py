@@ -35,9 +35,14 @@ PROTOCOL = _PROTOCOL if HAS_FAISS else f"{_PROTOCOL} [searched by torch, without
 """Of `knn_classify`. `results` compares numbers whatever the remark in brackets says."""
 
 
-def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    queries: np.ndarray, keys: np.ndarray, k: int, *, on_gpus: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Cosine similarities and indices [Q, k] of the `k` nearest of `keys` [N, D] to each of
     `queries` [Q, D], nearest first; all N where `k` is more. For ties see above.
+
+    On all GPUs that the process sees, where there are any, unless not `on_gpus`: beside a training
+    they and their memory belong to its workers.
 
     Raises:
         ValueError: if a value is not finite: FAISS would return index -1.
@@ -45,9 +50,9 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, 
     queries, keys, k = normalised(queries), normalised(keys), min(k, len(keys))
     if not HAS_FAISS:
         _say_that_faiss_is_missing()
-        return search_exactly(queries, keys, k, choose_device("auto"))
+        return search_exactly(queries, keys, k, choose_device("auto" if on_gpus else "cpu"))
     index: Any = faiss.IndexFlatIP(keys.shape[1])
-    if faiss.get_num_gpus() > 0:
+    if on_gpus and faiss.get_num_gpus() > 0:
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(keys)
     similarities, indices = index.search(queries, k)
@@ -58,16 +63,24 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, 
 def _say_that_faiss_is_missing() -> None:
     """Once in a process."""
     console.print(
-        "eval      FAISS is not installed: torch searches for neighbours, as exactly",
+        "knn       FAISS is not installed: torch searches for neighbours, as exactly",
         soft_wrap=True,
     )
 
 
 def knn_classify(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, *, k: int, temperature: float
+    train: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    *,
+    k: int,
+    temperature: float,
+    on_gpus: bool = True,
 ) -> np.ndarray:
-    """Labels [M] of `test` [M, D], voted with exp(cosine / temperature) (Wu et al. 2018)."""
-    similarities, indices = nearest(test, train, k)
+    """Labels [M] of `test` [M, D], voted with exp(cosine / temperature) (Wu et al. 2018); `on_gpus`
+    as `nearest` has it.
+    """
+    similarities, indices = nearest(test, train, k, on_gpus=on_gpus)
     weights = np.exp((similarities - similarities[:, :1]) / temperature)
     votes = np.zeros((len(test), int(labels.max()) + 1))
     np.add.at(votes, (np.arange(len(test))[:, None], labels[indices]), weights)
