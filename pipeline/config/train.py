@@ -1,7 +1,8 @@
 """The `train` section of a config: how a student is trained.
 
 Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `student.py`,
-`augment.py` and `method.py` have the sections inside this one, `root.py` the other sections.
+`augment.py`, `method.py` and `monitor.py` have the sections inside this one, `root.py` the other
+sections.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.config.fields import (
     unrecorded,
 )
 from pipeline.config.method import EncodingConfig, MethodConfig, SqueezeAndSpanConfig
+from pipeline.config.monitor import MonitorConfig
 from pipeline.config.student import StudentConfig
 
 
@@ -88,6 +90,8 @@ class TrainConfig(Section):
     """
     checkpoint_interval_s: NonNegativeFloat = unrecorded(20.0)
     """Seconds between checkpoints. Not in the fingerprint."""
+    monitor: MonitorConfig = unrecorded(MonitorConfig())
+    """How the student is watched while it trains. Not in the fingerprint."""
 
     @property
     def num_synthetic(self) -> int:

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.report.results import find_group, list_columns, list_representations
 from pipeline.results import wording
 from pipeline.results.query import Group
+from pipeline.train.monitor.names import ALIGNMENT, KNN_TOP1, PREFIX, UNIFORMITY
 
 Metrics = list[dict[str, float]]
 STYLE: Any = {
@@ -34,6 +35,11 @@ _LABELS = {
     "real": "student, real views",
 }
 _OBJECTIVES = ("squeeze", "span", "vicreg")
+_SEEN = {
+    KNN_TOP1: "kNN, top-1, %",
+    ALIGNMENT: "alignment of two views",
+    UNIFORMITY: "uniformity of all images",
+}
 _NO_TERMS = ("samples_seen", "loss", "learning_rate", "epoch")
 
 
@@ -77,7 +83,8 @@ def _panels(names: list[str]) -> dict[str, list[tuple[str, str]]]:
     """Title of a panel -> names of the metrics in it, with their labels."""
     panels: dict[str, list[tuple[str, str]]] = {}
     for name in names:
-        if name in _NO_TERMS or name.endswith(("_std", "_effective_rank")):
+        is_term = not name.startswith(PREFIX) and not name.endswith(("_std", "_effective_rank"))
+        if name in _NO_TERMS or not is_term:
             continue
         objective, _, term = name.partition("_")
         if objective not in _OBJECTIVES:
@@ -103,6 +110,23 @@ def collapse_curves(metrics: Metrics) -> str:
         if names:
             left.legend()
         for axis in (left, right):
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        return svg(figure)
+
+
+def monitor_curves(metrics: Metrics) -> str | None:
+    """What was seen of the student while it trained, over samples seen, SVG data URI; None of a
+    training that was not looked at.
+    """
+    names = [name for name in _SEEN if any(name in row for row in metrics)]
+    if not names:
+        return None
+    figure = Figure(figsize=(8.4, 2.5), layout="constrained")
+    with mpl.rc_context(STYLE):
+        axes = figure.subplots(1, len(names), squeeze=False)[0]
+        for axis, name, colour in zip(axes, names, _COLOURS, strict=False):
+            axis.plot(*_series(metrics, name), "o-", color=colour, markersize=4)
+            axis.set(title=_SEEN[name], xlabel="samples seen")
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         return svg(figure)
 

@@ -174,6 +174,7 @@ def _render(config: Config) -> str:
         sections=[Markup(path.read_text(encoding="utf-8")) for path in sections],
         losses=figures.loss_curves(metrics) if metrics else None,
         collapse=figures.collapse_curves(metrics),
+        monitor=figures.monitor_curves(metrics),
         lineage=describe_lineage(config, origin),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         command=" ".join(["python -m pipeline", *sys.argv[1:]]),

@@ -27,6 +27,9 @@ from pipeline.terminal.interrupt import Interrupted, deferred_interrupts
 from pipeline.terminal.progress import console
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import Method
+from pipeline.train.monitor.measure import start_monitor
+from pipeline.train.monitor.schedule import make_schedule
+from pipeline.train.monitor.shards import MonitoredReaders
 from pipeline.train.step import StudentTrainer
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -61,6 +64,7 @@ def train(
     fingerprint: str,
     report: Report,
     compile_networks: CompileMode = "off",
+    monitored: MonitoredReaders | None = None,
 ) -> None:
     """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
 
@@ -71,6 +75,7 @@ def train(
         fingerprint: a checkpoint with another one is refused.
         report: called with (samples_seen, metrics) after each logged step, on every rank; the step
             is saved where it says so.
+        monitored: images by which the student is looked at meanwhile, None for none.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.
@@ -98,6 +103,8 @@ def train(
     num_steps = config.epochs * epoch_steps
     interval = log_interval(num_steps, device)
     spectrum_interval = interval * (1 if device.type == "cpu" else _SPECTRUM_LINES)
+    schedule = make_schedule(config, type(method), num_steps, shards.view_size)
+    monitor = start_monitor(config, schedule, monitored, shards.view_size, device)
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
     waiting = _Waiting(stream)
@@ -116,6 +123,8 @@ def train(
                 epoch = (step + 1) / epoch_steps
                 losses = output.metrics(is_last or (step + 1) % spectrum_interval == 0)
                 metrics = {**losses, "learning_rate": rate, "epoch": epoch}
+                if monitor is not None and monitor.is_due(step + 1, interval):
+                    metrics |= monitor.look(method.backbone)
                 if log is not None:
                     log.write(samples_seen, metrics)
                 is_asked = report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})

@@ -41,10 +41,15 @@ from pipeline.teacher.description import (
 )
 from pipeline.terminal.progress import console, progress_bar
 from pipeline.train.inputs import TrainingInputs
+from pipeline.train.monitor.names import ALIGNMENT, KNN_TOP1, UNIFORMITY
+from pipeline.train.monitor.shards import MonitoredShards, monitored_shards
 from pipeline.train.perceptual import resolve_perceptual
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.verify import verify_digests
+
+_SEEN = ((KNN_TOP1, "kNN", 1), (ALIGNMENT, "alignment", 2), (UNIFORMITY, "uniformity", 2))
+"""What a monitor measures, how it is called, and its decimals."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class StudentTraining:
     inputs: TrainingInputs
     fingerprint: str
     compile: CompileMode
+    monitored: MonitoredShards | None
+    """Images by which the student is looked at meanwhile."""
 
 
 def find(config: Config) -> Record[Student] | None:
@@ -85,14 +92,14 @@ def run(config: Config) -> None:
         from pipeline.student.backbone import check_backbone
 
         check_backbone(config.train.student, config.view_size)
-    inputs = _inputs(config)
+    inputs, monitored = _inputs(config), monitored_shards(config)
     with workers_ready(config.hardware.device):
         if is_first_process():
             from pipeline.train.loop import CHECKPOINT_FILE
 
             begin(folder, spec, CHECKPOINT_FILE)
             _check_shards(inputs)
-        training = _training(config, spec, inputs)
+        training = _training(config, spec, inputs, monitored)
         run_training(training, config.ray, config.hardware.device)
         if is_first_process():
             student = Student(
@@ -218,11 +225,13 @@ def _inputs(config: Config) -> TrainingInputs:
     )
 
 
-def _training(config: Config, spec: Spec, inputs: TrainingInputs) -> Training[StudentTraining]:
+def _training(
+    config: Config, spec: Spec, inputs: TrainingInputs, monitored: MonitoredShards | None
+) -> Training[StudentTraining]:
     steps = config.train.epochs * config.train.steps_per_epoch(len(inputs.real.open()))
     folder = (config.run_dir / "train").resolve()
     settings = StudentTraining(
-        config.train, folder, inputs, spec.fingerprint, config.hardware.compile
+        config.train, folder, inputs, spec.fingerprint, config.hardware.compile, monitored
     )
     return Training(
         name="train",
@@ -239,12 +248,13 @@ def _training(config: Config, spec: Spec, inputs: TrainingInputs) -> Training[St
 
 
 class _Note:
-    """The live view: loss, and collapse as standard deviation and last known effective rank of the
-    first embeddings that the method watches.
+    """The live view: loss, collapse as standard deviation and last known effective rank of the
+    first embeddings that the method watches, and what the monitor last saw.
     """
 
     def __init__(self) -> None:
         self._rank = ""
+        self._seen = ""
 
     def __call__(self, metrics: dict[str, float]) -> str:
         names = [name.removesuffix("_std") for name in metrics if name.endswith("_std")][:2]
@@ -252,7 +262,13 @@ class _Note:
         ranks = [metrics.get(f"{name}_effective_rank") for name in names]
         known = [f"{rank:.0f}" for rank in ranks if rank is not None]
         self._rank = f" rank {'/'.join(known)}" if known else self._rank
-        return f"loss {metrics['loss']:.3g} std {std}{self._rank}"
+        seen = "".join(
+            f" {label} {metrics[name]:.{digits}f}"
+            for name, label, digits in _SEEN
+            if name in metrics
+        )
+        self._seen = seen or self._seen
+        return f"loss {metrics['loss']:.3g} std {std}{self._rank}{self._seen}"
 
 
 def _train_worker(training: StudentTraining, device: Any, report: Report) -> None:
@@ -266,4 +282,6 @@ def _train_worker(training: StudentTraining, device: Any, report: Report) -> Non
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
     method = build_method(config, context)
     folder, fingerprint = training.folder, training.fingerprint
-    train(config, shards, method, folder, device, fingerprint, report, training.compile)
+    compile_mode, monitored = training.compile, training.monitored
+    readers = None if monitored is None else monitored.open()
+    train(config, shards, method, folder, device, fingerprint, report, compile_mode, readers)

@@ -21,6 +21,7 @@ from pipeline.train.build import build_method, method_class
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.loop import train
 from pipeline.train.method import Batch, Method, MethodContext
+from pipeline.train.monitor.shards import MonitoredReaders
 from tests.support.tiny_shards import TRAIN_CONFIG, random_generator
 
 CPU = torch.device("cpu")
@@ -74,10 +75,15 @@ def open_stream(
 
 
 def run_training(
-    config: TrainConfig, shards: TrainingShards, folder: Path, fingerprint: str, report: Report
+    config: TrainConfig,
+    shards: TrainingShards,
+    folder: Path,
+    fingerprint: str,
+    report: Report,
+    monitored: MonitoredReaders | None = None,
 ) -> None:
     method = make_method(config, shards.block_channels)
-    train(config, shards, method, folder, CPU, fingerprint, report)
+    train(config, shards, method, folder, CPU, fingerprint, report, monitored=monitored)
 
 
 def parts_of(batch: Batch) -> dict[str, Tensor]:

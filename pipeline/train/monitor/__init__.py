@@ -1,0 +1,1 @@
+"""How a student is doing while it trains."""
