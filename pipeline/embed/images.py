@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config.root import Config
-from pipeline.embed.naming import NamedImages, find_named, resolve, typed_fields
+from pipeline.embed.naming import NamedSplit, find_named, resolve, typed_fields
 from pipeline.real.pack import read_unreadable
 from pipeline.real.request import find_sources, folder_of
 from pipeline.real.rows import count_rows, read_group
@@ -151,7 +151,7 @@ def pack_images(config: Config, images: str, changes: Sequence[str] = ()) -> lis
     return [one for one in packed if len(one)]
 
 
-def _config_of(config: Config, named: NamedImages, home: Path) -> Config:
+def _config_of(config: Config, named: NamedSplit, home: Path) -> Config:
     """The config by which stage `real` packs images, and finds them again."""
     is_shared = named.real.train is None  # by all splits
     changes = {

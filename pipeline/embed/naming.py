@@ -29,7 +29,7 @@ _STORED = ("background", "unreadable", "resolution", "samples_per_shard", "image
 
 
 @dataclass(frozen=True)
-class NamedImages:
+class NamedSplit:
     """Images of one split of what a user names, or all of it."""
 
     name: str
@@ -51,7 +51,7 @@ def resolve(images: str) -> str:
 
 def find_named(
     images: str, like: RealConfig, fields: Mapping[str, Any] | None = None
-) -> list[NamedImages]:
+) -> list[NamedSplit]:
     """What `images`, resolved, has: one for each of its splits, or one for all of it.
 
     Args:
@@ -76,17 +76,15 @@ def find_named(
         if name != "digits" and not root:
             raise UserError(f"IMAGES={name}: name its folder, too, as {name}:FOLDER")
         whole = section(source=name, **({"path": root} if root else {}))
-        return [NamedImages(split, whole, split) for split in SPLITS]
+        return [NamedSplit(split, whole, split) for split in SPLITS]
     folders = list(_split_folders(images))
     if folders:
-        return [
-            NamedImages(split, section(train=join(images, split)), "train") for split in folders
-        ]
+        return [NamedSplit(split, section(train=join(images, split)), "train") for split in folders]
     if _is_split_zip(images, section):
-        return [NamedImages("", section(path=images), split) for split in SPLITS]
+        return [NamedSplit("", section(path=images), split) for split in SPLITS]
     if _has_split_files(images, section):
-        return [NamedImages(split, section(path=images), split) for split in SPLITS]
-    return [NamedImages("", section(train=images), "train")]
+        return [NamedSplit(split, section(path=images), split) for split in SPLITS]
+    return [NamedSplit("", section(train=images), "train")]
 
 
 def _split_folders(images: str) -> Iterator[str]:
