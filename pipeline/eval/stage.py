@@ -12,7 +12,7 @@ from pipeline.config.root import Config
 from pipeline.eval.numbers import accuracy_rows, append_numbers, domain_rows
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
-from pipeline.records.products import Files, is_intact, pool_shards
+from pipeline.records.products import Files, is_intact, pool_shards, real_shards
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
 from pipeline.results.ledger import is_appended
@@ -78,8 +78,10 @@ def _place(config: Config, name: str) -> Path:
 def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
     """Of every probe of every representation, with a progress bar."""
     from pipeline.eval.pictures import find_neighbours
-    from pipeline.eval.probes.probe import list_jobs, run_sgd_probe
+    from pipeline.eval.probes.labelled_views import LabelledShards
+    from pipeline.eval.probes.probe import list_jobs
     from pipeline.eval.probes.run import run_jobs
+    from pipeline.eval.probes.sgd_training import run_sgd_probe
     from pipeline.eval.subjects import subjects
 
     jobs, probes = list_jobs(config.eval), config.eval.probes
@@ -98,14 +100,10 @@ def _scores(config: Config, images: Any, device: Any) -> Iterator[Any]:
                 )
                 write_atomic(_place(config, NEIGHBOURS_FILE), json.dumps(neighbours))
             if "linear_sgd" in probes and subject.backbone is not None:
-                num_images = config.eval.sgd_epochs * len(images.train_rows)
-                epochs = bar.add_task("  linear_sgd", total=num_images, note="")
-
-                def report(position: int, total: int, note: str, epochs: Any = epochs) -> None:
-                    bar.update(epochs, completed=position, note=note)
-
-                score = run_sgd_probe(name, subject.backbone, images, config, device, report)
-                bar.update(epochs, note=_note(score))
+                places = (real_shards(config, split) for split in ("train", "test"))
+                labelled = LabelledShards.of(images, *places)
+                folder = config.run_dir / "eval" / f"linear_sgd-{name}"
+                score = run_sgd_probe(name, subject.backbone, labelled, config, folder)
                 yield score
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.engine.upload import Groups, prepare_upload
+from pipeline.records.products import RealShards
 from pipeline.samples.order import Order
 from pipeline.samples.seeding import torch_generator
 from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead
@@ -57,6 +58,38 @@ class ProbeImages:
         test = SizedImages(self.test, self.view_size)
         for start in range(0, len(self.test_rows), _TEST_BATCH):
             yield test.gather(self.test_rows[start : start + _TEST_BATCH]).to(device)
+
+
+@dataclass(frozen=True)
+class LabelledShards:
+    """The same as plain values: they travel to a worker, which opens the shards for itself."""
+
+    train: RealShards
+    train_rows: np.ndarray
+    train_labels: np.ndarray
+    test: RealShards
+    test_rows: np.ndarray
+    test_labels: np.ndarray
+    view_size: int
+
+    @classmethod
+    def of(cls, images: ProbeImages, train: RealShards, test: RealShards) -> LabelledShards:
+        """Those of `images`, which were read from the shards `train` and `test`."""
+        labels = {"train_labels": images.train_labels, "test_labels": images.test_labels}
+        rows = {"train_rows": images.train_rows, "test_rows": images.test_rows}
+        return cls(train=train, test=test, view_size=images.view_size, **labels, **rows)
+
+    def open(self) -> ProbeImages:
+        """Readers; raises UserError if shards are missing."""
+        return ProbeImages(
+            self.train.open(),
+            self.train_rows,
+            self.train_labels,
+            self.test.open(),
+            self.test_rows,
+            self.test_labels,
+            self.view_size,
+        )
 
 
 class LabelledViews:
