@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,14 @@ EXCLUDED = ["/.git", "/.venv", "/runs", "/store", "/data"]
 def is_external() -> bool:
     """Whether `RAY_ADDRESS` names a cluster."""
     return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def is_in_task() -> bool:
+    """Whether this process is one of Ray's, at work on a task or as an actor."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return False
+    return bool(ray.get_runtime_context().worker.mode == ray.WORKER_MODE)
 
 
 def is_job_server() -> bool:
@@ -170,8 +179,6 @@ def cancel(references: Iterable[Any]) -> None:
 
 def disconnect() -> None:
     """End the session, and the embedded Ray with it. Does nothing where Ray was never needed."""
-    import sys
-
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()

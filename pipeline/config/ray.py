@@ -27,14 +27,16 @@ class RayConfig(Section):
     that the cluster has room for and that share the batch evenly. Changes results by rounding.
     """
     eval_workers: NonNegative | Literal["all"] = 0
-    """Probes fitted at once on Ray; 0 fits them in this process, without Ray."""
+    """Probes fitted at once on Ray; 0 fits them in this process, without Ray. `linear_sgd` and
+    fine-tuning take one worker, on a cluster in any case.
+    """
     study_workers: NonNegative | Literal["all"] = "all"
     """Trainings of tables and sweeps at once on Ray; 0 runs one after the other in this process,
     without Ray; `all`: as many as there is room for.
     """
     cpus_per_worker: PositiveFloat = 1
     """Processors that Ray sets aside for each rendering task, trainer and probe; a part of one is
-    allowed.
+    allowed. Without a GPU their number rounds the sums of training and fine-tuning.
     """
     gpus_per_worker: NonNegativeFloat = 0
     """GPUs likewise."""

@@ -1,19 +1,22 @@
 """How a training runs on one or many workers: in this process, under `torchrun`, or on Ray Train.
 
-Both trainers hand in a top-level function and plain settings; it is called with this worker's
-device and a function to report progress with, after `torch.distributed` has been set up where there
-are several. Imports neither torch nor Ray before it is asked to run something.
+Trainers, the probe by SGD and fine-tuning hand in a top-level function and plain settings; it is
+called with this worker's device and a function to report progress with, after `torch.distributed`
+has been set up where there are several. Imports neither torch nor Ray before it is asked to run
+something.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.cluster import capacity, connection, monitoring
 from pipeline.config.ray import RayConfig
@@ -22,10 +25,14 @@ from pipeline.terminal.progress import console, progress_bar
 from shards.errors import UserError
 
 Report = Callable[[int, dict[str, float]], bool]
-"""Called with the clock and metrics after each logged step, on every worker; says whether to save
-now, because the cluster has announced that it will take a worker's host away.
+"""Called with the clock and metrics after each logged step, on every worker, and if one likes after
+others with no metrics; says whether to save now, because the cluster has announced that it will
+take a worker's host away.
 """
 S = TypeVar("S")
+_LOOK_S = 1.0
+_REPORT_S = 2.0
+"""Ray Train takes a worker's report every two seconds, and lets it wait that brings more."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,10 @@ class Training(Generic[S]):
     note: Callable[[dict[str, float]], str]
     run_name: str
     """Names the run on Ray: another one for other settings."""
-    parts: tuple[int, ...]
+    parts: tuple[int, ...] = ()
     """Of a global batch, which the workers must divide."""
+    work: Literal["train", "eval"] = "train"
+    """Where it runs: on `ray.train_workers`; `eval`: on one worker of `ray.eval_workers`."""
 
 
 def is_torchrun() -> bool:
@@ -92,11 +101,20 @@ def run_training(training: Training[S], config: RayConfig, device: str) -> None:
     """
     training.folder.mkdir(parents=True, exist_ok=True)
     if is_torchrun():
+        if training.work == "eval":
+            refuse_torchrun(training.name.strip())
         _run_under_torchrun(training, device)
-    elif config.train_workers != 1 or connection.is_external():
+    elif _is_for_ray(training, config):
         _run_on_ray(training, config)
     else:
         _run_here(training, device)
+
+
+def _is_for_ray(training: Training[Any], config: RayConfig) -> bool:
+    if training.work == "train":
+        return config.train_workers != 1 or connection.is_external()
+    wants_worker = config.eval_workers != 0 or connection.is_external()
+    return wants_worker and not connection.is_in_task()
 
 
 def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
@@ -110,6 +128,12 @@ def check_share(config: RayConfig, field: str, parts: dict[str, int]) -> None:
             )
 
 
+def refuse_torchrun(name: str) -> None:
+    """Raise `UserError` under torchrun, for what one process does."""
+    if is_torchrun():
+        raise UserError(f"{name}: runs in one process; start it without torchrun")
+
+
 def _run_here(training: Training[S], device: str) -> None:
     from pipeline.engine.device import choose_device
 
@@ -118,7 +142,9 @@ def _run_here(training: Training[S], device: str) -> None:
 
         def report(position: int, metrics: dict[str, float]) -> bool:
             shown = min(position, training.total)
-            bar.update(task, completed=shown, note=training.note(metrics))
+            if metrics:
+                bar.update(task, note=training.note(metrics))
+            bar.update(task, completed=shown)
             return False
 
         training.function(training.settings, choose_device(device), report)
@@ -148,12 +174,14 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    num_workers = capacity.choose_train_workers(config, training.parts)
-    capacity.require(config, "train", num_workers)
+    num_workers = 1
+    if training.work == "train":
+        num_workers = capacity.choose_train_workers(config, training.parts)
+    capacity.require(config, training.work, num_workers)
     with progress_bar(training.unit) as bar:
         task = bar.add_task(training.name, total=training.total, note="")
-        trainer = TorchTrainer(
-            _ray_worker,
+        trainer: Any = TorchTrainer(
+            _ray_worker,  # type: ignore[arg-type]  # Ray Train's older version returns nothing
             train_loop_config={
                 "function": training.function,
                 "settings": training.settings,
@@ -163,7 +191,7 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
             scaling_config=ScalingConfig(
                 num_workers=num_workers,
                 use_gpu=config.gpus_per_worker > 0,
-                resources_per_worker=capacity.needs(config, "train"),
+                resources_per_worker=capacity.needs(config, training.work),
                 placement_strategy=config.placement.upper(),
             ),
             run_config=RunConfig(
@@ -173,26 +201,35 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
             ),
         )
 
-        def show(metrics: dict[str, float]) -> None:
-            shown = min(metrics[training.clock], training.total)
-            bar.update(task, completed=shown, note=training.note(metrics))
+        def show() -> None:
+            rows = read_metrics(training.folder / "metrics.jsonl")
+            if rows:
+                shown = min(rows[-1][training.clock], training.total)
+                bar.update(task, completed=shown, note=training.note(rows[-1]))
 
-        with _following(training.folder / "metrics.jsonl", show):
-            trainer.fit()
+        mistake = _watch(trainer.fit, show).return_value
+        if mistake is not None:
+            raise UserError(mistake)
 
 
-def _ray_worker(packed: dict[str, Any]) -> None:
-    """One Ray Train worker."""
+def _ray_worker(packed: dict[str, Any]) -> str | None:
+    """One Ray Train worker. Of a worker that is alone it returns a user's mistake, which another
+    try would not mend; of several it is raised, so that Ray ends the others.
+    """
     import ray.train
     import ray.train.torch
     import torch
 
     device = ray.train.torch.get_device()
     is_first = ray.train.get_context().get_world_rank() == 0
+    is_alone = ray.train.get_context().get_world_size() == 1  # else all report as often
     clock, work = packed["clock"], packed["run_name"]
     before: list[int] = []
+    reported_at: list[float] = []
 
     def report(position: int, metrics: dict[str, float]) -> bool:
+        if not metrics:
+            return False
         if is_first:
             monitoring.count("samples_trained", position - before[-1] if before else 0, work)
             before[:] = [position]
@@ -202,27 +239,37 @@ def _ray_worker(packed: dict[str, Any]) -> None:
             monitoring.show("loader_wait_share", metrics["loader_wait_share"], work)
         if device.type == "cuda":
             monitoring.show("gpu_memory_bytes", torch.cuda.max_memory_allocated(device), work)
+        now = time.monotonic()
+        if is_alone and reported_at and now - reported_at[-1] < _REPORT_S:
+            return False
+        reported_at[:] = [now]
         ray.train.report({clock: position, **metrics})
         return ray.train.get_preemption_info() is not None
 
-    packed["function"](packed["settings"], device, report)
-
-
-@contextmanager
-def _following(path: Path, show: Callable[[dict[str, float]], None]) -> Iterator[None]:
-    """While the block runs, `show` the last line of rank 0's metrics every second."""
-    stop = threading.Event()
-
-    def follow() -> None:
-        while not stop.wait(1):
-            rows = read_metrics(path)
-            if rows:
-                show(rows[-1])
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        packed["function"](packed["settings"], device, report)
+    except UserError as error:
+        if not is_alone:
+            raise
+        return str(error)
+    return None
+
+
+def _watch(work: Callable[[], Any], look: Callable[[], None]) -> Any:
+    """What `work` returns, while this thread calls `look` every second and once at the end.
+
+    Signals are answered here: in the main thread Ray Train takes Ctrl-C for itself, also later on.
+    """
+    ended = Future[Any]()
+
+    def run() -> None:
+        try:
+            ended.set_result(work())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while not ended.done():
+        wait([ended], timeout=_LOOK_S)
+        look()
+    return ended.result()

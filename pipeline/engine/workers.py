@@ -60,6 +60,15 @@ class Workers:
         return self.ray.eval_workers == 0
 
     @property
+    def kind(self) -> str:
+        """Of the devices that compute: `cpu` or `cuda`."""
+        if not self.are_here:
+            return "cuda" if self.ray.gpus_per_worker else "cpu"
+        from pipeline.engine.device import choose_device
+
+        return choose_device(self.device).type
+
+    @property
     def _places(self) -> Places:
         return Places(self.ray, "eval", self.ray.eval_workers)
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from pipeline.cluster import monitoring
 from pipeline.config.root import Config
-from pipeline.engine.device import choose_device
 from pipeline.eval.labelled import LabelledSet
 from pipeline.eval.parts import Parts
-from pipeline.eval.probes.probe import ALL, ProbeJob, Score, list_jobs, run_sgd_probe
+from pipeline.eval.probes.probe import ALL, ProbeJob, Score, list_jobs
 from pipeline.eval.probes.run import run_jobs
+from pipeline.eval.probes.sgd_training import run_sgd_probe
 from pipeline.eval.subjects import Subject
 from pipeline.student.extraction import Extractor
 from pipeline.terminal.progress import progress_bar
@@ -68,19 +68,13 @@ def _probe_by_sgd(
     score = parts.find(name, Score)
     if score is None:
         assert subject.network.backbone is not None
-        images = labelled.probe_images(labelled.folds[0], config.view_size)
-        device = choose_device(config.hardware.device)
-        with progress_bar("images") as bar:
-            total = config.eval.sgd_epochs * len(images.train_rows)
-            task = bar.add_task(f"{subject.name} linear_sgd", total=total, note="")
-
-            def report(position: int, total: int, note: str) -> None:
-                bar.update(task, completed=position, note=note)
-
-            found = run_sgd_probe(
-                subject.name, subject.network.backbone, images, config, device, report
-            )
-            bar.update(task, note=_note(found))
+        found = run_sgd_probe(
+            subject.name,
+            subject.network.backbone,
+            labelled.probe_images(labelled.folds[0], config.view_size),
+            config,
+            parts.folder / name,
+        )
         score = parts.keep(name, _with_remark(found, labelled.remark), Score)
     yield score
 

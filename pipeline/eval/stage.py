@@ -66,7 +66,6 @@ def _less_sets(spec: Spec) -> Spec:
 
 def run(config: Config) -> None:
     """Measure everything, append it to the ledger, and write the files that show it."""
-    from pipeline.engine.device import choose_device
     from pipeline.engine.workers import Workers
     from pipeline.eval.domains.measure import measure_domains
     from pipeline.eval.labelled import open_sets
@@ -104,9 +103,7 @@ def run(config: Config) -> None:
         "domains", list[Measurement], lambda: measure_domains(config, student, extractor)
     )
     embedding = parts.get("embedding", str, lambda: _embed(config, student, own, extractor))
-    numbers = append_numbers(
-        config, spec.fingerprint, scores, domains, str(choose_device(config.hardware.device))
-    )
+    numbers = append_numbers(config, spec.fingerprint, scores, domains, workers.kind)
     curves = {
         score.top1.representation: score.curve
         for score in (scores[0].scores if scores else ())

@@ -100,13 +100,7 @@ class Extractor:
         return Vectors(found, None if is_sorted else np.argsort(order))
 
     def _paths(self, network: Frozen, images: SizedImages, pieces: list[Piece]) -> list[Path]:
-        kind = "cpu"
-        if network.backbone is not None and not self.workers.are_here:
-            kind = "cuda" if self.workers.ray.gpus_per_worker else "cpu"
-        elif network.backbone is not None:
-            from pipeline.engine.device import choose_device
-
-            kind = choose_device(self.workers.device).type
+        kind = "cpu" if network.backbone is None else self.workers.kind
         made_by = f"{network.digest} at {images.side} px on {kind}"
         return [block_path(self.folder, (made_by, piece.content)) for piece in pieces]
 

@@ -7,7 +7,6 @@ flips, what the network draws, and the rate are functions of the clock and the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.engine.gpu import LossGuard
+from pipeline.engine.launch import Report
 from pipeline.engine.metrics import MetricsLog
 from pipeline.engine.state import load_state, save_state
 from pipeline.eval.dense.schedule import learning_rate
@@ -28,9 +28,10 @@ from pipeline.terminal.progress import console
 
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
+CLOCK = "samples_seen"
+"""Counts on in the test."""
 _LOG_STEPS = 50
-ReportMetrics = Callable[[int, dict[str, float]], None]
-"""Called with samples_seen and, after some steps, metrics."""
+_TEST_LOG_S = 5.0
 
 
 def train(
@@ -39,10 +40,11 @@ def train(
     folder: Path,
     device: torch.device,
     fingerprint: str,
-    report: ReportMetrics,
+    report: Report,
 ) -> None:
     """Train the network of `task`, fresh and on `device`, to the end, going on from `folder`'s
-    checkpoint unless that has another `fingerprint`; `report` is called after every step.
+    checkpoint unless that has another `fingerprint`; `report` is called after every step, with
+    metrics after some, and the step is saved where it says so.
 
     Raises:
         Interrupted: by a signal, after the step at hand was saved.
@@ -61,7 +63,7 @@ def train(
     rows = StepRows(Order([task.num_train], config.seed, "finetune"), config.batch)
     num_ahead = 0 if device.type == "cpu" else LOADED_AHEAD
     loaded = LoadedAhead(lambda step: task.load(rows.rows(step), step), num_ahead)
-    log = MetricsLog(folder / METRICS_FILE, "samples_seen", first * config.batch)
+    log = MetricsLog(folder / METRICS_FILE, CLOCK, first * config.batch)
     guard, saved_at = LossGuard(), time.monotonic()
     network.train()
     with deferred_interrupts() as is_interrupted, closing(loaded):
@@ -84,8 +86,8 @@ def train(
             if (step + 1) % _LOG_STEPS == 0 or is_last:
                 metrics = {"loss": float(loss.detach()), "learning_rate": rate}
                 log.write(samples_seen, metrics)
-            report(samples_seen, metrics)
-            is_due = time.monotonic() - saved_at > config.checkpoint_interval_s
+            is_asked = report(samples_seen, metrics)
+            is_due = is_asked or time.monotonic() - saved_at > config.checkpoint_interval_s
             if is_last or is_due or is_interrupted():
                 guard.settle()
                 save_state(
@@ -100,6 +102,29 @@ def train(
                 saved_at = time.monotonic()
             if is_interrupted():
                 raise Interrupted
+
+
+def test(
+    task: Task[Any], config: FinetuneConfig, folder: Path, num_images: int, report: Report
+) -> dict[str, float]:
+    """Scores of the network that `train` left in `task`; `report` hears of the `num_images` as they
+    are tested, with the scores after the last one.
+    """
+    trained = config.steps * config.batch
+    log, logged_at = MetricsLog(folder / METRICS_FILE, CLOCK, trained), time.monotonic()
+
+    def watch(done: int) -> None:
+        nonlocal logged_at
+        metrics: dict[str, float] = {}
+        if time.monotonic() - logged_at > _TEST_LOG_S:
+            metrics, logged_at = {"num_tested": done}, time.monotonic()
+            log.write(trained + done, metrics)
+        report(trained + done, metrics)
+
+    scores = task.evaluate(watch)
+    log.write(trained + num_images, scores)
+    report(trained + num_images, scores)
+    return scores
 
 
 def build_optimizer(

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from pipeline.config.root import Config
-from pipeline.engine.launch import is_torchrun
+from pipeline.engine.launch import refuse_torchrun
+from pipeline.eval.dense.fine_tuning import MAIN_SCORE, fine_tune
 from pipeline.eval.dense.layouts import SPLITS, data_root, list_files
 from pipeline.eval.dense.protocols import describe_protocol
 from pipeline.records.digests import file_digest, files_digest
-from pipeline.records.products import Files, is_intact, require_student, student_file
+from pipeline.records.products import Files, is_intact, require_student
 from pipeline.records.record import Record, find_complete, write_record
 from pipeline.records.spec import Spec
 from pipeline.results.ledger import Benchmark, Measurement, Number, append, is_appended
 from pipeline.results.lineage import read_lineage
-from pipeline.terminal.progress import progress_bar
 from shards.atomic import write_atomic
 from shards.errors import UserError
 
 RESULTS_FILE = "results.json"
 _DATASETS = {"detection": "voc", "segmentation": "ade20k", "normals": "nyuv2"}
-_MAIN_SCORE = {"detection": "AP", "segmentation": "mean_iou", "normals": "mean_deg"}
 
 
 def find(config: Config) -> Record[Files] | None:
@@ -44,8 +42,7 @@ def _find_results(config: Config, spec: Spec) -> Record[Files] | None:
 
 def run(config: Config) -> None:
     """Fine-tune, or go on where an interrupted one stopped, and test; `results.json` comes last."""
-    if is_torchrun():
-        raise UserError("finetune: runs in one process; start it without torchrun")
+    refuse_torchrun("finetune")
     spec = _spec(config)
     folder = config.run_dir / folder_name(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,9 +50,11 @@ def run(config: Config) -> None:
         found = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
         _append(config, spec, found)
         return
+    scores = fine_tune(config, folder, spec)
     results = {
         "task": config.finetune.task,
-        "metrics": _fine_tune(config, folder, spec.fingerprint),
+        "metrics": scores.metrics,
+        "device": scores.device,
         "protocol": describe_protocol(config.finetune, config.train.student),
         "seed": config.finetune.seed,
         "student": spec.inputs["student"],
@@ -71,9 +70,7 @@ def run(config: Config) -> None:
 
 def _append(config: Config, spec: Spec, results: dict[str, Any]) -> None:
     """To the ledger."""
-    from pipeline.engine.device import choose_device
-
-    lineage = read_lineage(config, str(choose_device(config.hardware.device)))
+    lineage = read_lineage(config, results.get("device", ""))
     digests = [spec.inputs[f"{config.finetune.task} {split}"] for split in SPLITS]
     benchmark = Benchmark(
         task="finetune",
@@ -101,7 +98,7 @@ def _append(config: Config, spec: Spec, results: dict[str, Any]) -> None:
 def describe(config: Config, record: Record[Files]) -> str:
     """One line for the terminal."""
     place = config.run_dir / folder_name(config) / RESULTS_FILE
-    name = _MAIN_SCORE[config.finetune.task]
+    name = MAIN_SCORE[config.finetune.task]
     score = json.loads(place.read_text(encoding="utf-8"))["metrics"][name]
     return f"{place}, {config.finetune.task} {name} {score:.4g}"
 
@@ -126,41 +123,3 @@ def _spec(config: Config) -> Spec:
         paths = [path for file in files for path in (file.image, file.labels)]
         inputs[f"{config.finetune.task} {split}"] = files_digest(root, paths)
     return Spec.of("finetune", config.finetune, inputs)
-
-
-def _fine_tune(config: Config, folder: Path, fingerprint: str) -> dict[str, float]:
-    """Train and test, with a progress bar; returns the scores."""
-    from pipeline.engine.device import choose_device
-    from pipeline.eval.dense.loop import train
-
-    section, device = config.finetune, choose_device(config.hardware.device)
-    task = _build_task(config, device)
-    with progress_bar("images") as bar:
-        training = bar.add_task("finetune", total=section.steps * section.batch, note="")
-
-        def report(samples_seen: int, metrics: dict[str, float]) -> None:
-            bar.update(training, completed=samples_seen)
-            if metrics:
-                bar.update(training, note=f"loss {metrics['loss']:.3g}")
-
-        train(task, section, folder, device, fingerprint, report)
-        bar.update(training, completed=section.steps * section.batch)
-        testing = bar.add_task("  test", total=len(list_files(section, "test")), note="")
-        scores: dict[str, float] = task.evaluate(lambda done: bar.update(testing, completed=done))
-        name = _MAIN_SCORE[section.task]
-        bar.update(testing, note=f"{name} {scores[name]:.4g}")
-    return scores
-
-
-def _build_task(config: Config, device: Any) -> Any:
-    from pipeline.eval.dense.detection import DetectionTask
-    from pipeline.eval.dense.feature_maps import freeze
-    from pipeline.eval.dense.pixelwise import NormalsTask, SegmentationTask
-    from pipeline.student.backbone import StudentResNet, load_backbone
-
-    train, section = config.train, config.finetune
-    backbone = load_backbone(train.student, student_file(config))
-    assert isinstance(backbone, StudentResNet)
-    freeze(backbone, section.frozen)
-    tasks = {"detection": DetectionTask, "segmentation": SegmentationTask, "normals": NormalsTask}
-    return tasks[section.task](section, backbone, train.pixel_mean, train.pixel_std, device)

@@ -31,7 +31,7 @@ _TEST_BATCH = 500
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """What a probe that is trained on images may see."""
+    """What a probe that is trained on images may see; travels to a worker, which opens it again."""
 
     train: ShardReader
     train_rows: np.ndarray

@@ -1,80 +1,43 @@
 """The paper's linear probe: a linear layer trained by SGD on random views of the labelled images,
 through the frozen backbone (Yang et al. 2022, appendix; the protocol of Chen and He 2021).
 
-On a GPU nothing waits for the device but the top-1 after every epoch. Neighbours:
-`labelled_views.py` has the batches, `lars.py` the rates of large ones; `linear_probe.py` fits a
-linear classifier to representations without views.
+The clock counts `images_seen`. A checkpoint holds the layer, its momentum, the clock and the top-1
+so far, order and views are functions of the clock and the seed, so a probe that was killed ends as
+one that was not; the checkpoint after the last epoch is its result. On a GPU nothing waits for the
+device but the top-1 after every epoch and what is saved. Neighbours: `linear_head.py` has the layer
+and the settings, `labelled_views.py` the batches, `sgd_training.py` finds a process to run it in;
+`linear_probe.py` fits a linear classifier to representations without views.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import time
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config.augment import AugmentConfig
 from pipeline.config.train import TrainConfig
+from pipeline.engine.launch import Report
+from pipeline.engine.metrics import MetricsLog
+from pipeline.engine.state import load_state, save_state
 from pipeline.eval.probes.labelled_views import LabelledViews, ProbeImages
-from pipeline.eval.probes.lars import TRUST, adapt_gradients
-from pipeline.samples.seeding import torch_generator
+from pipeline.eval.probes.linear_head import LinearHead, ProbeSettings, learning_rate
 from pipeline.student.backbone import Normalise
+from pipeline.terminal.interrupt import Interrupted, deferred_interrupts
+from pipeline.terminal.progress import console
 from shards.errors import UserError
 
-_MOMENTUM = 0.9
-_INITIAL_DEVIATION = 0.01
+CHECKPOINT_FILE = "checkpoint.pt"
+METRICS_FILE = "metrics.jsonl"
+CLOCK = "images_seen"
 _IMAGES_AT_ONCE = 512  # through the backbone, which bounds its memory in a batch of thousands
-_CROP_AND_FLIP = AugmentConfig(crop_scale=(0.08, 1.0), jitter_p=0, grayscale_p=0)
-PROTOCOL = (
-    "linear layer by {optimizer}, momentum 0.9, no weight decay, cross-entropy, on the frozen "
-    "backbone in evaluation mode ({precision}); weights from N(0, 0.01²), bias from 0; {epochs} "
-    "epochs, each of all labelled train images in a fresh order; batch {batch}, the last of an "
-    "epoch smaller; learning rate {learning_rate:g} x {batch}/256, cosine to 0 per epoch; train "
-    "images: {views}; test images as they are; top-1 after the last epoch, not of the best"
-)
-ProbeReport = Callable[[int, int, str], None]
-"""Called after every step with the images seen, those of the whole probe, and a short note."""
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """How the linear layer is trained; the defaults are the paper's for CIFAR."""
-
-    epochs: int = 90
-    batch: int = 256
-    """May be larger than the data set, which then is one batch."""
-    learning_rate: float = 30.0
-    """Base rate, times batch / 256, whatever the number of images."""
-    optimizer: Literal["sgd", "lars"] = "sgd"
-    """`lars`: SGD with layer-wise adaptive rates."""
-    augment: AugmentConfig = _CROP_AND_FLIP
-    """Views of the train images; the default is torchvision's of `RandomResizedCrop` and
-    `RandomHorizontalFlip`, as in the code that the paper's authors released.
-    """
-    precision: torch.dtype = torch.float32
-    """Arithmetic of the frozen backbone, under autocast; the linear layer is float32."""
-
-    @property
-    def protocol(self) -> str:
-        """All of it in one sentence, to stand beside the result."""
-        return PROTOCOL.format(
-            optimizer="SGD" if self.optimizer == "sgd" else f"LARS (trust {TRUST:g})",
-            precision=str(self.precision).removeprefix("torch."),
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            views=_describe_views(self.augment),
-        )
-
-
-LARGE_BATCH = ProbeSettings(batch=4096, learning_rate=0.1, optimizer="lars")
-"""The paper's settings for STL-10."""
+_LOG_S = 5.0
+"""Between two lines of metrics within an epoch; after every epoch there is one."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +48,8 @@ class ProbeCurve:
     """Of the test images after every epoch, in percent."""
     predictions: np.ndarray
     """[M] int64: labels of the test images as predicted after the last epoch."""
+    protocol: str
+    """How it was trained, all that is needed to do it again but the seed."""
 
     @property
     def last(self) -> float:
@@ -92,41 +57,14 @@ class ProbeCurve:
         return self.top1[-1]
 
 
-class LinearHead:
-    """The layer that is trained, representation [B, D] -> logits [B, K], and its optimiser. Its
-    initial weights depend on `seed` only.
+def read_curve(folder: Path, fingerprint: str) -> ProbeCurve | None:
+    """That of the probe which `train_linear_probe` finished in `folder`, None if it has not.
+
+    Raises:
+        UserError: as `load_state`.
     """
-
-    def __init__(
-        self, num_features: int, num_classes: int, optimizer: Literal["sgd", "lars"], *, seed: int
-    ) -> None:
-        self.layer = nn.utils.skip_init(nn.Linear, num_features, num_classes)
-        generator = torch_generator(seed, "probe/head")
-        nn.init.normal_(self.layer.weight, std=_INITIAL_DEVIATION, generator=generator)
-        nn.init.zeros_(self.layer.bias)
-        self._is_lars = optimizer == "lars"
-        self._sgd = torch.optim.SGD(self.layer.parameters(), lr=0.0, momentum=_MOMENTUM)
-
-    def update(self, features: Tensor, classes: Tensor, rate: float) -> None:
-        """One step at learning rate `rate` on `features` [B, D] float32 of `classes` [B] int64."""
-        self._sgd.param_groups[0]["lr"] = rate
-        self._sgd.zero_grad(set_to_none=True)
-        F.cross_entropy(self.layer(features), classes).backward()
-        if self._is_lars:
-            adapt_gradients(self.layer.parameters())
-        self._sgd.step()
-
-    @torch.no_grad()
-    def classify(self, features: Tensor) -> Tensor:
-        """Classes [B] int64 of `features` [B, D]."""
-        classes: Tensor = self.layer(features).argmax(1)
-        return classes
-
-
-def learning_rate(settings: ProbeSettings, epoch: int) -> float:
-    """Rate in `epoch`: linear in the batch, cosine to 0, stepped per epoch."""
-    base = settings.learning_rate * settings.batch / 256
-    return base * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), fingerprint)
+    return _curve(state) if state is not None and state["is_complete"] else None
 
 
 def train_linear_probe(
@@ -135,50 +73,147 @@ def train_linear_probe(
     config: TrainConfig,
     settings: ProbeSettings,
     device: torch.device,
-    *,
-    seed: int,
-    report: ProbeReport | None = None,
+    folder: Path,
+    fingerprint: str,
+    report: Report,
 ) -> ProbeCurve:
-    """Train a linear layer on views of `images` as `backbone` represents them.
+    """Train a linear layer on views of `images` as `backbone` represents them, going on from
+    `folder`'s checkpoint; one that was begun in another precision, as on other hardware, is left.
 
     Args:
         backbone: normalised images [B, 3, R, R] -> representation [B, D]. It is moved to `device`
             and put into evaluation mode, but not trained.
         images: to train on and to test on; the classes are the labels of the train images.
-        config: of the backbone's training; says how images are normalised.
+        config: of the backbone's training; says how images are normalised, and how often to save
+            within an epoch.
         settings: of the probe.
         device: to compute on.
-        seed: of order, views and initial weights: the same seed, the same result on the same
-            hardware.
-        report: called after every step.
+        folder: gets checkpoint and metrics.
+        fingerprint: a checkpoint with another one is refused.
+        report: called with (images seen, metrics) after every step; there are metrics after each
+            epoch, and every few seconds within one. The step is saved where it says so.
 
     Raises:
-        UserError: if representations are not finite.
+        Interrupted: by a signal, after the step at hand was saved.
+        UserError: if representations are not finite, or the checkpoint cannot be gone on from.
     """
-    frozen = _Frozen(backbone, config, settings.precision, device)
+    state = load_state(folder / CHECKPOINT_FILE, device, fingerprint)
+    if state is not None and state["protocol"] != settings.protocol:
+        state = None
+    if state is not None and state["is_complete"]:
+        return _curve(state)
     classes, targets = np.unique(images.train_labels, return_inverse=True)
-    names, wanted = (torch.from_numpy(x).to(device) for x in (classes, images.test_labels))
-    test = torch.cat([frozen(part) for part in images.test_batches(device)])
-    _check_finite(test)
-    head = LinearHead(test.shape[1], len(classes), settings.optimizer, seed=seed)
-    head.layer.to(device)
     images = replace(images, train_labels=targets)
-    views = LabelledViews(images, settings.batch, settings.augment, seed=seed, device=device)
-    top1, note = list[float](), ""
-    with closing(views):
-        for epoch in range(settings.epochs):
+    probe = _Probe(backbone, images, classes, config, settings, device)
+    progress = _Progress(folder, fingerprint, settings.protocol, config.checkpoint_interval_s)
+    progress.resume(state, probe.head)
+    views = LabelledViews(
+        images, settings.batch, settings.augment, seed=settings.seed, device=device
+    )
+    num_steps = settings.epochs * views.num_steps
+    with deferred_interrupts() as is_interrupted, closing(views):
+        for step in range(progress.step, num_steps):
+            epoch, within = divmod(step, views.num_steps)
             rate = learning_rate(settings, epoch)
-            for step in range(views.num_steps):
-                batch, classes_seen = views.batch(epoch * views.num_steps + step)
-                head.update(frozen(batch), classes_seen, rate)
-                if report is not None:
-                    seen = epoch * views.num_images
-                    seen += min((step + 1) * settings.batch, views.num_images)
-                    report(seen, settings.epochs * views.num_images, note)
-            _check_finite(head.layer.weight)
-            top1.append(_top1(names[head.classify(test)], wanted))
-            note = f"top-1 {top1[-1]:.1f}"
-    return ProbeCurve(tuple(top1), names[head.classify(test)].cpu().numpy())
+            probe.step(*views.batch(step), rate)
+            seen = min((within + 1) * settings.batch, views.num_images)
+            progress.step, progress.images_seen = step + 1, epoch * views.num_images + seen
+            is_end = within + 1 == views.num_steps
+            if is_end:
+                progress.top1.append(probe.test())
+            metrics = progress.log(rate, is_end)
+            is_asked = report(progress.images_seen, metrics)
+            if is_end or is_asked or progress.is_save_due() or is_interrupted():
+                progress.save(probe, is_complete=step + 1 == num_steps)
+            if is_interrupted():
+                raise Interrupted
+    return ProbeCurve(tuple(progress.top1), probe.predictions.cpu().numpy(), settings.protocol)
+
+
+class _Probe:
+    """The frozen backbone, the layer on it, and the test images as the backbone represents them."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        images: ProbeImages,
+        classes: np.ndarray,
+        config: TrainConfig,
+        settings: ProbeSettings,
+        device: torch.device,
+    ) -> None:
+        self._frozen = _Frozen(backbone, config, settings.precision, device)
+        self._labels = torch.from_numpy(classes).to(device)
+        self._wanted = torch.from_numpy(images.test_labels).to(device)
+        self._test = torch.cat([self._frozen(part) for part in images.test_batches(device)])
+        _check_finite(self._test)
+        num_features = self._test.shape[1]
+        self.head = LinearHead(num_features, len(classes), settings.optimizer, seed=settings.seed)
+        self.head.layer.to(device)
+
+    @property
+    def predictions(self) -> Tensor:
+        """[M] int64: labels of the test images."""
+        return self._labels[self.head.classify(self._test)]
+
+    def step(self, views: Tensor, classes: Tensor, rate: float) -> None:
+        """One of `LinearHead.update`."""
+        self.head.update(self._frozen(views), classes, rate)
+
+    def test(self) -> float:
+        """Top-1 of the test images, in percent."""
+        _check_finite(self.head.layer.weight)
+        return 100 * float((self.predictions == self._wanted).double().mean())
+
+
+class _Progress:
+    """How far the probe is, and what is left of that in its folder."""
+
+    def __init__(self, folder: Path, fingerprint: str, protocol: str, interval_s: float) -> None:
+        self._folder = folder
+        self._fixed = {"fingerprint": fingerprint, "protocol": protocol}
+        self._interval_s = interval_s
+        self._saved_at = self._logged_at = time.monotonic()
+        self.step = self.images_seen = 0
+        self.top1: list[float] = []
+
+    def resume(self, state: dict[str, Any] | None, head: LinearHead) -> None:
+        """Go on from the checkpoint `state`, or begin."""
+        if state is not None:
+            self.step, self.images_seen = int(state["step"]), int(state[CLOCK])
+            self.top1 = list(state["top1"])
+            head.load_state_dict(state["head"])
+            console.print(f"linear_sgd resumed at {self.images_seen:,} images")
+        self._log = MetricsLog(self._folder / METRICS_FILE, CLOCK, self.images_seen)
+
+    def log(self, rate: float, is_end: bool) -> dict[str, float]:
+        """Metrics of the last step, empty if they are not due."""
+        now = time.monotonic()
+        if not is_end and now - self._logged_at < _LOG_S:
+            return {}
+        self._logged_at = now
+        metrics = {"top1": self.top1[-1]} if is_end else {}
+        metrics["learning_rate"] = rate
+        self._log.write(self.images_seen, metrics)
+        return metrics
+
+    def is_save_due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self._saved_at > self._interval_s
+
+    def save(self, probe: _Probe, *, is_complete: bool) -> None:
+        """A checkpoint; the last one has the predictions."""
+        state = {
+            **self._fixed,
+            "step": self.step,
+            CLOCK: self.images_seen,
+            "top1": self.top1,
+            "head": probe.head.state_dict(),
+            "is_complete": is_complete,
+            "predictions": probe.predictions if is_complete else None,
+        }
+        save_state(self._folder / CHECKPOINT_FILE, state)
+        self._saved_at = time.monotonic()
 
 
 class _Frozen:
@@ -204,8 +239,9 @@ class _Frozen:
             return torch.cat([self._backbone(part) for part in parts]).float()
 
 
-def _top1(predicted: Tensor, wanted: Tensor) -> float:
-    return 100 * float((predicted == wanted).double().mean())
+def _curve(state: dict[str, Any]) -> ProbeCurve:
+    """That of a complete checkpoint."""
+    return ProbeCurve(tuple(state["top1"]), state["predictions"].cpu().numpy(), state["protocol"])
 
 
 def _check_finite(values: Tensor) -> None:
@@ -214,19 +250,3 @@ def _check_finite(values: Tensor) -> None:
             "train: the student's representations are not finite; train it again with a lower "
             "train.learning_rate"
         )
-
-
-def _describe_views(augment: AugmentConfig) -> str:
-    if not augment.enabled:
-        return "as they are"
-    (smallest, largest), (narrowest, widest) = augment.crop_scale, augment.crop_ratio
-    crop = f"area {smallest:g}-{largest:g}, aspect ratio {narrowest:.3g}-{widest:.3g}"
-    others = {
-        "rotation up to ±": augment.rotation_deg,
-        "horizontal flip p ": augment.flip_p,
-        "colour jitter p ": augment.jitter_p,
-        "grayscale p ": augment.grayscale_p,
-        "blur p ": augment.blur_p,
-    }
-    shown = [f"{name}{value:g}" for name, value in others.items() if value]
-    return ", ".join([f"random resized crop ({crop})", *shown])

@@ -1,31 +1,21 @@
-"""Probes of one representation: linear and kNN, on all labels and on few of them; the paper's own.
+"""Probes of one representation: linear and kNN, on all labels and on few of them.
 
 A `ProbeJob` is one fit, independent of every other; `eval/stage.py` lists them, here or on Ray they
-become `Score`s.
+become `Score`s. The paper's own, which is trained on images, is in `sgd_training.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import PlainSerializer, PlainValidator
-from torch import nn
 
 from pipeline.config.eval import EvalConfig
-from pipeline.config.root import Config
 from pipeline.config.subset import count_labels
-from pipeline.engine.gpu import choose_precision
-from pipeline.eval.probes.labelled_views import ProbeImages
 from pipeline.eval.probes.linear_probe import fit_linear_probe
-from pipeline.eval.probes.linear_sgd import (
-    LARGE_BATCH,
-    ProbeReport,
-    ProbeSettings,
-    train_linear_probe,
-)
 from pipeline.eval.representation import Representation
 from pipeline.measures import knn
 from pipeline.results.ledger import Measurement
@@ -97,30 +87,6 @@ def run_job(
         )
     percent = 100 * float(np.mean(predicted == representation.test_labels))
     return Score(_top1(representation.name, job, percent, protocol), predicted)
-
-
-def run_sgd_probe(
-    name: str,
-    backbone: nn.Module,
-    images: ProbeImages,
-    config: Config,
-    device: torch.device,
-    report: ProbeReport,
-) -> Score:
-    """The paper's probe of the representation `name`, which `backbone` makes, on all labels."""
-    recipe = ProbeSettings() if config.eval.sgd_recipe == "cifar" else LARGE_BATCH
-    settings = replace(
-        recipe,
-        epochs=config.eval.sgd_epochs,
-        precision=choose_precision(config.train.precision, device),
-    )
-    seed = config.eval.seeds[0]
-    curve = train_linear_probe(
-        backbone, images, config.train, settings, device, seed=seed, report=report
-    )
-    job = ProbeJob("linear_sgd", ALL, seed)
-    top1 = _top1(name, job, curve.last, settings.protocol)
-    return Score(top1, curve.predictions, curve.top1)
 
 
 def _top1(representation: str, job: ProbeJob, percent: float, protocol: str) -> Measurement:

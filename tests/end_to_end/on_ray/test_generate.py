@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import start, succeed
+from tests.support.ray_workers import kill_worker
 from tests.support.workspace import Workspace, make_workspace, tars
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -62,7 +62,9 @@ def test_generate_with_a_killed_renderer_loses_nothing(
 ) -> None:
     with start("generate", workspace.config, *MANY, "ray.render_workers=2") as run:
         store = workspace.folder / "store"
-        run.wait_until(lambda: len(list(store.rglob("*.tar"))) >= 2 and kill_renderer(run.pid))
+        run.wait_until(
+            lambda: len(list(store.rglob("*.tar"))) >= 2 and kill_worker(run.pid, "render")
+        )
         code, _, errors = run.result()
         assert code == 0, errors
     assert tars(workspace.folder / "store") == undisturbed
@@ -71,34 +73,3 @@ def test_generate_with_a_killed_renderer_loses_nothing(
 def pool_folder(pools: Path) -> Path:
     (folder,) = pools.iterdir()
     return folder
-
-
-def kill_renderer(driver: int) -> bool:
-    """Whether there was one at work."""
-    victims = renderers(driver)
-    for victim in victims[:1]:
-        os.kill(victim, signal.SIGKILL)
-    return bool(victims)
-
-
-def renderers(driver: int) -> list[int]:
-    """Processes of this driver's Ray that are rendering now."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            name = status.read_bytes()
-            if name.startswith(b"ray::") and b"render" in name:
-                pid = int(status.parent.name)
-                if driver in ancestors(pid):
-                    found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
-def ancestors(pid: int) -> list[int]:
-    chain = []
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        chain.append(pid)
-    return chain

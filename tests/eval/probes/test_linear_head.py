@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.eval.probes.linear_sgd import LARGE_BATCH, LinearHead, ProbeSettings, learning_rate
+from pipeline.eval.probes.linear_head import LARGE_BATCH, LinearHead, ProbeSettings, learning_rate
 from tests.support.labelled_images import as_they_are
 from tests.support.reference_head import ReferenceHead
 
@@ -28,6 +28,31 @@ def test_linear_head_updates_equal_the_reference(optimizer: Literal["sgd", "lars
         for found, expected in zip(head.layer.parameters(), reference.parameters, strict=True):
             # float32 against float64
             np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_linear_head_is_the_same_on_any_number_of_threads(
+    optimizer: Literal["sgd", "lars"],
+) -> None:
+    """Here as on a worker: products of this size are shared among threads."""
+    layers = []
+    before = torch.get_num_threads()
+    try:
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            head = LinearHead(512, 10, optimizer, seed=0)
+            generator = torch.Generator().manual_seed(0)
+            for _ in range(4):
+                features = torch.randn(256, 512, generator=generator).abs()
+                head.update(features, torch.randint(0, 10, (256,), generator=generator), 30.0)
+            assert torch.get_num_threads() == num_threads
+            layers.append((head.layer, head.classify(features)))
+    finally:
+        torch.set_num_threads(before)
+    (one, classes), (two, same) = layers
+    assert torch.equal(one.weight, two.weight)
+    assert torch.equal(one.bias, two.bias)
+    assert torch.equal(classes, same)
 
 
 def test_linear_head_starts_small_without_bias_and_as_the_seed_says() -> None:

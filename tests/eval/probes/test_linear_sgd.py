@@ -5,33 +5,37 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.student import StudentConfig
-from pipeline.config.train import TrainConfig
+from pipeline.engine.launch import Report
 from pipeline.eval.probes.labelled_views import ProbeImages
-from pipeline.eval.probes.linear_sgd import (
+from pipeline.eval.probes.linear_head import (
     LARGE_BATCH,
     LinearHead,
-    ProbeCurve,
     ProbeSettings,
-    train_linear_probe,
+    learning_rate,
 )
-from pipeline.student.backbone import StudentResNet, build_backbone
+from pipeline.eval.probes.linear_sgd import ProbeCurve, train_linear_probe
 from shards.errors import UserError
-from tests.support.labelled_images import Labelled, as_they_are, make_images
+from tests.support.labelled_images import (
+    IN_UNITS,
+    NUM_CLASSES,
+    SIDE,
+    as_they_are,
+    draw_classes,
+    ignore,
+    make_images,
+    small_resnet,
+)
 from tests.support.reference_head import ReferenceHead
 
 CPU = torch.device("cpu")
-SIDE = 8
-NUM_CLASSES = 4
-IN_UNITS = TrainConfig(pixel_mean=(0, 0, 0), pixel_std=(1, 1, 1))
-"""Images in [0, 1] reach the backbone as they are."""
 QUICK = ProbeSettings(epochs=5, batch=16)
 
 
@@ -48,35 +52,20 @@ class Identity(nn.Module):
         return features
 
 
-def draw_classes(count: int, separation: float, seed: int) -> Labelled:
-    """Noisy images, each class of its own colour, the more the larger `separation` in [0, 1]."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, NUM_CLASSES, count)
-    colours = np.array([[0, 0, 0], [120, 0, 0], [0, 120, 0], [0, 0, 120]]) * separation
-    noise = generator.integers(0, 128, (count, 3, SIDE, SIDE))
-    return (noise + colours[labels][:, :, None, None]).astype(np.uint8), labels
-
-
-def small_resnet() -> StudentResNet:
-    """Untrained, with running statistics that are not those of a fresh one."""
-    network = build_backbone(StudentConfig(width=4), seed=0)
-    generator = torch.Generator().manual_seed(1)
-    for name, value in network.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
-            value.add_(torch.rand(value.shape, generator=generator))
-    assert isinstance(network, StudentResNet)
-    return network
-
-
 def run(
     images: ProbeImages,
     settings: ProbeSettings = QUICK,
     backbone: nn.Module | None = None,
     seed: int = 0,
-    **others: Any,
+    report: Report = ignore,
 ) -> ProbeCurve:
+    """From the beginning to the end."""
     network = Identity() if backbone is None else backbone
-    return train_linear_probe(network, images, IN_UNITS, settings, CPU, seed=seed, **others)
+    settings = replace(settings, seed=seed)
+    with TemporaryDirectory() as folder:
+        return train_linear_probe(
+            network, images, IN_UNITS, settings, CPU, Path(folder), "f", report
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
@@ -154,7 +143,7 @@ def test_train_linear_probe_result_is_the_last_epochs_not_the_best(
     curve = run(images)
     assert len(curve.top1) == 5
     assert curve.last == curve.top1[-1] == 100 * np.mean(curve.predictions == test_labels)
-    falling = ProbeCurve((40.0, 80.0, 70.0), curve.predictions)
+    falling = replace(curve, top1=(40.0, 80.0, 70.0))
     assert falling.last == 70
 
 
@@ -239,14 +228,22 @@ def test_train_linear_probe_predicts_labels_that_occur_in_training(tmp_path: Pat
     assert curve.last >= 95
 
 
-def test_train_linear_probe_reports_every_step_up_to_the_end(tmp_path: Path) -> None:
+def test_train_linear_probe_reports_every_step_and_top1_after_each_epoch(tmp_path: Path) -> None:
     images = make_images(tmp_path, draw_classes(20, 1, 0))
-    seen: list[tuple[int, int, str]] = []
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    def report(images_seen: int, metrics: dict[str, float]) -> bool:
+        seen.append((images_seen, metrics))
+        return False
+
     settings = ProbeSettings(epochs=2, batch=8)
-    curve = run(images, settings, report=lambda *values: seen.append(values))
-    assert [position for position, _, _ in seen] == [8, 16, 20, 28, 36, 40]
-    assert {total for _, total, _ in seen} == {40}
-    assert f"{curve.top1[0]:.1f}" in seen[-1][2]
+    curve = run(images, settings, report=report)
+    assert [position for position, _ in seen] == [8, 16, 20, 28, 36, 40]
+    after_epochs = [(position, metrics) for position, metrics in seen if "top1" in metrics]
+    assert after_epochs == [
+        (20, {"top1": curve.top1[0], "learning_rate": learning_rate(settings, 0)}),
+        (40, {"top1": curve.top1[1], "learning_rate": learning_rate(settings, 1)}),
+    ]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
