@@ -115,7 +115,7 @@ def _search(
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Runs in this process or in a worker."""
-    return nearest(_embed(network.get(), pixels, side, device), keys.array(), k)
+    return nearest(_embed(network.get(), pixels, side, device), keys, k)
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CLASSIFICATION = "classification"
 DOMAINS = "domains"
+SPREAD = "spread"
 _DOMAIN_FIELDS = ("metric", "representation", "value", "low", "high", "protocol", "expected",
                   "p_value")  # fmt: skip
 
@@ -38,6 +39,7 @@ def append_numbers(
     fingerprint: str,
     found: Sequence[SetScores],
     domains: Sequence[Measurement],
+    spread: Sequence[Measurement],
     device: str,
 ) -> list[Number]:
     """Append the numbers of the evaluation with `fingerprint` to the ledger of `paths.runs`."""
@@ -52,12 +54,10 @@ def append_numbers(
             lineage = lineage_of(score.top1.representation, config, student)
             numbers.append(Number.of(lineage, benchmark, _noted(config, score.top1)))
     real = require_real(config).outputs
-    gap = Benchmark(
-        task=DOMAINS,
-        dataset=config.real.source,
-        split_digest=split_digest(real, "train", "test"),
-    )
-    numbers += [Number.of(student, gap, _noted(config, number)) for number in domains]
+    whole = split_digest(real, "train", "test")
+    for task, measured in ((DOMAINS, domains), (SPREAD, spread)):
+        benchmark = Benchmark(task=task, dataset=config.real.source, split_digest=whole)
+        numbers += [Number.of(student, benchmark, _noted(config, number)) for number in measured]
     append(config.paths.runs, fingerprint, numbers)
     return numbers
 

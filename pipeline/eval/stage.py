@@ -73,6 +73,7 @@ def run(config: Config) -> None:
     from pipeline.eval.pictures import count_confusions, find_neighbours
     from pipeline.eval.probes.probe import check_few_labels
     from pipeline.eval.sets import probe_set
+    from pipeline.eval.spread import measure_spread
     from pipeline.eval.subjects import baselines, cache_folder, student_subject
     from pipeline.student.extraction import Extractor
 
@@ -96,6 +97,7 @@ def run(config: Config) -> None:
         SetScores(labelled, list(probe_set(config, labelled, subjects, extractor, parts)))
         for labelled in sets
     ]
+    spread = None if sets else measure_spread(config, student, extractor)
     neighbours = parts.get(
         "neighbours", dict[str, Any], lambda: find_neighbours(config, student, own, extractor)
     )
@@ -103,7 +105,9 @@ def run(config: Config) -> None:
         "domains", list[Measurement], lambda: measure_domains(config, student, extractor)
     )
     embedding = parts.get("embedding", str, lambda: _embed(config, student, own, extractor))
-    numbers = append_numbers(config, spec.fingerprint, scores, domains, workers.kind)
+    numbers = append_numbers(
+        config, spec.fingerprint, scores, domains, [spread] if spread else [], workers.kind
+    )
     curves = {
         score.top1.representation: score.curve
         for score in (scores[0].scores if scores else ())

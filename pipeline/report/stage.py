@@ -143,6 +143,7 @@ def _render(config: Config) -> str:
     page: str = template(Path(__file__).parent, "page.html.j2").render(
         name=config.name,
         verdict=results.verdict(groups),
+        spread=[number for number in numbers if number.task == "spread"],
         lesson=describe_lesson(
             config,
             origin.student.outputs.pool_size,

@@ -230,18 +230,20 @@ def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_eval_on_images_without_labels_says_what_is_missing(cli: Cli, workspace: Workspace) -> None:
+def test_images_without_labels_are_evaluated_and_the_page_says_what_labels_would_add(
+    cli: Cli, workspace: Workspace
+) -> None:
     folder = workspace.folder / "images" / "train"
     folder.mkdir(parents=True)
     for index in range(8):
         Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / f"{index}.png")
     flat = ("real.source=folder", f"real.path={workspace.folder / 'images'}", "train.epochs=1")
-    for stage in ("real", "generate", "train"):
-        assert cli(stage, *flat).code == 0
-    assert_mistake(cli("eval", *flat), "real.path", "class")
     code, _, errors = cli("run", *flat)
     assert code == 0, "training without labels is a whole run"
-    assert "class" in errors
+    assert "eval.sets.NAME" in errors
+    page = (workspace.folder / "runs" / "tiny" / "report.html").read_text()
+    assert "eval.sets.NAME" in page
+    assert "uniformity" in page
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pipeline.config.eval import EvalConfig
 from pipeline.config.fields import Section
 from pipeline.config.file import load_config
 from pipeline.config.method import METHOD_SECTIONS
+from pipeline.config.monitor import MonitorConfig
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.generate.plan import make_recipe
@@ -76,7 +77,9 @@ def test_view_size_is_recorded_where_it_is_set_and_changes_no_earlier_run() -> N
 
 
 def test_fields_of_no_record_are_in_no_fingerprint_but_reach_whoever_gets_the_section() -> None:
-    section = TrainConfig(checkpoint_interval_s=300, resident="off")
+    section = TrainConfig(
+        checkpoint_interval_s=300, resident="off", monitor=MonitorConfig(every_epochs=3)
+    )
     assert fingerprint(section) == fingerprint(TrainConfig())
     assert TrainConfig.model_validate_json(section.model_dump_json()) == section
 

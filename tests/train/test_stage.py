@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,34 @@ def test_train_of_a_method_that_reads_no_features_goes_on_whatever_is_stored(
     written_at = student_of(site).stat().st_mtime_ns
     site.stage("train", *other)
     assert student_of(site).stat().st_mtime_ns == written_at
+
+
+WATCHED = (*TRAINING, "train.monitor.every_epochs=1", "train.monitor.samples=10")
+
+
+def test_train_is_watched_on_its_own_images_and_is_the_same_training(
+    prepared: Site, tmp_path: Path
+) -> None:
+    site = prepared.copy_to(tmp_path / "site")
+    site.stage("train", *WATCHED)
+    lines = student_of(site).with_name("metrics.jsonl").read_text().splitlines()
+    assert 0 <= json.loads(lines[-1])["monitor_knn_top1"] <= 100
+    written_at = student_of(site).stat().st_mtime_ns
+    for other in ("train.monitor.every_epochs=0", "train.monitor.samples=4"):
+        site.stage("train", *WATCHED, other)  # is done
+    assert student_of(site).stat().st_mtime_ns == written_at
+    watched = student_of(site).read_bytes()
+    shutil.rmtree(student_of(site).parent)
+    site.stage("train", *TRAINING, "train.monitor.every_epochs=0")
+    assert student_of(site).read_bytes() == watched
+
+
+def test_train_watched_on_a_set_that_there_is_not_does_not_begin(
+    prepared: Site, tmp_path: Path
+) -> None:
+    site = prepared.copy_to(tmp_path / "site")
+    result = site.try_stage("train", *TRAINING, "train.monitor.set=other")
+    assert_mistake(
+        result, "train.monitor.set: no set other that is packed in eval.sets; there are none"
+    )
+    assert not student_of(site).with_name("metrics.jsonl").exists()

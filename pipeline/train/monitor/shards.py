@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.config.root import Config
 from pipeline.records.products import RealShards, real_shards, require_real
+from pipeline.records.sets import packed_sets, require_set
 from shards.errors import UserError
 from shards.reader import ShardReader
 
@@ -46,8 +47,14 @@ def monitored_shards(config: Config) -> MonitoredShards | None:
     monitor = config.train.monitor
     if monitor.every_epochs == 0:
         return None
-    if monitor.set is not None:
-        raise UserError(f"train.monitor.set: no set {monitor.set} in eval.sets")
-    real = require_real(config).outputs
+    if monitor.set is None:
+        real = require_real(config).outputs
+    elif monitor.set in packed_sets(config):
+        real = require_set(config, monitor.set).outputs
+    else:
+        known = ", ".join(packed_sets(config)) or "none"
+        raise UserError(
+            f"train.monitor.set: no set {monitor.set} that is packed in eval.sets; there are {known}"
+        )
     test = real_shards(config, "test", real) if real.num_samples["test"] else None
     return MonitoredShards(real_shards(config, "train", real), test, bool(real.class_names))
