@@ -54,7 +54,8 @@ def monitored_shards(config: Config) -> MonitoredShards | None:
     else:
         known = ", ".join(packed_sets(config)) or "none"
         raise UserError(
-            f"train.monitor.set: no set {monitor.set} that is packed in eval.sets; there are {known}"
+            f"train.monitor.set: no set {monitor.set} that is packed in eval.sets; there are "
+            f"{known}"
         )
     test = real_shards(config, "test", real) if real.num_samples["test"] else None
     return MonitoredShards(real_shards(config, "train", real), test, bool(real.class_names))
