@@ -32,9 +32,17 @@ class SetResults:
         return list_representations(self.groups)
 
     @property
-    def num_seeds(self) -> int:
-        """Values of a cell at the most."""
-        return max(found.summary.num_values for found in self.groups)
+    def spread(self) -> str:
+        """What ± is over, where there is any."""
+        most = max(found.summary.num_values for found in self.groups)
+        if most == 1:
+            return ""
+        if any(found.first.labels == "all" and found.summary.std for found in self.groups):
+            return f"; mean ± standard deviation over {most} folds, or draws of the few labels"
+        return (
+            f"; mean ± standard deviation over {most} draws of the few labels, nothing is drawn "
+            "where all labels are used"
+        )
 
     def cell(self, representation: str, column: tuple[str, str]) -> str:
         """See `cell`."""
