@@ -37,6 +37,11 @@ def test_parts_are_all_rows_in_order_and_copies(num_rows: int | None, tmp_path: 
     assert {len(part) for part in parts[:-1]} <= {num_rows}
 
 
+def test_parts_in_the_same_memory_are_all_rows(tmp_path: Path) -> None:
+    parts = in_blocks(ROWS, tmp_path).parts(5, reuse=True)
+    np.testing.assert_array_equal(np.concatenate([part.copy() for part in parts]), ROWS)
+
+
 def test_take_is_of_those_taken_before(tmp_path: Path) -> None:
     taken = in_blocks(ROWS, tmp_path).take(np.arange(20, 0, -1)).take(np.array([0, 5, 6]))
     np.testing.assert_array_equal(taken.array(), ROWS[[20, 15, 14]])

@@ -21,8 +21,8 @@ from pipeline.eval.logistic.principal_axes import PrincipalAxes
 from pipeline.samples.seeding import numpy_generator
 from pipeline.student.vectors import Vectors
 
-BATCH_NUMBERS = 2**23
-"""Numbers in a mini-batch, 32 MiB in float32; two are in memory, each twice."""
+BATCH_NUMBERS = 2**22
+"""Numbers in a mini-batch, 16 MiB in float32; two are in memory, each twice."""
 
 
 def _ignore(num_rows: int) -> None:
