@@ -29,6 +29,11 @@ def _ignore(num_rows: int) -> None:
     """Nobody counts."""
 
 
+def batch_rows(width: int) -> int:
+    """Rows of a mini-batch whose rows, or what is made of one, are so many numbers wide."""
+    return max(1, BATCH_NUMBERS // width)
+
+
 @dataclass(frozen=True)
 class Draw:
     """One row of every `every`, drawn, in rising order; nothing is kept of them but how."""
@@ -88,7 +93,7 @@ class LabelledRows:
 
     @property
     def _batch(self) -> int:
-        return max(1, BATCH_NUMBERS // self.vectors.num_dims)
+        return batch_rows(max(self.vectors.num_dims, len(self.classes)))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [n, D + 1] float32, ones last, and classes [n] int64, on the device. The next

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from benchmarks.measure import in_process
 from pipeline.eval.logistic import streamed
 from pipeline.eval.probes import linear_probe, streamed_probe
 from pipeline.eval.probes.linear_probe import FittedProbe, fit_linear_probe
@@ -142,3 +146,34 @@ def test_streamed_probe_reports_rows_up_to_all_of_them() -> None:
 def test_streamed_probe_of_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer than two classes"):
         fit_linear_probe(Vectors([np.ones((9, 3), np.float32)]), np.zeros(9, int), seed=0)
+
+
+def _fit_within(folder: Path, exact_numbers: int, spare_bytes: int) -> float:
+    """Top-1 on the train rows themselves, in a process that may have so much more memory."""
+    linear_probe.EXACT_NUMBERS = exact_numbers
+    streamed_probe.FIRST_NUMBERS = streamed.BATCH_NUMBERS = 2**18
+    labels = np.load(folder / "labels.npy")
+    train = Vectors([np.load(folder / "rows.npy", mmap_mode="r")])
+    fit_linear_probe(train.take(np.arange(999)), labels[:999], seed=0)  # libraries have their own
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (mapped,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (mapped + spare_bytes,) * 2)
+    probe = fit_linear_probe(train, labels, seed=0)
+    some = np.arange(0, len(labels), 100)
+    return 100 * float(np.mean(probe.predict(train.take(some)) == labels[some]))
+
+
+@pytest.mark.slow
+def test_streamed_probe_runs_in_a_fifth_of_the_rows_memory_and_the_exact_one_does_not(
+    tmp_path: Path,
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 3 * 2**17)
+    rows = generator.standard_normal((len(labels), 128), np.float32)
+    rows += 3 * generator.standard_normal((3, 128), np.float32)[labels] / 128**0.5
+    np.save(tmp_path / "rows.npy", rows)  # 192 MiB
+    np.save(tmp_path / "labels.npy", labels)
+    del rows
+    assert in_process(_fit_within, tmp_path, 0, 40 * 2**20) > 90
+    with pytest.raises((MemoryError, RuntimeError), match="allocate"):
+        in_process(_fit_within, tmp_path, 2**40, 40 * 2**20)
