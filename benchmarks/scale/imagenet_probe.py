@@ -15,7 +15,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from pipeline.measures.knn import knn_classify
 from pipeline.samples.seeding import numpy_generator
 from pipeline.student.vectors import Vectors
 
+PARTS = ("knn", "linear")
 _BLOCK_ROWS = 8192
 _SPREAD = 7.0  # between the means of two classes, in deviations of the noise
 
@@ -144,14 +145,17 @@ def _peak_watched() -> Iterator[list[float]]:
         thread.join()
 
 
-def compare(folder: Path, size: Size, limit_bytes: int, excess: float | None) -> ResultTable:
-    """Time, memory and top-1 of both."""
+def compare(
+    folder: Path, size: Size, limit_bytes: int, parts: Sequence[str], excess: float | None
+) -> ResultTable:
+    """Time, memory and top-1 of `parts`."""
     _, seconds = timed(lambda: write_rows(folder, size))
     print(f"{time.strftime('%H:%M')} written in {seconds:.0f} s", flush=True)
-    turns = {
-        "linear": in_process(take_probe, folder, limit_bytes, excess),
-        "knn": in_process(take_knn, folder, limit_bytes),
-    }
+    turns: dict[str, Turn] = {}
+    if "knn" in parts:
+        turns["knn"] = in_process(take_knn, folder, limit_bytes)
+    if "linear" in parts:
+        turns["linear"] = in_process(take_probe, folder, limit_bytes, excess)
     rows = [(name, turn.seconds, turn.anonymous_mb, turn.top1) for name, turn in turns.items()]
     title = f"{size.num_rows:,} x {size.num_dims}, {size.num_classes} classes"
     title += f", {size.num_queries:,} queries, limit {limit_bytes / 1e9:g} GB"
@@ -165,6 +169,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, default=2048)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=50_000)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--limit-gb", type=float, default=2.0)
     parser.add_argument("--excess", type=float, help="ends the probe's fits early")
     parser.add_argument("--folder", type=Path, help="keep the rows here; default: a temporary one")
@@ -174,7 +179,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        compare(folder, size, limit_bytes, arguments.excess).show()
+        compare(folder, size, limit_bytes, arguments.parts, arguments.excess).show()
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def _search(
     if not HAS_FAISS:
         _say_that_faiss_is_missing()
     for block in queries.parts(_rows_of(QUERY_NUMBERS, queries)):
-        parts = (_normalise(part) for part in keys.parts(_rows_of(KEY_NUMBERS, keys)))
+        parts = (_normalise(part) for part in keys.parts(_rows_of(KEY_NUMBERS, keys), reuse=True))
         unit = _normalise(block)
         if HAS_FAISS:
             yield _search_by_faiss(unit, parts, k, on_gpus)

@@ -53,26 +53,44 @@ class Vectors:
         """Those at `rows` [n], of which nothing is read yet."""
         return Vectors(self._blocks, rows if self._rows is None else self._rows[rows])
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of those at `rows` [n], float32 [n, D]."""
+    def gather(self, rows: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
+        """A copy of those at `rows` [n], float32 [n, D]; in `into`, if that is given."""
         places = np.asarray(rows, np.int64)
         if len(places) and not 0 <= places.min() <= places.max() < len(self):
             raise IndexError(f"rows outside [0, {len(self)})")
         if self._rows is not None:
             places = self._rows[places]
-        found = np.empty((len(places), self.num_dims), np.float32)
-        block_of = np.searchsorted(self._ends, places, side="right")
-        for index in np.unique(block_of):
-            block = self._blocks[index]
-            chosen = np.flatnonzero(block_of == index)
-            found[chosen] = block[places[chosen] - (self._ends[index] - len(block))]
-        return _scaled(found, self._blocks[0].dtype)
+        found = np.empty((len(places), self.num_dims), np.float32) if into is None else into
+        if len(places) and (np.diff(places) == 1).all():
+            self._copy_run(int(places[0]), found)
+        else:
+            block_of = np.searchsorted(self._ends, places, side="right")
+            for index in np.unique(block_of):
+                block = self._blocks[index]
+                chosen = np.flatnonzero(block_of == index)
+                found[chosen] = block[places[chosen] - (self._ends[index] - len(block))]
+        if self._blocks[0].dtype == np.uint8:
+            found /= np.float32(255)
+        return found
 
-    def parts(self, num_rows: int | None = None) -> Iterator[np.ndarray]:
-        """All of them, `num_rows` at a time, by default about 64 MiB, each part a copy."""
+    def _copy_run(self, start: int, found: np.ndarray) -> None:
+        """Rows of the blocks from `start` on: slices, which are quicker to copy."""
+        stop = start + len(found)
+        for block, end in zip(self._blocks, self._ends.tolist(), strict=True):
+            begin = end - len(block)
+            first, last = max(start, begin), min(stop, end)
+            if first < last:
+                found[first - start : last - start] = block[first - begin : last - begin]
+
+    def parts(self, num_rows: int | None = None, *, reuse: bool = False) -> Iterator[np.ndarray]:
+        """All of them, `num_rows` at a time, by default about 64 MiB, each part a copy; with
+        `reuse` in the memory of the one before, as fresh memory takes longer than the copying.
+        """
         step = num_rows or max(1, PART_NUMBERS // self.num_dims)
+        memory = np.empty((min(step, len(self)), self.num_dims), np.float32) if reuse else None
         for start in range(0, len(self), step):
-            yield self.gather(np.arange(start, min(start + step, len(self))))
+            rows = np.arange(start, min(start + step, len(self)))
+            yield self.gather(rows, None if memory is None else memory[: len(rows)])
 
     def array(self) -> np.ndarray:
         """All at once, float32 [N, D]: for where there are few."""
@@ -82,7 +100,3 @@ class Vectors:
 def _reopen(blocks: Sequence[np.ndarray | Path], rows: np.ndarray | None) -> Vectors:
     opened = [np.load(one, mmap_mode="r") if isinstance(one, Path) else one for one in blocks]
     return Vectors(opened, rows)
-
-
-def _scaled(values: np.ndarray, stored: np.dtype) -> np.ndarray:
-    return values / np.float32(255) if stored == np.uint8 else values

@@ -47,6 +47,14 @@ def test_search_exactly_of_more_keys_than_the_last_block_holds() -> None:
     np.testing.assert_allclose(values, search_plainly(queries, keys, 50)[0], rtol=0, atol=1e-5)
 
 
+def test_search_exactly_in_parts_is_that_of_all_keys() -> None:
+    queries, keys = draw(1100, 16, 0), draw(300, 16, 1)
+    values, indices = search_exactly(queries, [keys], 60, CPU)
+    found, places = search_exactly(queries, iter([keys[:100], keys[100:110], keys[110:]]), 60, CPU)
+    np.testing.assert_allclose(found, values, rtol=0, atol=1e-5)  # products of other shapes
+    assert (places == indices).mean() > 0.999
+
+
 def test_search_exactly_equals_faiss() -> None:
     queries, keys = normalised(draw(200, 64, 0)), normalised(draw(3000, 64, 1))
     ours, places = search_exactly(queries, [keys], 200, CPU)

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.measures import knn
 from pipeline.measures.knn import knn_classify, nearest, normalised
+from pipeline.student.vectors import Vectors
 
 
 def draw(count: int, num_dims: int, seed: int) -> np.ndarray:
@@ -103,3 +105,58 @@ def test_nearest_of_a_representation_that_is_not_finite_is_refused(value: float)
     for queries, keys in ((good, bad), (bad, good)):
         with pytest.raises(ValueError, match="not finite"):
             nearest(queries, keys, 2)
+
+
+@pytest.fixture(params=["faiss", "torch"])
+def _small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys 50, queries 20 and votes 3 at a time, by either engine."""
+    monkeypatch.setattr(knn, "HAS_FAISS", knn.HAS_FAISS and request.param == "faiss")
+    monkeypatch.setattr(knn, "KEY_NUMBERS", 16 * 50)
+    monkeypatch.setattr(knn, "QUERY_NUMBERS", 16 * 20)
+    monkeypatch.setattr(knn, "_NORMALISED", 16 * 7)
+    monkeypatch.setattr(knn, "_VOTES", 7 * 3)
+
+
+@pytest.mark.usefixtures("_small_blocks")
+@pytest.mark.parametrize("k", [1, 20, 50, 120, 330])
+def test_nearest_in_blocks_equals_torch_top_k(k: int) -> None:
+    """The last of seven blocks of keys has fewer than most `k`."""
+    keys, queries = draw(320, 16, 0), draw(50, 16, 1)
+    expected, indices = cosines(queries, keys).topk(min(k, 320))
+    found, found_indices = nearest(Vectors([queries]), Vectors([keys[:200], keys[200:]]), k)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=2e-6)  # float32 products
+    assert (found_indices == indices.numpy()).mean() > 0.999  # close ones may change places
+    assert all(len(set(row)) == min(k, 320) for row in found_indices)
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_nearest_tied_keys_in_several_blocks_all_come_before_a_farther_one() -> None:
+    key = draw(1, 16, 0)
+    keys = np.concatenate([draw(49, 16, 1), key, draw(60, 16, 2), 2 * key, draw(40, 16, 3), key])
+    similarities, indices = nearest(key, keys, 4)
+    assert set(indices[0, :3]) == {49, 110, 151}
+    assert similarities[0, 3] < similarities[0, 2] == pytest.approx(1)
+
+
+def test_knn_classify_in_blocks_is_that_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = draw(330, 16, 0), draw(70, 16, 1)
+    labels = np.random.default_rng(2).integers(0, 7, 330)
+    at_once = knn_classify(train, labels, test, k=20, temperature=0.1)
+    for name, numbers in (("KEY_NUMBERS", 800), ("QUERY_NUMBERS", 320), ("_VOTES", 21)):
+        monkeypatch.setattr(knn, name, numbers)
+    found = knn_classify(Vectors([train]), labels, Vectors([test]), k=20, temperature=0.1)
+    np.testing.assert_array_equal(found, at_once)
+
+
+def test_nearest_leaves_what_it_is_given_as_it_is() -> None:
+    keys, queries = draw(30, 8, 0), draw(5, 8, 1)
+    before = keys.copy(), queries.copy()
+    nearest(queries, keys, 3)
+    normalised(keys)
+    np.testing.assert_array_equal(keys, before[0])
+    np.testing.assert_array_equal(queries, before[1])
+
+
+def test_knn_classify_without_queries_has_no_labels() -> None:
+    train, labels = draw(9, 4, 0), np.arange(9)
+    assert knn_classify(train, labels, np.empty((0, 4), np.float32), k=3, temperature=1).size == 0

@@ -44,6 +44,11 @@ def test_parts_end_to_end_are_all_rows(num_rows: int | None) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), ROWS)
 
 
+def test_parts_in_the_same_memory_are_all_rows() -> None:
+    parts = [part.copy() for part in Vectors(split([7, 13])).parts(6, reuse=True)]
+    np.testing.assert_array_equal(np.concatenate(parts), ROWS)
+
+
 @pytest.mark.parametrize(("dtype", "expected"), [("float16", ROWS), ("uint8", ROWS / 255)])
 def test_what_is_read_is_float32_and_pixels_are_in_unit_range(
     dtype: str, expected: np.ndarray

@@ -50,7 +50,7 @@ class PrincipalAxes:
         num_rows, shift, total, squares = 0, None, torch.zeros(0), torch.zeros(0)
         for part in parts:
             if shift is None:  # near the mean, so that no precision is lost to its square
-                shift = part.mean(0, dtype=torch.float64)
+                shift = part[:_ROWS].mean(0, dtype=torch.float64)
                 total, squares = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
             for rows in part.split(_ROWS):
                 moved = rows.double() - shift

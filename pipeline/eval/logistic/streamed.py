@@ -21,12 +21,17 @@ from pipeline.eval.logistic.principal_axes import PrincipalAxes
 from pipeline.samples.seeding import numpy_generator
 from pipeline.student.vectors import Vectors
 
-BATCH_NUMBERS = 2**23
-"""Numbers in a mini-batch, 32 MiB in float32; two are in memory, each twice."""
+BATCH_NUMBERS = 2**22
+"""Numbers in a mini-batch, 16 MiB in float32; two are in memory, each twice."""
 
 
 def _ignore(num_rows: int) -> None:
     """Nobody counts."""
+
+
+def batch_rows(width: int) -> int:
+    """Rows of a mini-batch whose rows, or what is made of one, are so many numbers wide."""
+    return max(1, BATCH_NUMBERS // width)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class LabelledRows:
 
     @property
     def _batch(self) -> int:
-        return max(1, BATCH_NUMBERS // self.vectors.num_dims)
+        return batch_rows(max(self.vectors.num_dims, len(self.classes)))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [n, D + 1] float32, ones last, and classes [n] int64, on the device. The next

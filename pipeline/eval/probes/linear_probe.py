@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.eval.logistic.choose_penalty import GRID, middle_of_best, try_penalties
 from pipeline.eval.logistic.regression import LogisticFit, LogisticPath, fit_logistic
 from pipeline.eval.probes import streamed_probe
-from pipeline.student.vectors import Vectors
+from pipeline.student.vectors import PART_NUMBERS, Vectors
 
 EXACT_NUMBERS = 2**28
 """Numbers, rows times dimensions, up to which all are in memory and fitted to the optimum; of 2048
@@ -71,7 +71,8 @@ class FittedProbe:
         )
 
     def _probabilities(self, representations: Vectors) -> Iterator[np.ndarray]:
-        for part in representations.parts():
+        width = max(representations.num_dims, 2 * len(self.classes))  # in float64
+        for part in representations.parts(max(1, PART_NUMBERS // width)):
             scaled = torch.from_numpy((part - self.mean) / self.scale)
             scores = self.fit.scores(scaled.to(self.fit.weight.device))
             yield scores.softmax(1).cpu().numpy()

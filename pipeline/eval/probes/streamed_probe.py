@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.eval.logistic.penalty_search import FINAL, PenaltySearch
 from pipeline.eval.logistic.principal_axes import PrincipalAxes
 from pipeline.eval.logistic.regression import LogisticFit
-from pipeline.eval.logistic.streamed import BATCH_NUMBERS, Draw, LabelledRows
+from pipeline.eval.logistic.streamed import Draw, LabelledRows, batch_rows
 from pipeline.samples.seeding import numpy_generator
 from pipeline.student.vectors import Vectors
 
@@ -163,7 +163,7 @@ class _Progress:
 
     def passing(self, vectors: Vectors, device: torch.device) -> Iterator[Tensor]:
         """All of `vectors`, which are counted."""
-        for part in vectors.parts(max(1, BATCH_NUMBERS // vectors.num_dims)):
+        for part in vectors.parts(batch_rows(vectors.num_dims)):
             yield torch.from_numpy(part).to(device)
             self.add(len(part))
 
