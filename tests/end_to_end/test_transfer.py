@@ -73,3 +73,25 @@ def test_transfer_without_its_files_is_one_line(
     site: Site, overrides: tuple[str, ...], mentions: tuple[str, ...]
 ) -> None:
     assert_mistake(site.try_stage("transfer", *RUN, *overrides), *mentions)
+
+
+def test_eval_measures_sets_of_ericsson_et_al_as_transfer_does(site: Site) -> None:
+    root = site.folder / "sets"
+    settings = (*RUN, "eval.baselines=false", "eval.probes=[knn]", "eval.few_labels=[]")
+    named = f"eval.sets.dtd={{source: ericsson, path: {root}}}"
+    code, _, said = site.try_stage("eval", *settings, named)
+    assert code == 0, said
+    by_eval = {
+        number.dataset: number.value
+        for number in read_ledger(site.runs)
+        if number.task != "domains"
+    }
+    assert set(by_eval) == {"folder", "dtd"}
+    code, _, said = site.try_stage("eval", *settings, named)
+    assert (code, "done" in said) == (0, True)
+    code, _, said = site.try_stage("transfer", *RUN, f"transfer.root={root}", "transfer.sets=[dtd]")
+    assert (code, "done" in said) == (0, True)
+    code, _, said = site.try_stage("eval", *settings, named, "eval.sets.dtd.path=nowhere")
+    assert code == 0, "its folder may move once it is measured"
+    other = "eval.sets.aircraft={source: ericsson, path: nowhere}"
+    assert_mistake(site.try_stage("eval", *settings, other), "nowhere", "fgvc-aircraft")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from safetensors.torch import save_file
 
 from pipeline.config.root import Config
 from pipeline.eval import stage
+from pipeline.eval.probes import probe
+from pipeline.eval.probes import run as run_module
+from pipeline.eval.probes.probe import ProbeJob, Score
 from pipeline.records.digests import file_digest
 from pipeline.records.products import RealImages, Student
 from pipeline.records.record import write_record
@@ -103,3 +107,41 @@ def test_eval_of_one_labelled_class_beside_unlabelled_images_is_refused(tmp_path
     config = make_run(tmp_path, (arrays["image"], labels), (arrays["image"], arrays["label"]))
     with pytest.raises(UserError, match=r"real\.path: .*two classes"):
         stage.run(config)
+
+
+def test_eval_goes_on_behind_what_it_has_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = real_arrays(30)
+    part = (arrays["image"], arrays["label"])
+    config = make_run(tmp_path, part, part)
+    fit, fitted = probe.run_job, []
+
+    def fit_some(job: ProbeJob, *arguments: Any) -> Score:
+        fitted.append(job)
+        if len(fitted) == 6:
+            raise KeyboardInterrupt
+        return fit(job, *arguments)
+
+    monkeypatch.setattr(run_module, "run_job", fit_some)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(config)
+    results, _ = evaluated(config)
+    assert len(results) == 12  # three subjects, four probes each
+    assert len(fitted) == 13, "one of them was interrupted, none was fitted twice"
+
+
+def test_eval_of_other_labelled_sets_is_to_do_and_of_anything_else_refused(tmp_path: Path) -> None:
+    arrays = real_arrays(30)
+    part = (arrays["image"], arrays["label"])
+    config = make_run(tmp_path, part, part)
+    stage.run(config)
+    record = stage.find(config)
+    assert record is not None
+    added = replace(record.spec, inputs={**record.inputs, "set mine train": "0" * 64})
+    write_record(config.run_dir / "eval", added, record.outputs)
+    assert stage.find(config) is None
+    other = replace(record.spec, inputs={**record.inputs, "student": "0" * 64})
+    write_record(config.run_dir / "eval", other, record.outputs)
+    with pytest.raises(UserError, match="made with input student"):
+        stage.find(config)

@@ -32,7 +32,7 @@ def find(config: Config) -> Record[Transfer] | None:
     """Record of the transfer, None if a data set is to be measured or not in the ledger."""
     spec = _spec(config)
     record = find_complete(folder_of(config), spec, Transfer)
-    if record is None or set(record.outputs.scores) < set(_present(config)):
+    if record is None or not record.outputs.scores.keys() >= set(_present(config)):
         return None
     return record if is_appended(config.paths.runs, config.name, spec.fingerprint) else None
 
