@@ -33,6 +33,7 @@ from pipeline.student.representations import (
 from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from pipeline.terminal.progress import progress_bar
+from shards.errors import UserError
 from shards.verify import verify_shards
 
 _PIECE_ROWS = (1024, 4096)
@@ -89,7 +90,8 @@ class Extractor:
         [N, D], of pixels uint8. `title` is for the progress bar.
 
         Raises:
-            UserError: for a damaged shard, or an image that cannot be decoded.
+            UserError: for a damaged shard, an image that cannot be decoded, or a `folder` that
+                workers do not see.
             OSError: if `folder` cannot be written.
         """
         rows = np.arange(len(images)) if rows is None else np.asarray(rows, np.int64)
@@ -104,14 +106,24 @@ class Extractor:
             blocks[place] = block
         found = [block for block in blocks if block is not None]
         if len(found) < len(blocks):
-            raise OSError(f"{self.folder}: blocks that were just written there are not whole")
+            raise self._unseen()
         is_sorted = (order == np.arange(len(order))).all()
         return Vectors(found, None if is_sorted else np.argsort(order))
 
     def _paths(self, network: Frozen, images: SizedImages, pieces: list[Piece]) -> list[Path]:
         kind = "cpu" if network.backbone is None else self.workers.kind
         made_by = f"{network.digest} at {images.side} px on {kind}"
-        return [block_path(self.folder, (made_by, piece.content)) for piece in pieces]
+        folder = self.folder.absolute()  # workers have another working directory
+        return [block_path(folder, (made_by, piece.content)) for piece in pieces]
+
+    def _unseen(self) -> Exception:
+        folder = self.folder.absolute()
+        if self.workers.are_here:
+            return OSError(f"{folder}: blocks that were just written there are not whole")
+        return UserError(
+            f"paths.runs: what workers have written to {folder} is not there; name a folder that "
+            "all nodes see, paths.runs=/shared/runs"
+        )
 
     def _read(self, paths: list[Path]) -> list[np.ndarray | None]:
         """Blocks, None for those that are not there whole; many are checked by workers."""

@@ -236,6 +236,24 @@ def test_extract_makes_damaged_blocks_again_that_workers_find(
     assert [path.read_bytes() for path in blocks(extractor)] == contents
 
 
+def count_nothing(device: torch.device) -> int:
+    return 0
+
+
+@pytest.mark.ray
+def test_extract_on_workers_of_another_working_directory_finds_a_relative_folder(
+    tmp_path: Path, real_images: SizedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_ray = Extractor(Path("kept"), Workers(RayConfig(eval_workers=2), "cpu"))
+    on_ray.workers.run_one(count_nothing)  # Ray is there, and was started elsewhere
+    monkeypatch.chdir(tmp_path)
+    extract(on_ray, real_images)
+    assert len(list((tmp_path / "kept").rglob("*.npy"))) == 1
+    monkeypatch.setattr(extraction, "read_block", lambda path: None)  # as of a disk of its own
+    with pytest.raises(UserError, match=r"^paths\.runs: .*a folder that all nodes see"):
+        extract(on_ray, real_images)
+
+
 def calibrated(network: StudentResNet, images: SizedImages) -> StudentResNet:
     network.load_state_dict(calibrate_batch_norm(frozen(network), images, CPU))
     return network
