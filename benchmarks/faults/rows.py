@@ -27,7 +27,7 @@ from benchmarks.faults.s3_server import S3Server
 from benchmarks.measure import ROOT
 
 PACKER, RENDERER = "ray::_pack_task", "ray::_render_task"
-TRAINER, PROBE = "ray::RayTrainWorker", "ray::_run_task"
+TRAINER, PROBE = "ray::RayTrainWorker", "ray::_fit"
 _DOWN_S = 20
 _NOTICE_S = 10
 _NO_CHECKPOINTS = "train.checkpoint_interval_s=3600"

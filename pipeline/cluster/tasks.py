@@ -146,6 +146,7 @@ def run_tasks(
     arguments: Callable[[T], tuple[Any, ...]],
     places: Places,
     *,
+    name: str | None = None,
     retry_on: Sequence[type[Exception]] = (),
     watch: Callable[[int], None] = lambda in_hand: None,
 ) -> Iterator[Iterator[tuple[T, Answer]]]:
@@ -157,6 +158,7 @@ def run_tasks(
         source: what to do.
         arguments: of the function.
         places: where, and how many at once.
+        name: of the tasks in Ray's tables; by default the function's.
         retry_on: errors after which Ray tries a task again, as it does when a process dies.
         watch: hears how many pieces are in hand.
 
@@ -168,6 +170,7 @@ def run_tasks(
     import ray
 
     task = ray.remote(function).options(
+        name=name or function.__name__,
         **capacity.task_options(places.ray, places.work),
         max_retries=MAX_RETRIES,
         retry_exceptions=list(retry_on),

@@ -97,8 +97,9 @@ class Workers:
         with run_tasks(
             _work,
             Listed(range(len(pieces))),
-            lambda position: (function, pieces[position]),
+            lambda position: (function, pieces[position], self.kind),
             self._places,
+            name=function.__name__,
             retry_on=[OSError],
         ) as ended:
             for position, answer in ended:
@@ -110,12 +111,14 @@ class Workers:
         return found
 
 
-def _work(function: Callable[..., T], piece: tuple[Any, ...]) -> T:
-    """Runs in a Ray worker, on one processor and, if it was lent one, a GPU."""
+def _work(function: Callable[..., T], piece: tuple[Any, ...], kind: str) -> T:
+    """Runs in a Ray worker, on one processor and, if it was lent one, a GPU: one that is lent none
+    may see some all the same.
+    """
     import torch
 
     from pipeline.engine.device import choose_device
 
     torch.set_num_threads(1)
-    device: torch.device = choose_device("auto")
+    device: torch.device = choose_device(kind)
     return function(*piece, device)

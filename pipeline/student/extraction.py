@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,23 @@ from pipeline.engine.upload import Groups, prepare_upload
 from pipeline.engine.workers import Shared, Workers
 from pipeline.samples.stream import LOADED_AHEAD, LoadedAhead
 from pipeline.student.backbone import Normalise
-from pipeline.student.representations import block_path, read_block, weights_digest, write_block
+from pipeline.student.representations import (
+    block_path,
+    open_block,
+    read_block,
+    weights_digest,
+    write_block,
+)
 from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from pipeline.terminal.progress import progress_bar
+from shards.errors import UserError
 from shards.verify import verify_shards
 
 _PIECE_ROWS = (1024, 4096)
 """Least rows of a block, where there are more, and most."""
+_CHECKED_AT_ONCE = 16
+"""Blocks."""
 _BATCH = 500
 _BATCH_PIXELS = {"cpu": 500 * 32 * 32, "cuda": 500 * 128 * 128}
 """Pixels of a batch at the most, which bounds the memory of activations."""
@@ -80,29 +90,50 @@ class Extractor:
         [N, D], of pixels uint8. `title` is for the progress bar.
 
         Raises:
-            UserError: for a damaged shard, or an image that cannot be decoded.
+            UserError: for a damaged shard, an image that cannot be decoded, or a `folder` that
+                workers do not see.
             OSError: if `folder` cannot be written.
         """
         rows = np.arange(len(images)) if rows is None else np.asarray(rows, np.int64)
         order = np.argsort(rows, kind="stable")
         pieces = list(_cut(images, rows[order]))
         paths = self._paths(network, images, pieces)
-        blocks = [read_block(path) for path in paths]
+        blocks = self._read(paths)
         todo = [place for place, block in enumerate(blocks) if block is None]
         if todo:
             self._compute(network, images, [(pieces[n], paths[n]) for n in todo], title)
-        for place in todo:
-            blocks[place] = read_block(paths[place])
+        for place, block in zip(todo, self._read([paths[n] for n in todo]), strict=True):
+            blocks[place] = block
         found = [block for block in blocks if block is not None]
         if len(found) < len(blocks):
-            raise OSError(f"{self.folder}: blocks that were just written there are not whole")
+            raise self._unseen()
         is_sorted = (order == np.arange(len(order))).all()
         return Vectors(found, None if is_sorted else np.argsort(order))
 
     def _paths(self, network: Frozen, images: SizedImages, pieces: list[Piece]) -> list[Path]:
         kind = "cpu" if network.backbone is None else self.workers.kind
         made_by = f"{network.digest} at {images.side} px on {kind}"
-        return [block_path(self.folder, (made_by, piece.content)) for piece in pieces]
+        folder = self.folder.absolute()  # workers have another working directory
+        return [block_path(folder, (made_by, piece.content)) for piece in pieces]
+
+    def _unseen(self) -> Exception:
+        folder = self.folder.absolute()
+        if self.workers.are_here:
+            return OSError(f"{folder}: blocks that were just written there are not whole")
+        return UserError(
+            f"paths.runs: what workers have written to {folder} is not there; name a folder that "
+            "all nodes see, paths.runs=/shared/runs"
+        )
+
+    def _read(self, paths: list[Path]) -> list[np.ndarray | None]:
+        """Blocks, None for those that are not there whole; many are checked by workers."""
+        size = _CHECKED_AT_ONCE
+        groups = [paths[start : start + size] for start in range(0, len(paths), size)]
+        if self.workers.are_here or len(groups) < 2:
+            return [read_block(path) for path in paths]
+        found = dict(self.workers.run(_are_whole, [(group,) for group in groups]))
+        whole = [is_whole for place in range(len(groups)) for is_whole in found[place]]
+        return [open_block(path) if ok else None for path, ok in zip(paths, whole, strict=True)]
 
     def _compute(
         self, network: Frozen, images: SizedImages, todo: list[tuple[Piece, Path]], title: str
@@ -120,6 +151,11 @@ class Extractor:
             for position, _ in self.workers.run(_make_blocks, work):
                 if not self.workers.are_here:
                     bar.advance(task, len(todo[position][0].rows))
+
+
+def _are_whole(paths: Sequence[Path], device: torch.device) -> list[bool]:
+    """Runs in a worker."""
+    return [read_block(path) is not None for path in paths]
 
 
 def _say_nothing(count: int) -> None:
@@ -220,10 +256,12 @@ def calibrate_batch_norm(
     network: Frozen, images: SizedImages, device: torch.device
 ) -> dict[str, Tensor]:
     """State of an untrained network given the batch statistics of the images, or of 50,000 of more,
-    so that it is judged at its best; one without batch normalisation stays as it is.
+    so that it is judged at its best; of one without batch normalisation as it is. The network
+    itself is left alone.
     """
     assert network.backbone is not None
-    backbone = network.backbone.train().to(device)
+    # a copy: blocks are kept by what a backbone prints, which says how its averages move
+    backbone = deepcopy(network.backbone).train().to(device)
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.momentum = None  # average over the passes

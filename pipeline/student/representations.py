@@ -48,17 +48,27 @@ def write_block(path: Path, block: np.ndarray) -> None:
         file.write(hashlib.sha256(block.data).digest())
 
 
-def read_block(path: Path) -> np.ndarray | None:
-    """The block at `path`, memory-mapped, every byte checked; None if none is there whole."""
+def open_block(path: Path) -> np.ndarray | None:
+    """What is at `path`, memory-mapped, no byte checked; None if that is no block."""
     try:
         block: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return block if block.ndim == 2 else None
+
+
+def read_block(path: Path) -> np.ndarray | None:
+    """The block at `path`, memory-mapped, every byte checked; None if none is there whole."""
+    block = open_block(path)
+    if block is None:
+        return None
+    try:
         with path.open("rb") as file:
             file.seek(-_DIGEST_BYTES, 2)
             digest = file.read()
-    except (OSError, ValueError, EOFError):
+    except OSError:
         return None
-    is_whole = block.ndim == 2 and hashlib.sha256(block.data).digest() == digest
-    return block if is_whole else None
+    return block if hashlib.sha256(block.data).digest() == digest else None
 
 
 def weights_digest(backbone: nn.Module) -> str:

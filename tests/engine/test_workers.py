@@ -31,6 +31,17 @@ def test_every_piece_is_done_wherever_it_is(workers: int) -> None:
         here.run_one(double, 13, shared)
 
 
+def name_task(device: torch.device) -> str | None:
+    from ray import get_runtime_context
+
+    return get_runtime_context().get_task_name()
+
+
+@pytest.mark.ray
+def test_tasks_have_the_name_of_the_function_in_the_tables_of_ray() -> None:
+    assert Workers(RayConfig(eval_workers=2), "cpu").run_one(name_task) == "name_task"
+
+
 def test_no_pieces_are_no_work() -> None:
     assert list(Workers(RayConfig(eval_workers=2), "cpu").run(double, [])) == []
 

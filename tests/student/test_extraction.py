@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.engine.workers import Workers
 from pipeline.student import extraction
 from pipeline.student.backbone import Normalise, StudentResNet, build_backbone
 from pipeline.student.extraction import Extractor, Frozen, calibrate_batch_norm
+from pipeline.student.representations import weights_digest
 from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from shards.errors import UserError
@@ -21,6 +23,7 @@ from shards.reader import ShardReader
 from shards.schema import Schema, image_column
 from shards.storage import Folder
 from tests.support.shard_sets import smooth_images, write_set
+from tests.support.stored_pools import flip
 from tests.support.tiny_shards import RESOLUTION, TRAIN_CONFIG, real_arrays
 
 CPU = torch.device("cpu")
@@ -219,6 +222,38 @@ def test_extract_on_workers_gives_the_very_blocks(
     assert contents[0] == contents[1]
 
 
+@pytest.mark.ray
+def test_extract_makes_damaged_blocks_again_that_workers_find(
+    extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "_CHECKED_AT_ONCE", 1)
+    images = many_images(tmp_path / "shards", [1100, 1100])
+    whole = extract(extractor, images)
+    contents = [path.read_bytes() for path in blocks(extractor)]
+    flip(blocks(extractor)[0], at=-100)
+    on_ray = replace(extractor, workers=Workers(RayConfig(eval_workers=2), "cpu"))
+    np.testing.assert_array_equal(extract(on_ray, images), whole)
+    assert [path.read_bytes() for path in blocks(extractor)] == contents
+
+
+def count_nothing(device: torch.device) -> int:
+    return 0
+
+
+@pytest.mark.ray
+def test_extract_on_workers_of_another_working_directory_finds_a_relative_folder(
+    tmp_path: Path, real_images: SizedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_ray = Extractor(Path("kept"), Workers(RayConfig(eval_workers=2), "cpu"))
+    on_ray.workers.run_one(count_nothing)  # Ray is there, and was started elsewhere
+    monkeypatch.chdir(tmp_path)
+    extract(on_ray, real_images)
+    assert len(list((tmp_path / "kept").rglob("*.npy"))) == 1
+    monkeypatch.setattr(extraction, "read_block", lambda path: None)  # as of a disk of its own
+    with pytest.raises(UserError, match=r"^paths\.runs: .*a folder that all nodes see"):
+        extract(on_ray, real_images)
+
+
 def calibrated(network: StudentResNet, images: SizedImages) -> StudentResNet:
     network.load_state_dict(calibrate_batch_norm(frozen(network), images, CPU))
     return network
@@ -239,3 +274,10 @@ def test_calibrate_batch_norm_statistics_become_those_of_the_images(
     torch.testing.assert_close(first.running_mean, inputs.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first.running_var, inputs.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(dict(calibrate.named_parameters()), weights, rtol=0, atol=0)
+
+
+def test_calibrate_batch_norm_leaves_the_network_as_workers_do(real_images: SizedImages) -> None:
+    network = backbone()
+    before = weights_digest(network)
+    calibrate_batch_norm(frozen(network), real_images, CPU)
+    assert weights_digest(network) == before

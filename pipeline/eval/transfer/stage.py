@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cluster.tasks import Listed, Places, run_tasks
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
+from pipeline.engine.workers import Workers
 from pipeline.eval.transfer.result import Transfer, TransferResult
 from pipeline.eval.transfer.sets import TRANSFER_SETS
 from pipeline.records.products import require_student, student_file
@@ -24,6 +25,9 @@ from pipeline.results.lineage import read_lineage
 from pipeline.terminal.progress import console, progress_bar
 from shards.atomic import write_atomic
 from shards.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 RESULTS_FILE = "transfer.json"
 
@@ -123,28 +127,17 @@ def _set_spec(config: Config, name: str) -> Spec:
     return Spec("transfer", {"set": name}, _spec(config).inputs)
 
 
+def _workers(config: Config) -> Workers:
+    return Workers(config.ray, config.hardware.device)
+
+
 def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, TransferResult]]:
-    if config.ray.eval_workers == 0 or not names:
-        for name in names:
-            yield name, measure(config, name)
-        return
-    places = Places(config.ray, "eval", config.ray.eval_workers)
-    with run_tasks(_run_task, Listed(names), lambda name: (config, name), places) as ended:
-        for name, answer in ended:
-            yield name, answer.get()
+    for place, result in _workers(config).run(_measure, [(config, name) for name in names]):
+        yield names[place], result
 
 
-def _run_task(config: Config, name: str) -> TransferResult:
-    """Runs in a Ray worker, on one processor."""
-    import torch
-
-    torch.set_num_threads(1)
-    return measure(config, name)
-
-
-def measure(config: Config, name: str) -> TransferResult:
-    """Measure one data set and leave its record."""
-    from pipeline.engine.device import choose_device
+def _measure(config: Config, name: str, device: torch.device) -> TransferResult:
+    """Measure one data set and leave its record; runs in this process or in a worker."""
     from pipeline.eval.transfer.datasets import open_transfer_set
     from pipeline.eval.transfer.evaluate import evaluate_transfer
     from pipeline.eval.transfer.features import Loading, extract_features
@@ -155,7 +148,6 @@ def measure(config: Config, name: str) -> TransferResult:
     assert section.root is not None
     images = open_transfer_set(name, section.root)
     backbone = load_backbone(config.train.student, student_file(config))
-    device = choose_device(config.hardware.device)
     loading = Loading(device, section.batch, section.loader_workers)
     with progress_bar("images") as bar:
         task = bar.add_task(f"  {name}", total=images.num_images, note="")
@@ -174,9 +166,7 @@ def measure(config: Config, name: str) -> TransferResult:
 
 def _append(config: Config, spec: Spec, results: dict[str, TransferResult]) -> None:
     """To the ledger."""
-    from pipeline.engine.device import choose_device
-
-    lineage = read_lineage(config, str(choose_device(config.hardware.device)))
+    lineage = read_lineage(config, _workers(config).kind)
     numbers = [
         Number.of(
             lineage,
