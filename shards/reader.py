@@ -24,6 +24,7 @@ from shards.cache import Cache
 from shards.codecs import decode_image
 from shards.errors import UserError
 from shards.manifest import ShardInfo, read_manifest
+from shards.open_files import allow_open_files
 from shards.schema import TAR_BLOCK_BYTES, Column
 from shards.storage import Folder
 
@@ -82,6 +83,7 @@ class ShardReader:
             check_size(self.folder, shard, sizes.get(shard.name), remedy)
         if not self.folder.is_local and cache is None:
             raise ValueError(f"{self.folder}: a remote folder needs a cache")
+        allow_open_files()
         self._cache = cache
         self._starts = np.array([shard.start_index for shard in self.shards], dtype=np.int64)
         self._open: OrderedDict[int, _Mapped] = OrderedDict()
@@ -181,6 +183,14 @@ class ShardReader:
         self._fetchers = self._fetchers or ThreadPoolExecutor(2, "fetch")
         for index in wanted:
             self._fetchers.submit(self._local_path, int(index))
+
+    def let_go(self, shards: Iterable[int]) -> None:
+        """Unmap some shards, by their place in `shards`, which are not read again soon: what was
+        read of a mapped shard counts as memory of the process.
+        """
+        with self._lock:
+            for index in shards:
+                self._open.pop(index, None)
 
     def _local_path(self, shard_index: int) -> Path:
         shard = self.shards[shard_index]

@@ -5,6 +5,7 @@
 - `manifest`: a pool of 100 million samples, files of holes: opening it, looking samples up, the
   order of samples.
 - `workers`: the digits' teacher rendered by one and by two single-thread workers in turns.
+- `extraction`: representations of many images, by one process and by two workers killed five times.
 - `costs`: what pools of two sizes take, calculated.
 
 Every turn is a process of its own. docs/scaling.md has the results.
@@ -13,8 +14,10 @@ Every turn is a process of its own. docs/scaling.md has the results.
 from __future__ import annotations
 
 import statistics
+import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 
@@ -27,11 +30,12 @@ from benchmarks.measure import (
     tabulate_ratios,
 )
 from benchmarks.scale.costs import tabulate_costs
+from benchmarks.scale.extraction import ExtractionSize, tabulate_extractions, take_extractions
 from benchmarks.scale.manifest import ManifestTurn, take_manifest
 from benchmarks.scale.run import RunTurn, take_run, take_workers
 from benchmarks.speed.stream_samples import KINDS
 
-PARTS = ("run", "manifest", "workers", "costs")
+PARTS = ("run", "manifest", "workers", "extraction", "costs")
 
 
 def tabulate_runs(turns: Sequence[RunTurn]) -> ResultTable:
@@ -91,6 +95,10 @@ def main() -> None:
         "--num-samples", type=int, default=100_000_000, help="samples of the manifests"
     )
     parser.add_argument("--shards", type=int, default=40, help="rendered in a turn of the workers")
+    parser.add_argument(
+        "--images", type=int, default=300_000, help="whose representations are made"
+    )
+    parser.add_argument("--folder", type=Path, help="where there is room for 13 kB an image")
     parser.set_defaults(repeats=3)
     arguments = parser.parse_args()
     if "run" in arguments.parts:
@@ -100,6 +108,10 @@ def main() -> None:
         tabulate_manifests([in_process(take_manifest, kind, samples) for kind in KINDS]).show()
     if "workers" in arguments.parts:
         tabulate_workers(arguments.shards, arguments.repeats).show()
+    if "extraction" in arguments.parts:
+        size = ExtractionSize(arguments.images)
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            tabulate_extractions(size, *take_extractions(size, Path(folder))).show()
     if "costs" in arguments.parts:
         for table in tabulate_costs():
             table.show()

@@ -8,6 +8,7 @@ was killed goes on behind its last block. Neighbour: `vectors.py` reads the bloc
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
@@ -33,6 +34,7 @@ from pipeline.student.representations import (
 from pipeline.student.vectors import Vectors
 from pipeline.student.view_size import SizedImages
 from pipeline.terminal.progress import progress_bar
+from shards.atomic import remove_stale
 from shards.errors import UserError
 from shards.verify import verify_shards
 
@@ -44,6 +46,7 @@ _BATCH = 500
 _BATCH_PIXELS = {"cpu": 500 * 32 * 32, "cuda": 500 * 128 * 128}
 """Pixels of a batch at the most, which bounds the memory of activations."""
 _CALIBRATED_ON = 50_000
+_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class Extractor:
         self, network: Frozen, images: SizedImages, todo: list[tuple[Piece, Path]], title: str
     ) -> None:
         total = sum(len(piece.rows) for piece, _ in todo)
+        for folder in {path.parent for _, path in todo}:
+            remove_stale(folder, time.time() - _STALE_S)
         shared = self.workers.share((network, images))
         with progress_bar("images") as bar:
             task = bar.add_task(title, total=total, note="")
@@ -214,6 +219,7 @@ def _make_blocks(
         if sum(map(len, parts)) == len(piece.rows):
             write_block(path, np.concatenate(parts))
             parts.clear()
+            images.reader.let_go(piece.shards)
 
 
 def split_rows(images: SizedImages, rows: np.ndarray, device: torch.device) -> list[np.ndarray]:

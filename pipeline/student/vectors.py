@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from shards.open_files import allow_open_files
+
 PART_NUMBERS = 2**24
 """Numbers in a part, 64 MiB in float32."""
 
@@ -98,5 +100,6 @@ class Vectors:
 
 
 def _reopen(blocks: Sequence[np.ndarray | Path], rows: np.ndarray | None) -> Vectors:
+    allow_open_files()
     opened = [np.load(one, mmap_mode="r") if isinstance(one, Path) else one for one in blocks]
     return Vectors(opened, rows)

@@ -50,6 +50,17 @@ def test_reader_gathered_array_is_a_copy(tmp_path: Path) -> None:
     )
 
 
+def test_reader_that_lets_go_of_shards_unmaps_and_reads_them_again(tmp_path: Path) -> None:
+    write_real_shards(tmp_path, num_samples=40, samples_per_shard=16)
+    reader = open_reader(tmp_path)
+    rows = np.arange(40)
+    first = reader.gather("image", rows)
+    reader.let_go([0, 2])
+    mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert [str(tmp_path / shard.name) in mapped for shard in reader.shards] == [False, True, False]
+    np.testing.assert_array_equal(reader.gather("image", rows), first)
+
+
 def test_reader_no_indices_give_an_empty_array(tmp_path: Path) -> None:
     write_real_shards(tmp_path)
     gathered = open_reader(tmp_path).gather("image", np.array([], dtype=np.int64))

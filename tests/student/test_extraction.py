@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +210,28 @@ def test_extract_that_fails_goes_on_behind_its_last_block(
     assert len(blocks(extractor)) == 2
     np.testing.assert_array_equal(extract(extractor, images), undisturbed)
     assert len(seen) == 4
+
+
+def test_extract_lets_go_of_shards_whose_block_is_written(
+    extractor: Extractor, tmp_path: Path
+) -> None:
+    images = many_images(tmp_path / "shards", [1100, 1100])
+    extract(extractor, images)
+    assert str(tmp_path / "shards") not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+def test_extract_removes_what_killed_runs_began_and_not_what_others_write(
+    extractor: Extractor, real_images: SizedImages
+) -> None:
+    extract(extractor, real_images)
+    (block,) = blocks(extractor)
+    block.unlink()
+    for name, age_s in (("old", 7200), ("new", 5)):
+        path = block.parent / f".{name}.tmp"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_s,) * 2)
+    extract(extractor, real_images)
+    assert {path.name for path in block.parent.iterdir()} == {block.name, ".new.tmp"}
 
 
 @pytest.mark.ray
