@@ -15,10 +15,20 @@ from torch import Tensor
 
 from pipeline.eval.logistic.linear_loss import ObjectiveAt
 
-_ROUNDS = 10  # with units of its own each, as curvature changes along the way
-_ITERATIONS = 100  # of a round; few fits need more than 20
 _HISTORY = 10
 _REACHED = 1e-8  # the tolerance in the optimiser's units: above its absolute thresholds, of 1e-10
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Runs of L-BFGS, each with units of its own, as curvature changes along the way."""
+
+    count: int = 10
+    iterations: int = 100
+    """Of each; few fits need more than 20."""
+
+
+_ROUNDS = Rounds()
 
 
 class Function(Protocol):
@@ -57,20 +67,26 @@ class _Reached(Exception):
     """The optimiser may stop: it has no other way to be told."""
 
 
-def minimise(objective: Function, begun: Solution, penalty: float, limit: Limit) -> Solution:
-    """From `begun` until the excess is within `limit`."""
+def minimise(
+    objective: Function, begun: Solution, penalty: float, limit: Limit, rounds: Rounds = _ROUNDS
+) -> Solution:
+    """From `begun` until the excess is within `limit`, the `rounds` are over, or one gains too
+    little to go on.
+    """
     solution = begun
-    for _ in range(_ROUNDS):
+    for _ in range(rounds.count):
         if solution.point.excess <= limit.at(solution.point.value):
             break
         value_before = solution.point.value
-        solution = _run_lbfgs(objective, solution, penalty, limit)
+        solution = _run_lbfgs(objective, solution, penalty, limit, rounds.iterations)
         if solution.point.value > value_before - limit.at(value_before):
             break  # the precision of the features' type is spent
     return solution
 
 
-def _run_lbfgs(objective: Function, begun: Solution, penalty: float, limit: Limit) -> Solution:
+def _run_lbfgs(
+    objective: Function, begun: Solution, penalty: float, limit: Limit, iterations: int
+) -> Solution:
     """The best point of one run of L-BFGS, in units of the curvature where it begins."""
     scale = _REACHED / limit.at(begun.point.value)
     units = (scale * begun.point.diagonal.double()).rsqrt()
@@ -94,8 +110,8 @@ def _run_lbfgs(objective: Function, begun: Solution, penalty: float, limit: Limi
 
     optimiser = torch.optim.LBFGS(
         [parameters],
-        max_iter=_ITERATIONS,
-        max_eval=2 * _ITERATIONS,
+        max_iter=iterations,
+        max_eval=2 * iterations,
         tolerance_grad=0,
         tolerance_change=0,
         history_size=_HISTORY,

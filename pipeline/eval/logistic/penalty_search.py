@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.eval.logistic.choose_penalty import GRID
-from pipeline.eval.logistic.lbfgs import Limit, Solution, minimise
+from pipeline.eval.logistic.lbfgs import Limit, Rounds, Solution, minimise
 from pipeline.eval.logistic.principal_axes import PrincipalAxes
 from pipeline.eval.logistic.regression import TOLERANCE, LogisticFit
 from pipeline.eval.logistic.streamed import LabelledRows, StreamedObjective, percent_right
@@ -26,6 +26,7 @@ from pipeline.eval.logistic.streamed import LabelledRows, StreamedObjective, per
 CHOOSING, FINAL = 1e-4, 1e-5
 """Excess that ends a fit, as a share of the loss of knowing only how frequent the classes are."""
 _DECADE = 4  # places in `GRID`
+ROUNDS = Rounds(4, 25)  # fresh units earlier: with hardly a penalty half the passes
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class PenaltySearch:
         halves = 2 if start.shape[1] == 2 else 1
         penalty = halves / (num_rows * GRID[place])
         begun = Solution(start, objective.at(start, penalty), 1)
-        return minimise(objective, begun, penalty, self._limit(excess))
+        return minimise(objective, begun, penalty, self._limit(excess), ROUNDS)
 
     def _limit(self, excess: float) -> Limit:
         return Limit(TOLERANCE, excess * self._loss_of_shares)

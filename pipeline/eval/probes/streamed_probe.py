@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.eval.logistic.penalty_search import FINAL, PenaltySearch
+from pipeline.eval.logistic.penalty_search import FINAL, ROUNDS, PenaltySearch
 from pipeline.eval.logistic.principal_axes import PrincipalAxes
 from pipeline.eval.logistic.regression import LogisticFit
 from pipeline.eval.logistic.streamed import Draw, LabelledRows, batch_rows
@@ -31,7 +31,8 @@ RowReport = Callable[[int, int], None]
 """Called with the rows read so far and those to be read in all, which is an estimate."""
 PROTOCOL = (
     "multinomial logistic regression, L2, bias without penalty, by L-BFGS, loss and gradient "
-    f"summed over mini-batches of rows, to within {FINAL:g} of the loss of the classes' shares; "
+    f"summed over mini-batches of rows, to within {FINAL:g} of the loss of the classes' shares or "
+    f"{ROUNDS.count * ROUNDS.iterations} iterations; "
     "representations centred and divided by one scale; C = 1/λ, λ of 45 in logspace(-6, 5), by "
     f"accuracy on a fifth of the given labels, {MAX_HELD_OUT:,} at most: the best decade on a draw "
     f"of at most 2^{FIRST_NUMBERS.bit_length() - 1} numbers, half a decade on draws of {_GROWTH} "
