@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from pipeline.config.fields import spelled, unrecorded
 from pipeline.config.images import ImageSource, NamedImages
@@ -124,5 +124,17 @@ _SetKey = Annotated[
         "or digit",
     ),
 ]
-LabelledSets = Annotated[Mapping[_SetKey, LabelledSetConfig], AfterValidator(_check_names)]
+
+
+def _check_mapping(sets: object) -> object:
+    if not isinstance(sets, Mapping):
+        raise ValueError(f"name each set, as eval.sets.NAME={sets}")
+    return sets
+
+
+LabelledSets = Annotated[
+    Mapping[_SetKey, LabelledSetConfig],
+    AfterValidator(_check_names),
+    BeforeValidator(_check_mapping),
+]
 """Sets by the names that their numbers have in the ledger."""

@@ -114,6 +114,18 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_monitored_set(self) -> Config:
+        name = self.train.monitor.set
+        packed = [n for n, labelled in self.eval.sets.items() if labelled.source != ERICSSON]
+        if name is not None and name not in packed:
+            known = ", ".join(packed) or "none"
+            raise ValueError(
+                f"train.monitor.set: no set {name} in eval.sets that can be watched; there are "
+                f"{known}; name one, or leave it unset"
+            )
+        return self
+
     @property
     def store(self) -> Folder:
         """Root of the store."""

@@ -28,6 +28,7 @@ _Images = Annotated[
         "with splits; digits, or such as cifar10:FOLDER.",
     ),
 ]
+_NEIGHBOURS = 8
 _PLACES = "For an exported folder, what is kept goes under runs/ and store/ here, or paths.runs=… "
 _PLACES += "and paths.store=…"
 
@@ -88,7 +89,9 @@ def neighbours_command(
             help=f"Image files whose neighbours are asked for, and changes. {_PLACES}",
         ),
     ],
-    k: Annotated[int, typer.Option(min=1, help="Neighbours of each query.")] = 8,
+    k: Annotated[
+        int | None, typer.Option(help=f"Neighbours of each query; by default {_NEIGHBOURS}.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder; by default in runs/NAME/embed/.")
     ] = None,
@@ -97,12 +100,14 @@ def neighbours_command(
     queries, changes = _sort_words(words)
     if not queries:
         raise UserError("QUERY: none given; name image files behind IMAGES")
+    if k is not None and k < 1:
+        raise UserError(f"--k={k}: take a neighbour at least")
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: a file; name a folder")
     from pipeline.embed.embedded import embed
     from pipeline.embed.images import home_of, pack_images
     from pipeline.embed.naming import resolve
-    from pipeline.embed.neighbours import check_count, find_neighbours, read_queries
+    from pipeline.embed.neighbours import choose_count, find_neighbours, read_queries
     from pipeline.embed.page import terminal_table, write_page
     from pipeline.embed.subject import open_subject
     from pipeline.records.log import logged
@@ -111,9 +116,9 @@ def neighbours_command(
     with logged(opened.config.run_dir, "neighbours", images=images):
         asked = read_queries(opened, queries)
         packed = pack_images(opened.config, images, changes)
-        check_count(k, packed)
+        count = choose_count(k, packed, _NEIGHBOURS)
         embedded = embed(opened, packed)
-        found = list(zip(asked, find_neighbours(opened, embedded, asked, k), strict=True))
+        found = list(zip(asked, find_neighbours(opened, embedded, asked, count), strict=True))
         standard_output.print(terminal_table(found))
         command = shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
         folder = out or home_of(opened.config, images)

@@ -120,6 +120,17 @@ def _is_split_zip(images: str, section: Callable[..., RealConfig]) -> bool:
     return any(True for _ in source.list_part(0, Findings()))
 
 
+_USELESS = ("limit", "limit_seed", "test_from")
+
+
+def refuse_useless(changes: Collection[str]) -> None:
+    """Raise `UserError` for typed fields of `real` that say which images are taken: all are."""
+    for name in _USELESS:
+        typed = [change for change in changes if change.startswith(f"real.{name}=")]
+        if typed:
+            raise UserError(f"{typed[0]}: all of IMAGES is taken; leave it out")
+
+
 def typed_fields(real: RealConfig, changes: Collection[str]) -> dict[str, Any]:
     """Fields of `real` that are about a source and that were typed with the command: those of the
     run's own source say nothing of other images.

@@ -74,11 +74,20 @@ def _read(subject: Subject, name: str) -> np.ndarray:
     return pixels
 
 
-def check_count(k: int, packed: Sequence[Images]) -> None:
-    """Raise `UserError` if there are fewer than `k` images."""
+def choose_count(k: int | None, packed: Sequence[Images], default: int) -> int:
+    """`k`, or as many as there are up to `default`.
+
+    Raises:
+        UserError: if there are fewer than `k` images.
+    """
     count = sum(map(len, packed))
+    if k is None:
+        return min(default, count)
     if k > count:
-        raise UserError(f"--k={k}: there are {count:,} images; take no more than that")
+        is_one = count == 1
+        there = "there is 1 image" if is_one else f"there are {count:,} images"
+        raise UserError(f"--k={k}: {there}; take --k={count} at most")
+    return k
 
 
 def find_neighbours(

@@ -18,6 +18,7 @@ from torch import nn
 from pipeline.config.file import load_config, make_config
 from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
+from pipeline.embed.naming import refuse_useless
 from pipeline.eval.discriminator import load_discriminator_backbone
 from pipeline.export.folder import CONFIG_FILE
 from pipeline.export.loading import WEIGHTS_FILE
@@ -72,6 +73,7 @@ def open_subject(place: Path, changes: Sequence[str]) -> Subject:
         UserError: if the config is wrong or its run has no student, if the folder is no export, and
             for a change to what an exported folder says itself.
     """
+    refuse_useless(changes)
     if place.is_dir():
         return _of_export(place, changes)
     config = load_config(place, changes)
@@ -114,7 +116,8 @@ def _of_export(folder: Path, changes: Sequence[str]) -> Subject:
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise UserError(f"{weights}: is missing; write the folder again with `make export`")
-    backbone = load_backbone(config.train.student, weights)
+    remedy = "get the folder again, or write it again with `make export`"
+    backbone = load_backbone(config.train.student, weights, remedy)
     origin = {"export": folder.absolute().name, "student": file_digest(weights)}
     return _subject(config, backbone, origin)
 

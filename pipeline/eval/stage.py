@@ -55,7 +55,9 @@ def _find_record(config: Config, spec: Spec) -> Record[Files] | None:
     record = read_record(config.run_dir / "eval", Files)
     if record is not None and _less_sets(record.spec) == _less_sets(spec):
         return record if record.fingerprint == spec.fingerprint else None
-    return find_complete(config.run_dir / "eval", spec, Files)
+    sets = {} if record is None else record.inputs.items() - _less_sets(record.spec).inputs.items()
+    alike = Spec(spec.stage, spec.config, {**_less_sets(spec).inputs, **dict(sets)})
+    return find_complete(config.run_dir / "eval", alike, Files)  # sets may change: not named
 
 
 def _less_sets(spec: Spec) -> Spec:

@@ -86,8 +86,10 @@ def build_backbone(config: StudentConfig, seed: int) -> Backbone:
         return _construct(config)
 
 
-def load_backbone(config: StudentConfig, path: Path) -> Backbone:
-    """The trained backbone in `path`.
+def load_backbone(
+    config: StudentConfig, path: Path, remedy: str = "delete its folder and run `make train`"
+) -> Backbone:
+    """The trained backbone in `path`; `remedy` is for messages.
 
     Raises:
         UserError: if the file is missing, damaged or of another architecture.
@@ -97,9 +99,7 @@ def load_backbone(config: StudentConfig, path: Path) -> Backbone:
         backbone.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"{path}: not this config's student ({reason}); delete its folder and run `make train`"
-        ) from None
+        raise UserError(f"{path}: not this config's student ({reason}); {remedy}") from None
     return backbone
 
 

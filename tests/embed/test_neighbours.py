@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.embed.images import pack_images
-from pipeline.embed.neighbours import check_count, find_neighbours, read_queries
+from pipeline.embed.neighbours import choose_count, find_neighbours, read_queries
 from shards.errors import UserError
 from tests.support.embedding_runs import StudentRun, expected_embeddings, make_student_run
 from tests.support.real_images import INPUTS, encode, smooth, tile, write, write_folder
@@ -68,6 +68,6 @@ def test_query_that_is_no_image_is_named(student_run: StudentRun, tmp_path: Path
 def test_more_neighbours_than_images_are_refused(student_run: StudentRun, tmp_path: Path) -> None:
     images = write_folder(tmp_path / "images", {"1.png": 1, "2.png": 2})
     packed = pack_images(student_run.config, str(images))
-    check_count(2, packed)
-    with pytest.raises(UserError, match=r"^--k=3: there are 2 images"):
-        check_count(3, packed)
+    assert choose_count(2, packed, 8) == choose_count(None, packed, 8) == 2
+    with pytest.raises(UserError, match=r"^--k=3: there are 2 images; take --k=2 at most"):
+        choose_count(3, packed, 8)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.config.root import Config
 from pipeline.records.products import RealShards, real_shards, require_real
-from pipeline.records.sets import packed_sets, require_set
-from shards.errors import UserError
+from pipeline.records.sets import require_set
 from shards.reader import ShardReader
 
 
@@ -42,20 +41,14 @@ def monitored_shards(config: Config) -> MonitoredShards | None:
     measured.
 
     Raises:
-        UserError: for a set that there is not.
+        UserError: for a set that is not packed.
     """
     monitor = config.train.monitor
     if monitor.every_epochs == 0:
         return None
     if monitor.set is None:
         real = require_real(config).outputs
-    elif monitor.set in packed_sets(config):
-        real = require_set(config, monitor.set).outputs
     else:
-        known = ", ".join(packed_sets(config)) or "none"
-        raise UserError(
-            f"train.monitor.set: no set {monitor.set} that is packed in eval.sets; there are "
-            f"{known}"
-        )
+        real = require_set(config, monitor.set).outputs
     test = real_shards(config, "test", real) if real.num_samples["test"] else None
     return MonitoredShards(real_shards(config, "train", real), test, bool(real.class_names))
