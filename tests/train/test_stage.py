@@ -149,7 +149,5 @@ def test_train_watched_on_a_set_that_there_is_not_does_not_begin(
 ) -> None:
     site = prepared.copy_to(tmp_path / "site")
     result = site.try_stage("train", *TRAINING, "train.monitor.set=other")
-    assert_mistake(
-        result, "train.monitor.set: no set other that is packed in eval.sets; there are none"
-    )
+    assert_mistake(result, "train.monitor.set: no set other in eval.sets", "there are none")
     assert not student_of(site).with_name("metrics.jsonl").exists()
