@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=300_000, help="whose representations are made"
     )
-    parser.add_argument("--folder", type=Path, help="where there is room for 13 kB an image")
+    parser.add_argument("--folder", type=Path, help="where there is room for 16 kB an image")
     parser.set_defaults(repeats=3)
     arguments = parser.parse_args()
     if "run" in arguments.parts:

@@ -115,7 +115,7 @@ def _take(
         size.num_images * made / len(paths) / busy_s if busy_s else 0.0,
         total_s,
         max(roots, key=lambda process: process.peak_mb),
-        tuple(process for process in seen if "ray::_work" in process.titles),
+        tuple(process for process in seen if "ray::_make_blocks" in process.titles),
     )
 
 

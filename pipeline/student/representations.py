@@ -37,13 +37,14 @@ def block_path(folder: Path, parts: Sequence[object]) -> Path:
 
 
 def write_block(path: Path, block: np.ndarray) -> None:
-    """Keep `block` [n, D] at `path`, in numpy's format with the SHA-256 of its numbers behind it.
+    """Keep `block` [n, D] at `path`, in numpy's format with the SHA-256 of its numbers behind it;
+    not fsynced, since what a power failure leaves of it counts as absent.
 
     Raises:
         OSError: if it cannot be written.
     """
     block = np.ascontiguousarray(block)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, is_durable=False) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array(file, block, allow_pickle=False)
         file.write(hashlib.sha256(block.data).digest())
 

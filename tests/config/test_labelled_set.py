@@ -78,7 +78,7 @@ def test_override_adds_to_what_the_file_says_of_a_set(tmp_path: Path) -> None:
         ("eval.sets.mine.source=cifar10", "eval.sets.mine: source=cifar10 needs path=FOLDER"),
         ("eval.sets={a b: c}", "eval.sets.a b: must have only letters"),
         ("eval.sets={../up: c}", "eval.sets.../up: must have only letters"),
-        ("eval.sets=[a]", "eval.sets: Input should be a valid dictionary"),
+        ("eval.sets=[a]", "eval.sets: name each set"),
         ("eval.sets.digits.source=digits", "eval.sets.digits: is what numbers of the run's own"),
         ("eval.sets.folder=a", "eval.sets: folder is what numbers of a run's own images go by"),
         ("eval.sets.stl10=a", "eval.sets: stl10 is the name of a published data set"),
