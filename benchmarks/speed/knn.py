@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 
@@ -37,6 +36,8 @@ def compare(
     num_keys: int, num_dims: int, num_queries: int, k: int, device: torch.device, repeats: int
 ) -> list[tuple[TableCell, ...]]:
     """Queries per second on both sides."""
+    import faiss
+
     generator = numpy_generator(0, "benchmarks/knn")
     keys, queries = (
         normalised(generator.standard_normal((count, num_dims), np.float32))
@@ -78,6 +79,8 @@ def tabulate(
     ks: Sequence[int], num_keys: int, num_dims: int, num_queries: int, repeats: int
 ) -> Sequence[tuple[TableCell, ...]]:
     """A row for every k."""
+    import faiss
+
     device = torch.device("cuda" if faiss.get_num_gpus() > 0 else "cpu")
     return [row for k in ks for row in compare(num_keys, num_dims, num_queries, k, device, repeats)]
 
@@ -92,6 +95,8 @@ def main() -> None:
     arguments = parser.parse_args()
     _, device = prepare(arguments)
     if arguments.threads:
+        import faiss
+
         faiss.omp_set_num_threads(arguments.threads)
     sizes = (arguments.keys, arguments.dims, arguments.queries, arguments.repeats)
     tabulate_ratios("kNN", device, tabulate(arguments.k, *sizes)).show()
