@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from pipeline.config.fields import spelled, unrecorded
 from pipeline.config.images import ImageSource, NamedImages
-from pipeline.config.real import RealConfig
+from pipeline.config.real import STORED_ALIKE, RealConfig
 from pipeline.config.transfer import SetName
 
 ERICSSON = "ericsson"
@@ -92,10 +92,8 @@ class LabelledSetConfig(NamedImages):
         """
         if self.source == ERICSSON:
             raise ValueError(f"{name}: is read where it lies")
-        stored = ("background", "unreadable", "resolution", "samples_per_shard", "image_codec",
-                  "image_quality")  # fmt: skip
         named = {field: getattr(self, field) for field in NamedImages.model_fields}
-        alike = {field: getattr(real, field) for field in stored}
+        alike = {field: getattr(real, field) for field in STORED_ALIKE}
         return SetImages(**named, **alike, place=f"eval.sets.{name}")
 
 

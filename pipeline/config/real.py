@@ -16,6 +16,11 @@ from pipeline.config.subset import Limit
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
+STORED_ALIKE = ("background", "unreadable", "resolution", "samples_per_shard", "image_codec",
+                "image_quality")  # fmt: skip
+"""Fields that other images beside a run's own take over from those; the rest says which images."""
+
+
 class RealConfig(NamedImages):
     """The real images: where they come from and how they are brought to size."""
 

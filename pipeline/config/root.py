@@ -141,6 +141,13 @@ class Config(Section):
         """Folder of this run."""
         return self.paths.runs / self.name
 
+    def packing(self, real: RealConfig, name: str, runs: Path) -> Config:
+        """The config by which stage `real` packs other images beside the run's, and finds them
+        again: with the run's store, cache and Ray, and its records in `runs`/`name`.
+        """
+        paths = self.paths.model_copy(update={"runs": runs})
+        return self.model_copy(update={"name": name, "paths": paths, "real": real})
+
     @property
     def control_name(self) -> str | None:
         """The run beside which this one's results are shown."""

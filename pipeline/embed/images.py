@@ -2,7 +2,7 @@
 
 They are packed by stage `real` under a config of their own, stored as the run's images are, and
 found again by where they lie, in `runs/NAME/embed/IMAGES-DIGEST/`. Neighbours: `naming.py` says
-what IMAGES are, `vectors.py` embeds what is here.
+what IMAGES are, `embedded.py` embeds what is here.
 """
 
 from __future__ import annotations
@@ -154,12 +154,7 @@ def pack_images(config: Config, images: str, changes: Sequence[str] = ()) -> lis
 def _config_of(config: Config, named: NamedSplit, home: Path) -> Config:
     """The config by which stage `real` packs images, and finds them again."""
     is_shared = named.real.train is None  # by all splits
-    changes = {
-        "name": _ALL if is_shared or not named.name else named.name,
-        "paths": config.paths.model_copy(update={"runs": home}),
-        "real": named.real,
-    }
-    return config.model_copy(update=changes)
+    return config.packing(named.real, _ALL if is_shared or not named.name else named.name, home)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config.real import RealConfig
+from pipeline.config.real import STORED_ALIKE, RealConfig
 from pipeline.real.decode import is_image_name
 from pipeline.real.request import SPLITS
 from pipeline.real.sources.location import absolute, exists, glance, is_folder, is_remote, join
@@ -23,9 +23,6 @@ from pipeline.real.sources.zips import ZipSource
 from shards.errors import UserError
 
 _SETS = ("digits", "cifar10", "cifar100", "stl10", "imagenet")
-_STORED = ("background", "unreadable", "resolution", "samples_per_shard", "image_codec",
-           "image_quality")  # fmt: skip
-"""Fields by which images are stored as the run's own are; the others say where those are from."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def find_named(
     Raises:
         UserError: for what can be no images' place.
     """
-    stored = {name: getattr(like, name) for name in _STORED} | dict(fields or {})
+    stored = {name: getattr(like, name) for name in STORED_ALIKE} | dict(fields or {})
 
     def section(**place: str) -> RealConfig:
         try:

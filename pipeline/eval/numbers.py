@@ -78,7 +78,7 @@ def _describe_sizes(config: Config) -> str:
 
 
 def accuracy_rows(
-    numbers: Sequence[Number], curves: Mapping[str, Sequence[float]]
+    numbers: Sequence[Number], curves: Mapping[tuple[str, str], Sequence[float]]
 ) -> list[dict[str, Any]]:
     """Content of `results.json`: a row for each set, representation, probe and kind of labels, with
     what its student learned from. Accuracies in percent, standard deviation over `seeds` (ddof 1, 0
@@ -86,8 +86,8 @@ def accuracy_rows(
 
     Args:
         numbers: of one evaluation.
-        curves: representation -> accuracy after every epoch of the probe that has epochs. The best
-            is chosen on the test images, and so no result.
+        curves: set and representation -> accuracy after every epoch of the probe that has epochs.
+            The best is chosen on the test images, and so no result.
     """
     rows: list[dict[str, Any]] = []
     student = next((number for number in numbers if number.representation == "student"), None)
@@ -95,7 +95,8 @@ def accuracy_rows(
         return rows
     for found in group([number for number in numbers if number.task == CLASSIFICATION]):
         first, summary = found.first, found.summary
-        curve = curves.get(first.representation, ()) if first.probe == "linear_sgd" else ()
+        is_sgd = first.probe == "linear_sgd"
+        curve = curves.get((first.dataset, first.representation), ()) if is_sgd else ()
         rows.append({
             "set": first.dataset,
             "representation": first.representation,

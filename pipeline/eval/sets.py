@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline.cluster import monitoring
 from pipeline.config.root import Config
@@ -36,7 +37,8 @@ def probe_set(
             folds = subject.represent(labelled, extractor)
             with progress_bar("probes") as bar:
                 task = bar.add_task(f"{subject.name} {labelled.name}", total=len(todo), note="")
-                for job, score in run_jobs(todo, folds, config.eval, extractor.workers):
+                report = _RowsRead(bar)
+                for job, score in run_jobs(todo, folds, config.eval, extractor.workers, report):
                     noted = _with_remark(score, subject.remark + labelled.remark)
                     kept[job] = parts.keep(_name(labelled, subject, job), noted, Score)
                     bar.update(task, advance=1, note=_note(noted))
@@ -44,6 +46,18 @@ def probe_set(
         yield from (score for score in kept.values() if score is not None)
         if "linear_sgd" in config.eval.probes and subject.network.backbone is not None:
             yield from _probe_by_sgd(config, labelled, subject, parts)
+
+
+class _RowsRead:
+    """Shows how far a probe is that reads its rows many times, once there is one."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self._task = bar, None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("  rows read", total=total, note="")
+        self._bar.update(self._task, completed=done, total=total)
 
 
 def jobs_of(labelled: LabelledSet, jobs: Sequence[ProbeJob]) -> list[ProbeJob]:
@@ -63,15 +77,16 @@ def jobs_of(labelled: LabelledSet, jobs: Sequence[ProbeJob]) -> list[ProbeJob]:
 def _probe_by_sgd(
     config: Config, labelled: LabelledSet, subject: Subject, parts: Parts
 ) -> Iterator[Score]:
-    """The paper's probe, which sees images; of several folds the first is tested."""
+    """The paper's probe, which sees images; of several folds one is tested, by its seed."""
     name = f"{_of(labelled, subject)}-linear_sgd"
     score = parts.find(name, Score)
     if score is None:
         assert subject.network.backbone is not None
+        fold = labelled.folds[config.eval.seeds[0] % len(labelled.folds)]
         found = run_sgd_probe(
             subject.name,
             subject.network.backbone,
-            labelled.probe_images(labelled.folds[0], config.view_size),
+            labelled.probe_images(fold, config.view_size),
             config,
             parts.folder / name,
         )

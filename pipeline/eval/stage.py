@@ -106,15 +106,21 @@ def run(config: Config) -> None:
     domains = parts.get(
         "domains", list[Measurement], lambda: measure_domains(config, student, extractor)
     )
-    embedding = parts.get("embedding", str, lambda: _embed(config, student, own, extractor))
+    try:
+        embedding = parts.get("embedding", str, lambda: _embed(config, student, own, extractor))
+    except UserError as error:  # the teacher may be gone, and the numbers are there
+        console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
+        embedding = ""
     numbers = append_numbers(
         config, spec.fingerprint, scores, domains, [spread] if spread else [], workers.kind
     )
     curves = {
-        score.top1.representation: score.curve
-        for score in (scores[0].scores if scores else ())
+        (found.labelled.name, score.top1.representation): score.curve
+        for found in scores
+        for score in found.scores
         if score.curve
     }
+    shown = sets[0].name if sets else ""
     contents = {
         RESULTS_FILE: accuracy_rows(numbers, curves),
         NEIGHBOURS_FILE: neighbours,
@@ -122,7 +128,7 @@ def run(config: Config) -> None:
         CONFUSION_FILE: count_confusions(scores[0].labelled, scores[0].scores[0])
         if scores
         else None,
-        CURVES_FILE: curves,
+        CURVES_FILE: {subject: curve for (name, subject), curve in curves.items() if name == shown},
     }
     for name, content in contents.items():
         write_atomic(_place(config, name), json.dumps(content, indent=2) + "\n")
@@ -161,12 +167,8 @@ def _embed(config: Config, student: Any, own: Any, extractor: Any) -> str:
     """Content of the embedding plot's file; empty where a pool has too few samples."""
     from pipeline.eval.domains.measure import embed_samples
 
-    try:
-        labelled = None if own is None else student.represent(own, extractor)[0]
-        found = embed_samples(config, student, labelled, extractor)
-    except UserError as error:  # the teacher may be gone, and the numbers are there
-        console.print(f"eval      no embedding plot: {error}", soft_wrap=True)
-        return ""
+    labelled = None if own is None else student.represent(own, extractor)[0]
+    found = embed_samples(config, student, labelled, extractor)
     return "" if found is None else found.to_json()
 
 

@@ -36,12 +36,8 @@ class Subject:
     network: Frozen
     side: int
     """Of the images that it sees, in pixels."""
-
-    @property
-    def remark(self) -> str:
-        """What its numbers' protocols say of it."""
-        is_small = self.network.backbone is None and self.side == _SMALL_PIXELS
-        return PIXELS_REMARK if is_small else ""
+    remark: str = ""
+    """What its numbers' protocols say of it."""
 
     def extract(self, side: Side, extractor: Extractor, title: str) -> Vectors:
         """Its representations of the labelled images of one side of a set."""
@@ -85,12 +81,14 @@ def baselines(config: Config, workers: Workers) -> list[Subject]:
     """The same student untrained, and raw pixels."""
     untrained = _frozen(config, build_backbone(config.train.student, config.train.seed))
     images = SizedImages(real_shards(config, "train").open(), config.view_size)
+    side = pixel_side(config.view_size)
+    remark = PIXELS_REMARK if side != config.view_size else ""
     state = workers.run_one(calibrate_batch_norm, untrained, images)
     assert untrained.backbone is not None
     untrained.backbone.load_state_dict(state)
     return [
         Subject("untrained_student", untrained, config.view_size),
-        Subject("raw_pixels", Frozen(None), pixel_side(config.view_size)),
+        Subject("raw_pixels", Frozen(None), side, remark),
     ]
 
 

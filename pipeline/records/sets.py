@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipeline.config.labelled_set import ERICSSON
 from pipeline.config.root import Config
@@ -36,13 +35,8 @@ def set_config(config: Config, name: str) -> Config:
     if name not in packed_sets(config):
         known = ", ".join(packed_sets(config)) or "none"
         raise UserError(f"eval.sets: no set {name} that is packed; there are {known}")
-    folder: Path = config.run_dir / SETS_FOLDER
-    changes = {
-        "name": name,
-        "paths": config.paths.model_copy(update={"runs": folder}),
-        "real": config.eval.sets[name].as_real(config.real, name),
-    }
-    return config.model_copy(update=changes)
+    real = config.eval.sets[name].as_real(config.real, name)
+    return config.packing(real, name, config.run_dir / SETS_FOLDER)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import PlainSerializer, PlainValidator
 from pipeline.config.eval import EvalConfig
 from pipeline.config.subset import count_labels
 from pipeline.eval.probes.linear_probe import fit_linear_probe
+from pipeline.eval.probes.streamed_probe import RowReport
 from pipeline.eval.representation import Representation
 from pipeline.measures import knn
 from pipeline.results.ledger import Measurement
@@ -69,7 +70,11 @@ def list_jobs(config: EvalConfig) -> list[ProbeJob]:
 
 
 def run_job(
-    job: ProbeJob, representation: Representation, config: EvalConfig, device: torch.device
+    job: ProbeJob,
+    representation: Representation,
+    config: EvalConfig,
+    device: torch.device,
+    report: RowReport | None = None,
 ) -> Score:
     """Fit one probe to the train images and score it on the test images."""
     train, targets = representation.train, representation.train_labels
@@ -77,7 +82,7 @@ def run_job(
         rows = draw_few_labels(targets, job.labels, job.seed)
         train, targets = train.take(rows), targets[rows]
     if job.probe == "linear":
-        probe = fit_linear_probe(train, targets, seed=job.seed, device=device)
+        probe = fit_linear_probe(train, targets, seed=job.seed, device=device, report=report)
         protocol, predicted = probe.protocol, probe.predict(representation.test)
     else:
         k, temperature = config.knn_k, config.knn_temperature
