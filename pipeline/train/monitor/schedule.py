@@ -2,7 +2,7 @@
 that a training that is resumed, on other hardware or another number of workers, is looked at as one
 that was not.
 
-The specification gives it 2 % of the time. Speed is not asked, since numbers would depend on it;
+It may take 2 % of the time. Speed is not asked, since numbers would depend on it;
 passes are counted instead. A view of a step costs a pass forward and a backward one, three forward
 passes in all, beside its augmentation and everything behind the backbone; a look costs two forward
 passes a sample, of a key and of a query or of two views. So that looks make a hundredth of the
