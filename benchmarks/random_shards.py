@@ -12,7 +12,7 @@ import torch
 
 from pipeline.config.root import Config
 from pipeline.samples.seeding import numpy_generator, torch_generator
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.training.step import build_architectures
 from pipeline.train.data import TrainingShards
 from shards.manifest import Manifest, shard_name, write_manifest

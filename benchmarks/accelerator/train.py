@@ -29,7 +29,7 @@ from pipeline.engine.metrics import read_metrics
 from pipeline.generate.plan import make_plan
 from pipeline.records.products import Pool, RealImages, Student
 from pipeline.records.record import P, read_record
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.description import read_teacher_info
 
 BASE = "base"

@@ -18,7 +18,7 @@ from benchmarks.random_shards import blocks_of, pool_schemas, random_columns
 from benchmarks.scale.manifest import BLOCKS, SAMPLES_PER_SHARD
 from benchmarks.speed.render import build_random_generator, build_renderers, count_gflop
 from pipeline.config.teacher import TeacherConfig, auto_recipe
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.training.step import build_architectures
 from shards.manifest import ManifestWriter, ShardInfo, shard_name
 from shards.schema import Codec, Schema

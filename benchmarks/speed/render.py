@@ -31,7 +31,7 @@ from benchmarks.random_shards import blocks_of, pool_schemas, random_columns
 from benchmarks.speed.operations import count_work
 from benchmarks.speed.reference_stylegan2 import relative_difference, render_reference
 from pipeline.samples.seeding import torch_generator
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.description import Sampling
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features

@@ -23,7 +23,7 @@ from benchmarks.speed.train_ours import TrainingStep
 from pipeline.config.train import TrainConfig
 from pipeline.engine.upload import prepare_upload
 from pipeline.samples.seeding import numpy_generator, torch_generator
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.training.step import TeacherTrainer
 from pipeline.train.data import TrainingShards
 from pipeline.train.step_views import StepViews

@@ -15,7 +15,7 @@ from pipeline.student.view_size import bring_to_size
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.features import captured, pool_features
-from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.interface import TeacherDiscriminator
 
 
 class DiscriminatorBackbone(nn.Module):
@@ -26,12 +26,15 @@ class DiscriminatorBackbone(nn.Module):
     """
 
     def __init__(
-        self, discriminator: Discriminator, level: Literal["multi", "single"], train: TrainConfig
+        self,
+        discriminator: TeacherDiscriminator,
+        level: Literal["multi", "single"],
+        train: TrainConfig,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
         blocks = discriminator.blocks if level == "multi" else []
-        self._names = [*blocks, "b4.fc"]
+        self._names = [*blocks, discriminator.last]
         self.register_buffer("mean", torch.tensor(train.pixel_mean)[:, None, None])
         self.register_buffer("std", torch.tensor(train.pixel_std)[:, None, None])
         self.mean: Tensor

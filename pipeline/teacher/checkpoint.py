@@ -12,11 +12,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pipeline.records.digests import file_digest
-from pipeline.teacher.architecture import (
-    DCGANArchitecture,
-    GeneratorArchitecture,
-    ModuleArchitecture,
-)
+from pipeline.teacher.architecture import GeneratorArchitecture
+from pipeline.teacher.architectures.module import ModuleArchitecture
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
@@ -26,12 +23,10 @@ from pipeline.teacher.description import (
     check_digest,
     read_teacher_info,
 )
+from pipeline.teacher.families import DISCRIMINATORS, GENERATORS
 from pipeline.teacher.features import list_features
-from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.networks.dcgan import DCGANGenerator
-from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.module import build_module
-from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.teacher.spelling import Spelling
 from shards.atomic import write_atomic
 from shards.errors import UserError
@@ -45,7 +40,7 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 def save_teacher(
     folder: Path,
     generator: TeacherGenerator,
-    discriminator: Discriminator | None = None,
+    discriminator: TeacherDiscriminator | None = None,
     origin: dict[str, Any] | None = None,
 ) -> TeacherInfo:
     """Write the networks and their description, in place of those of an earlier teacher;
@@ -100,7 +95,7 @@ def load_renderer(teacher: Teacher, device: torch.device, precision: str) -> Tea
     return generator
 
 
-def load_discriminator(folder: Path) -> Discriminator:
+def load_discriminator(folder: Path) -> TeacherDiscriminator:
     """The frozen discriminator beside it; raises as `load_generator` does."""
     info = read_teacher_info(folder)
     path = folder / DISCRIMINATOR_FILE
@@ -109,13 +104,15 @@ def load_discriminator(folder: Path) -> Discriminator:
     return read_discriminator(path, info)
 
 
-def read_discriminator(path: Path, info: TeacherInfo) -> Discriminator:
+def read_discriminator(path: Path, info: TeacherInfo) -> TeacherDiscriminator:
     """The frozen discriminator in `path`, of the teacher `info`; raises as `load_generator`."""
     if info.discriminator is None:
         raise UserError(f"{path.parent}: this teacher has no discriminator")
     tensors = _read_tensors(path)
     with torch.device("meta"):
-        discriminator = Discriminator(info.discriminator)
+        discriminator: TeacherDiscriminator = DISCRIMINATORS[type(info.discriminator)](
+            info.discriminator
+        )
     try:
         return fill(discriminator, tensors)
     except ValueError as error:
@@ -136,7 +133,7 @@ def build_generator(
     if isinstance(arch, ModuleArchitecture):
         return fill(build_module(arch, factory), tensors, spelling)
     with torch.device("meta"):  # no memory for sizes that turn out to be wrong
-        generator = DCGANGenerator(arch) if isinstance(arch, DCGANArchitecture) else Generator(arch)
+        generator: TeacherGenerator = GENERATORS[type(arch)](arch)
     return fill(generator, tensors, spelling)
 
 

@@ -138,7 +138,7 @@ def print_teacher(folder: Path, info: TeacherInfo) -> None:
     console.print(
         "judge     no discriminator"
         if judge is None
-        else f"judge     discriminator {judge.skips}, {judge.resolution} px"
+        else f"judge     discriminator, {judge.resolution} px"
     )
     table = Table("block feature", "channels", "side", "layers inside", box=None)
     for feature in (feature for feature in info.features if feature.is_block):

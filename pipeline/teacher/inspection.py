@@ -17,8 +17,7 @@ from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
 from pipeline.teacher.features import captured, pool
-from pipeline.teacher.interface import Noise, TeacherGenerator
-from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.interface import Noise, TeacherDiscriminator, TeacherGenerator
 from shards.errors import UserError
 
 
@@ -51,7 +50,7 @@ def inspect_latents(
     Returns:
         float32 arrays: `z`, `ws` [N, num_ws, w_dim], `image` [N, C, R, R] (not clamped),
         `pooled.<block>` [N, C_l]; and with a discriminator, which is shown `image`, `logits`
-        [N, 1], `discriminator.<block>` [N, C] pooled, `discriminator.b4.fc` [N, C].
+        [N, 1], `discriminator.<block>` [N, C] pooled, the last feature among them.
 
     Raises:
         UserError: if latents or labels do not fit the teacher.
@@ -81,8 +80,10 @@ def inspect_latents(
     return {name: value.float().numpy().copy() for name, value in arrays.items()}
 
 
-def _judge(discriminator: Discriminator, image: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-    with captured(discriminator, [*discriminator.blocks, "b4.fc"]) as found:
+def _judge(
+    discriminator: TeacherDiscriminator, image: Tensor, labels: Tensor | None
+) -> dict[str, Tensor]:
+    with captured(discriminator, [*discriminator.blocks, discriminator.last]) as found:
         logits = discriminator(image, labels)
     features = {f"discriminator.{name}": pool(feature) for name, feature in found.items()}
     return {"logits": logits, **features}

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import GeneratorArchitecture
+from pipeline.teacher.architecture import DiscriminatorArchitecture, GeneratorArchitecture
 from shards.errors import UserError
 
 NoiseMode = Literal["const", "none"]
@@ -78,6 +78,23 @@ class TeacherGenerator(nn.Module, ABC):
             labels: [B, num_classes] float, usually one-hot; None where there are no classes.
             truncation_psi: below 1 pulls `w` towards its mean; families without `w` refuse it.
             truncation_cutoff: only the first so many layers are truncated; None: all.
+        """
+
+
+class TeacherDiscriminator(nn.Module, ABC):
+    """Images -> logits; the outputs of its blocks are features, too (Yang et al. 2022, Eq. 2)."""
+
+    arch: DiscriminatorArchitecture
+    """Sizes: resolution, image_channels, num_classes, and the family's own."""
+    blocks: list[str]
+    """Names of the submodules whose outputs [B, C, r, r] are the block features, in order."""
+    last: str
+    """Name of the submodule, [B, C] or [B, C, r, r], whose output is the last feature."""
+
+    @abstractmethod
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [B, n] of images [B, C, R, R] in [-1, 1], larger means more real; `labels`
+        [B, num_classes] where there are classes. n is 1 but where a family judges patches.
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config.root import Config
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 
 
 def tiny_arch(**changes: float) -> StyleGAN2Architecture:

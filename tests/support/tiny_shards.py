@@ -13,7 +13,10 @@ from pipeline.config.student import StudentConfig
 from pipeline.config.train import TrainConfig
 from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import RenderedShard, render_shard
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.features import list_features
 from pipeline.teacher.networks.stylegan2 import Generator
@@ -43,7 +46,7 @@ ARCHITECTURE = StyleGAN2Architecture(
     channel_base=128,
     channel_max=12,
 )
-DISCRIMINATOR = DiscriminatorArchitecture(RESOLUTION, 128, 12, mbstd_group_size=4)
+DISCRIMINATOR = StyleGAN2DiscriminatorArchitecture(RESOLUTION, 128, 12, mbstd_group_size=4)
 BLOCKS = [(f"synthesis.b{r}", ARCHITECTURE.num_channels(r)) for r in ARCHITECTURE.block_resolutions]
 FEATURES = tuple(name for name, _ in BLOCKS)
 FEATURE_SET = feature_set_name(FEATURES, "float16")

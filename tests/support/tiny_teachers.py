@@ -12,7 +12,7 @@ import torch
 from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
-from pipeline.teacher.architecture import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.interface import TeacherGenerator

@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.stylegan2 import Generator
@@ -50,7 +53,7 @@ def make_teacher(folder: Path, *, resolution: int = 16, seed: int = 0) -> None:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        judge = Discriminator(DiscriminatorArchitecture(resolution, 64, 8))
+        judge = Discriminator(StyleGAN2DiscriminatorArchitecture(resolution, 64, 8))
         save_teacher(folder, Generator(arch), judge, {"images_seen": 0})
 
 

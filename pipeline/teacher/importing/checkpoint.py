@@ -15,11 +15,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pipeline.records.digests import file_digest
-from pipeline.teacher.architecture import (
-    DiscriminatorArchitecture,
-    GeneratorArchitecture,
-    StyleGAN2Architecture,
-)
+from pipeline.teacher.architecture import DiscriminatorArchitecture, GeneratorArchitecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.checkpoint import build_generator, fill, save_teacher
 from pipeline.teacher.description import TEACHER_FILE, TeacherInfo, read_teacher_info
 from pipeline.teacher.importing import state_dicts, stylegan2_ada, stylegan2_tensorflow

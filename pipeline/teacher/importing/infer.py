@@ -14,10 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.teacher.architecture import (
-    DiscriminatorArchitecture,
+from pipeline.teacher.architectures.stylegan2 import (
     Skips,
     StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
 )
 from pipeline.teacher.networks.fir import resample_filter
 from pipeline.teacher.spelling import Spelling
@@ -67,7 +67,7 @@ def infer_generator(tensors: Tensors, spelling: Spelling, **known: Any) -> Style
 
 def infer_discriminator(
     tensors: Tensors, spelling: Spelling, **known: Any
-) -> DiscriminatorArchitecture:
+) -> StyleGAN2DiscriminatorArchitecture:
     """Architecture of the discriminator with these tensors; `known` are fields no shape tells.
 
     Raises:
@@ -86,7 +86,7 @@ def infer_discriminator(
     if "mapping.embed.weight" in tensors:
         mapping_width, num_classes = found.shape("mapping.embed.weight", 2)
     top = f"b{resolutions[-1]}"
-    return DiscriminatorArchitecture(
+    return StyleGAN2DiscriminatorArchitecture(
         resolution=resolutions[-1],
         image_channels=found.shape(f"{top}.fromrgb.weight", 4)[1],
         num_classes=num_classes,

@@ -23,11 +23,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.teacher.architecture import (
-    DCGANArchitecture,
-    DiscriminatorArchitecture,
+from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
-    TransposedLayer,
+    StyleGAN2DiscriminatorArchitecture,
 )
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.spelling import Spelling
@@ -124,7 +123,7 @@ def convert_generator(
 
 def convert_discriminator(
     tensors: Mapping[str, Tensor], said: dict[str, Any], *, is_alone: bool
-) -> Converted[DiscriminatorArchitecture] | None:
+) -> Converted[StyleGAN2DiscriminatorArchitecture] | None:
     """The StyleGAN2 discriminator among `tensors`, if there is one; `is_alone`: in a file of its
     own, where names may have no prefix. Raises as `convert_generator` does.
     """
@@ -139,7 +138,7 @@ def convert_discriminator(
     if not said.get("num_classes"):  # layers of a mapping that is not there
         said = {name: value for name, value in said.items() if name != "num_mapping_layers"}
     arch = infer_discriminator(discriminator, spelling, **known)
-    _check_agreement(DiscriminatorArchitecture, arch, said)
+    _check_agreement(StyleGAN2DiscriminatorArchitecture, arch, said)
     return Converted(arch, discriminator, spelling)
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.safe_pickle import PersistentModule
 from pipeline.teacher.importing.stored_tensors import StoredArray, StoredTensor, WeightBudget
@@ -47,7 +50,9 @@ def convert_generator(module: PersistentModule) -> Converted[StyleGAN2Architectu
     return Converted(arch, tensors, spelling)
 
 
-def convert_discriminator(module: PersistentModule) -> Converted[DiscriminatorArchitecture]:
+def convert_discriminator(
+    module: PersistentModule,
+) -> Converted[StyleGAN2DiscriminatorArchitecture]:
     """The module `D`; raises as `convert_generator` does."""
     spelling = Spelling.under("D.")
     states = _states(module, spelling)

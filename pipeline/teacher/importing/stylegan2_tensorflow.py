@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.safe_pickle import TensorFlowNetwork
 from pipeline.teacher.importing.stored_tensors import StoredArray, WeightBudget
@@ -130,7 +133,9 @@ def convert_generator(network: TensorFlowNetwork) -> Converted[StyleGAN2Architec
     return Converted(arch, tensors, spelling)
 
 
-def convert_discriminator(network: TensorFlowNetwork) -> Converted[DiscriminatorArchitecture]:
+def convert_discriminator(
+    network: TensorFlowNetwork,
+) -> Converted[StyleGAN2DiscriminatorArchitecture]:
     """The network `D`; raises as `convert_generator` does."""
     settings = _settings(network)
     variables = _variables(network)

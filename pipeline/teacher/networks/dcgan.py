@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
 from pipeline.teacher.interface import UnmappedGenerator
 
 

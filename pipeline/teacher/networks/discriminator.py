@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.engine.collectives import gather_batch, num_workers, worker_part
-from pipeline.teacher.architecture import DiscriminatorArchitecture, runs_in_half
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2DiscriminatorArchitecture,
+    runs_in_half,
+)
+from pipeline.teacher.interface import TeacherDiscriminator
 from pipeline.teacher.networks.fir import downsample_image, resample_filter
 from pipeline.teacher.networks.layers import RESIDUAL_GAIN, EqualisedConv, FullyConnected, Mapping
 
@@ -22,7 +26,7 @@ from pipeline.teacher.networks.layers import RESIDUAL_GAIN, EqualisedConv, Fully
 class DiscriminatorBlock(nn.Module):
     """One resolution: (fromrgb,) conv0, conv1 down, and what the architecture adds."""
 
-    def __init__(self, resolution: int, arch: DiscriminatorArchitecture) -> None:
+    def __init__(self, resolution: int, arch: StyleGAN2DiscriminatorArchitecture) -> None:
         super().__init__()
         width, out_width = arch.num_channels(resolution), arch.num_channels(resolution // 2)
         clamp = arch.conv_clamp
@@ -77,7 +81,7 @@ def minibatch_std(x: Tensor, group_size: int | None) -> Tensor:
 class DiscriminatorEpilogue(nn.Module):
     """Minibatch standard deviation, conv, fc, and the output layer."""
 
-    def __init__(self, arch: DiscriminatorArchitecture) -> None:
+    def __init__(self, arch: StyleGAN2DiscriminatorArchitecture) -> None:
         super().__init__()
         width = arch.num_channels(4)
         self.group_size = arch.mbstd_group_size
@@ -97,10 +101,10 @@ class DiscriminatorEpilogue(nn.Module):
         return out
 
 
-class Discriminator(nn.Module):
-    """Images [B, C, R, R] in [-1, 1] -> logits [B, 1]."""
+class Discriminator(TeacherDiscriminator):
+    """Images [B, C, R, R] in [-1, 1] -> logits [B, 1]; the blocks are those above 4 px."""
 
-    def __init__(self, arch: DiscriminatorArchitecture) -> None:
+    def __init__(self, arch: StyleGAN2DiscriminatorArchitecture) -> None:
         super().__init__()
         self.arch = arch
         for resolution in arch.block_resolutions:
@@ -111,7 +115,7 @@ class Discriminator(nn.Module):
             )
         self.b4 = DiscriminatorEpilogue(arch)
         self.blocks = [f"b{resolution}" for resolution in arch.block_resolutions]
-        """Names of the blocks above the 4-px one, highest first."""
+        self.last = "b4.fc"
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32."""

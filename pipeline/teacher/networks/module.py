@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import ModuleArchitecture
+from pipeline.teacher.architectures.module import ModuleArchitecture
 from pipeline.teacher.interface import UnmappedGenerator
 from shards.errors import UserError
 from shards.schema import W

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import StyleGAN2Architecture, runs_in_half
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture, runs_in_half
 from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
 from pipeline.teacher.networks.fir import conv_up, resample_filter, upsample_image
 from pipeline.teacher.networks.layers import (

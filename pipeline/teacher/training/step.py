@@ -24,7 +24,10 @@ from pipeline.config.teacher import TeacherConfig
 from pipeline.engine.collectives import average_gradients, gather_batch, mean_over_workers
 from pipeline.engine.gpu import LossGuard, begin_step, choose_compile_mode, choose_precision
 from pipeline.samples.seeding import torch_generator
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.teacher.training.ada import AdaController
@@ -40,7 +43,7 @@ PATH_LENGTH_SHARE = 2  # the penalty sees one in so many of the batch
 
 def build_architectures(
     config: TeacherConfig, resolution: int
-) -> tuple[StyleGAN2Architecture, DiscriminatorArchitecture]:
+) -> tuple[StyleGAN2Architecture, StyleGAN2DiscriminatorArchitecture]:
     """Architectures that `config` asks for at the resolution of the real images."""
     shared: dict[str, Any] = {
         "resolution": resolution,
@@ -55,7 +58,7 @@ def build_architectures(
         num_mapping_layers=config.num_mapping_layers,
         **shared,
     )
-    discriminator = DiscriminatorArchitecture(
+    discriminator = StyleGAN2DiscriminatorArchitecture(
         mbstd_group_size=config.mbstd_group_size, skips=config.discriminator_skips, **shared
     )
     return generator, discriminator

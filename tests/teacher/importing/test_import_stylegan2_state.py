@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.teacher.architecture import DiscriminatorArchitecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2DiscriminatorArchitecture
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.networks.stylegan2 import Generator
@@ -35,7 +35,7 @@ from tests.support.tiny_shards import ARCHITECTURE, DISCRIMINATOR, random_genera
 from tests.support.tiny_teachers import stylegan2
 
 
-def without_mapping(arch: DiscriminatorArchitecture) -> DiscriminatorArchitecture:
+def without_mapping(arch: StyleGAN2DiscriminatorArchitecture) -> StyleGAN2DiscriminatorArchitecture:
     """Its mapping layers count only with classes; these discriminators have none."""
     return replace(arch, num_mapping_layers=0)
 

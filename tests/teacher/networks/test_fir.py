@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.teacher.architecture import DiscriminatorArchitecture, StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
 from pipeline.teacher.networks import discriminator, layers, stylegan2
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.fir import (
@@ -146,7 +149,7 @@ def test_resampling_is_captured_whole_with_its_gradient(pair: Pair) -> None:
 
 
 def r1_gradients(**changes: Any) -> tuple[Tensor, ...]:
-    network = filled(Discriminator(DiscriminatorArchitecture(16, 64, 8, **changes)))
+    network = filled(Discriminator(StyleGAN2DiscriminatorArchitecture(16, 64, 8, **changes)))
     images = draw(4, 3, 16, 16).requires_grad_()
     return torch.autograd.grad(r1_penalty(network(images), images), list(parameters(network)))
 
@@ -214,7 +217,7 @@ class Convolutions(TorchDispatchMode):
 @pytest.mark.parametrize("width", [32, 128, 256])
 def test_r1_penalty_takes_the_same_few_convolutions_at_any_width(width: int) -> None:
     with torch.device("meta"):
-        network = Discriminator(DiscriminatorArchitecture(32, 32 * width, width))
+        network = Discriminator(StyleGAN2DiscriminatorArchitecture(32, 32 * width, width))
         images = torch.randn(4, 3, 32, 32, requires_grad=True)
     with Convolutions() as forward:
         penalty = r1_penalty(network(images), images)

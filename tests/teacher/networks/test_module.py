@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.teacher.architecture import ModuleArchitecture
+from pipeline.teacher.architectures.module import ModuleArchitecture
 from pipeline.teacher.checkpoint import load_generator, save_teacher
 from pipeline.teacher.description import TeacherInfo, read_teacher_info
 from pipeline.teacher.features import captured

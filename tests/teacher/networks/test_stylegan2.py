@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.importing.checkpoint import import_teacher

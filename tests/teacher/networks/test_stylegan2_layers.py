@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.teacher.architecture import StyleGAN2Architecture
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.networks.discriminator import minibatch_std
 from pipeline.teacher.networks.fir import conv_down, conv_up, resample_filter, upsample_image
 from pipeline.teacher.networks.stylegan2 import SynthesisLayer, ToRGB

@@ -1,0 +1,1 @@
+"""Shapes of networks as plain data, a file a family. Nothing here imports torch."""

@@ -1,0 +1,24 @@
+"""Which network is built from which architecture: one entry a family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.stylegan2 import (
+    StyleGAN2Architecture,
+    StyleGAN2DiscriminatorArchitecture,
+)
+from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
+from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.stylegan2 import Generator
+
+GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
+    StyleGAN2Architecture: Generator,
+    DCGANArchitecture: DCGANGenerator,
+}
+DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
+    StyleGAN2DiscriminatorArchitecture: Discriminator,
+}
