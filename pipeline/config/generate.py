@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipeline.config.fields import Fraction, ImageCodec, NonNegative, Positive, Section
+
+
+def _sort_distinct(classes: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("duplicate class")
+    return tuple(sorted(classes))
 
 
 class GenerateConfig(Section):
@@ -29,6 +35,11 @@ class GenerateConfig(Section):
     """
     truncation_cutoff: NonNegative | None = None
     """Layers that are truncated, counted from the lowest resolution; unset: all."""
+    classes: (
+        Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_sort_distinct)]
+        | None
+    ) = None
+    """Classes of a conditional teacher to draw from, uniformly; unset: all of them."""
     features: Literal["blocks"] | Annotated[tuple[str, ...], Field(min_length=1)] = "blocks"
     """Features to store: `blocks` (all of them), or names such as `synthesis.b16`,
     `synthesis.b16.conv0` and `w`, which `python -m pipeline inspect-teacher` lists.

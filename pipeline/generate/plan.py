@@ -53,17 +53,24 @@ class PoolRecipe:
     """Of the source file of one's own module; None for the families that come with the project."""
     image_codec: Codec = "npy"
     image_quality: int | None = None
+    classes: tuple[int, ...] | None = None
+    """Classes that are drawn, if not all of them."""
     schema_version: int = SCHEMA_VERSION
 
     @property
     def sampling(self) -> Sampling:
         """Which samples of the teacher they are."""
-        return Sampling(self.seed, self.noise, self.truncation_psi, self.truncation_cutoff)
+        return Sampling(
+            self.seed, self.noise, self.truncation_psi, self.truncation_cutoff, self.classes
+        )
 
     @property
     def key(self) -> str:
         """16 hex digits naming the pool in the store."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        fields = asdict(self)
+        if self.classes is None:  # pools from before there was the field have no other name
+            del fields["classes"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -129,17 +136,12 @@ def make_recipe(
         UserError: for a setting that the teacher's family does not have.
     """
     arch = info.generator
-    if config.truncation_psi != 1 and arch.family != "stylegan2":
-        raise UserError(
-            f"generate.truncation_psi: a {arch.family} teacher has no mapped latent to truncate; "
-            "leave it at 1"
-        )
     if config.precision != "float32" and not getattr(arch, "num_half_blocks", 0):
         raise UserError(
             "generate.precision: this teacher was made for float32 (no num_half_blocks in its "
             "teacher.json); leave it at float32"
         )
-    return PoolRecipe(
+    recipe = PoolRecipe(
         generator_sha256=info.digests[GENERATOR_FILE],
         architecture=asdict(arch),
         seed=config.seed,
@@ -152,7 +154,10 @@ def make_recipe(
         code_sha256=None if factory is None else code_digest(factory, "teacher.factory"),
         image_codec=config.image_codec,
         image_quality=config.image_quality if config.image_codec in ("webp", "jpg") else None,
+        classes=config.classes,
     )
+    info.check_sampling(recipe.sampling)
+    return recipe
 
 
 def make_plan(

@@ -124,7 +124,8 @@ def print_teacher(folder: Path, info: TeacherInfo) -> None:
     """A summary: architecture, origin, and the table of block features."""
     arch = info.generator
     console.print(
-        f"teacher   {folder}: {arch.family}, {arch.resolution} px, z {arch.z_dim}, w {arch.w_dim}, "
+        f"teacher   {folder}: {arch.family}, {arch.resolution} px, z {arch.z_dim}, "
+        + (f"w {arch.w_dim}, " if arch.has_mapping else "no w, ")
         + (f"{arch.num_classes} classes" if arch.num_classes else "no classes"),
         soft_wrap=True,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,17 +63,47 @@ class TeacherInfo:
         """(name, channels) of the features `wanted` by the config's `field`, in that order.
 
         Raises:
-            UserError: naming one that the teacher does not have.
+            UserError: naming one that the teacher does not have, `w` of a family without a mapping
+                among them.
         """
         sizes = {feature.name: feature.num_channels for feature in self.features}
-        sizes[W] = self.generator.w_dim
+        if self.generator.has_mapping:
+            sizes[W] = self.generator.w_dim
         names = self.blocks if wanted == "blocks" else wanted
         if len(set(names)) < len(names):
             raise UserError(f"{field}: a name is there twice")
+        if W in names and not self.generator.has_mapping:
+            raise UserError(
+                f"{field}: a {self.generator.family} teacher has no mapped latent {W!r}; name "
+                f"others, such as {', '.join(self.blocks[:3])}"
+            )
         for name in names:
             if name not in sizes:
                 raise UserError(f"{field}: the teacher has no {name!r}; it has {', '.join(sizes)}")
         return [(name, sizes[name]) for name in names]
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raise `UserError` for a setting of samples that the teacher's family does not have."""
+        arch = self.generator
+        if sampling.truncation_psi != 1 and not arch.can_truncate:
+            raise UserError(
+                f"generate.truncation_psi: a {arch.family} teacher has no mapped latent to "
+                "truncate; leave it at 1"
+            )
+        if sampling.truncation_cutoff is not None and arch.can_truncate and not arch.has_mapping:
+            raise UserError(
+                f"generate.truncation_cutoff: a {arch.family} teacher has no layers to tell apart; "
+                "leave it out"
+            )
+        if sampling.classes is None:
+            return
+        if not arch.num_classes:
+            raise UserError("generate.classes: this teacher has no classes; leave it out")
+        if (highest := max(sampling.classes)) >= arch.num_classes:
+            raise UserError(
+                f"generate.classes: there is no class {highest}; this teacher has "
+                f"{arch.num_classes}, from 0 to {arch.num_classes - 1}"
+            )
 
     def to_json(self) -> str:
         """Content of `teacher.json`."""
@@ -97,6 +127,13 @@ class Sampling:
     """`random`, `const` or `none`."""
     truncation_psi: float
     truncation_cutoff: int | None
+    classes: tuple[int, ...] | None = None
+    """Classes to draw from; None: all that the teacher has."""
+
+    def __str__(self) -> str:
+        """As records have it; classes only where some were chosen."""
+        text = ", ".join(map(str, astuple(self)[:-1]))
+        return text if self.classes is None else f"{text}, classes {list(self.classes)}"
 
 
 def is_finished(folder: Path) -> bool:

@@ -9,6 +9,7 @@ Neighbours: `rendered.py` renders them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -48,12 +49,19 @@ class InputSpec:
     noise_resolutions: tuple[int, ...]
     """Side of every random noise map; none where noise is not random."""
     num_classes: int
+    """Classes that the teacher has."""
 
     @classmethod
     def of(cls, generator: TeacherGenerator, sampling: Sampling) -> InputSpec:
         """That of a sample of `generator`."""
         sides = generator.noise_resolutions if sampling.noise == "random" else []
         return cls(sampling, generator.arch.z_dim, tuple(sides), generator.arch.num_classes)
+
+    @property
+    def num_drawn_classes(self) -> int:
+        """Classes that samples have: all of the teacher's, or those chosen."""
+        chosen = self.sampling.classes
+        return self.num_classes if chosen is None else len(chosen)
 
     @property
     def num_noise(self) -> int:
@@ -100,7 +108,9 @@ class DrawnInputs:
             labels, classes = NumpyStreams(seed, "generate/label"), self._classes.numpy()
             for row in rows:
                 stream = labels.at(int(self._indices[row]))
-                classes[row] = stream.integers(self._spec.num_classes)
+                classes[row] = stream.integers(self._spec.num_drawn_classes)
+            if (chosen := self._spec.sampling.classes) is not None:
+                classes[start:stop] = np.array(chosen)[classes[start:stop]]
 
     def on(self, device: torch.device) -> GeneratorInputs:
         """What was drawn, on `device`, which need not have finished copying pinned memory."""
@@ -115,8 +125,9 @@ class DrawnInputs:
 def draw_inputs(
     generator: TeacherGenerator, sampling: Sampling, indices: np.ndarray
 ) -> GeneratorInputs:
-    """Latents, noise and, for a conditional teacher, classes (uniform) of the samples `indices`
-    [n], each sample's from its own counter (seed, index), on the generator's device.
+    """Latents, noise and, for a conditional teacher, classes (uniform over all, or over those that
+    `sampling` names) of the samples `indices` [n], each sample's from its own counter (seed,
+    index), on the generator's device.
     """
     drawn = DrawnInputs(InputSpec.of(generator, sampling), indices)
     drawn.draw()
@@ -141,14 +152,22 @@ def draw_on_device(spec: InputSpec, indices: np.ndarray, device: torch.device) -
     blocks = [_draw_block(spec, block, device) for block in range(start, last // DEVICE_BLOCK + 1)]
     rows = slice(first - start * DEVICE_BLOCK, last + 1 - start * DEVICE_BLOCK)
     z, noise, classes = (torch.cat(parts)[rows] for parts in zip(*blocks, strict=True))
+    if spec.sampling.classes is not None:
+        classes = _on_device(spec.sampling.classes, device)[classes]
     return spec.join(z, noise, classes if spec.num_classes else None)
+
+
+@lru_cache(maxsize=8)
+def _on_device(classes: tuple[int, ...], device: torch.device) -> Tensor:
+    """`classes` as a tensor, copied once: a copy waits for the device."""
+    return torch.tensor(classes, device=device)
 
 
 def _draw_block(spec: InputSpec, block: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """z, noise and classes; noise last, so that what a sample shows does not depend on it."""
     generator = torch_generator(spec.sampling.seed, "generate/device", block, device)
     z = torch.randn(DEVICE_BLOCK, spec.z_dim, generator=generator, device=device)
-    num_classes, shape = max(spec.num_classes, 1), (DEVICE_BLOCK,)
+    num_classes, shape = max(spec.num_drawn_classes, 1), (DEVICE_BLOCK,)
     classes = torch.randint(num_classes, shape, generator=generator, device=device)
     noise = torch.randn(DEVICE_BLOCK, spec.num_noise, generator=generator, device=device)
     return z, noise, classes

@@ -42,7 +42,9 @@ class TrainingInputs:
         synthetic = None if self.pool is None else self.pool.open()
         if not config.renders:
             return TrainingShards(self.real.open(), synthetic, self.view_size, self.features)
-        features = read_teacher_info(self.teacher.folder).select(self.features, "train.features")
+        info = read_teacher_info(self.teacher.folder)
+        info.check_sampling(self.sampling)
+        features = info.select(self.features, "train.features")
         generator = self.load_generator(device)
         online = OnlineSamples(
             generator, self.sampling, features, self.render_batch, compile_networks

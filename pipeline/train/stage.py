@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pipeline.records.spec import Spec
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
+    TEACHER_FILE,
     Sampling,
     Teacher,
     check_digest,
@@ -46,6 +47,7 @@ from pipeline.train.monitor.shards import MonitoredShards, monitored_shards
 from pipeline.train.perceptual import resolve_perceptual
 from shards.atomic import write_atomic
 from shards.errors import UserError
+from shards.schema import W
 from shards.verify import verify_digests
 
 _SEEN = ((KNN_TOP1, "kNN", 1), (ALIGNMENT, "alignment", 2), (UNIFORMITY, "uniformity", 2))
@@ -140,7 +142,7 @@ def _spec(config: Config) -> Spec:
         network = GENERATOR_FILE if train.method.trains else DISCRIMINATOR_FILE
         inputs["teacher"] = info.digests.get(network, "")
     if train.renders:
-        inputs["sampling"] = ", ".join(map(str, astuple(_sampling(config))))
+        inputs["sampling"] = str(_sampling(config))
     if train.num_synthetic and train.method.reads_features and train.features == "all":
         inputs["features"] = ", ".join(_features(config))  # the shards may hold more than asked for
     if isinstance(train.method, EncodingConfig):
@@ -185,7 +187,11 @@ def _pool_size(config: Config, samples_seen: int) -> int:
 def _sampling(config: Config) -> Sampling:
     generate = config.generate
     return Sampling(
-        generate.seed, generate.noise, generate.truncation_psi, generate.truncation_cutoff
+        generate.seed,
+        generate.noise,
+        generate.truncation_psi,
+        generate.truncation_cutoff,
+        generate.classes,
     )
 
 
@@ -195,6 +201,8 @@ def _features(config: Config) -> tuple[str, ...]:
     if not (train.num_synthetic and train.method.reads_features):
         return ()
     if train.features != "all":
+        if W in train.features and (config.teacher_folder / TEACHER_FILE).exists():
+            read_teacher_info(config.teacher_folder).select([W], "train.features")
         return train.features
     if train.renders:
         info = read_teacher_info(config.teacher_folder)

@@ -161,6 +161,10 @@ def test_load_config_unknown_key_without_a_near_miss_lists_what_there_is(tmp_pat
         ("real.resolution", "{}"),
         ("name", "a/b"),
         ("name", "''"),
+        ("generate.classes", "[]"),
+        ("generate.classes", "[2, 2]"),
+        ("generate.classes", "[-1]"),
+        ("generate.classes", "3"),
     ],
 )
 def test_load_config_wrong_value_names_its_field(tmp_path: Path, field: str, value: str) -> None:
@@ -275,6 +279,12 @@ def test_load_config_field_that_left_section_ray_is_told_its_new_name(
     told = f"ray.{field}: is now hardware.{field}; write hardware.{field}={value}"
     assert told in load_error(write(tmp_path, {"name": "x", "ray": {field: value}}))
     assert told in load_error(write(tmp_path, {"name": "x"}), f"ray.{field}={value}")
+
+
+def test_load_config_order_of_classes_makes_no_other_pool(tmp_path: Path) -> None:
+    path = write(tmp_path, {"name": "x"})
+    configs = [load_config(path, [f"generate.classes={text}"]) for text in ("[3, 1]", "[1, 3]")]
+    assert configs[0] == configs[1]
 
 
 def test_config_is_frozen() -> None:

@@ -34,7 +34,7 @@ from tests.support.tiny_shards import (
 )
 
 INFO = teacher_info()
-HALF_INFO = replace(INFO, generator=replace(ARCHITECTURE, num_half_blocks=2))
+ABLE_INFO = replace(INFO, generator=replace(ARCHITECTURE, num_half_blocks=2, num_classes=3))
 CONFIG = GenerateConfig(num_samples=20, samples_per_shard=8, render_batch=3, seed=5)
 
 
@@ -157,6 +157,7 @@ CHANGES = {
     "precision": "float16",
     "image_codec": "png",
     "image_quality": 80,
+    "classes": (0, 2),
     "schema_version": SCHEMA_VERSION + 1,
     "code_sha256": "2" * 64,
 }
@@ -181,7 +182,7 @@ BESIDE = {"num_samples": 10**6, "features": ("w",), "feature_dtype": "float32"}
 def test_make_recipe_key_changes_with_every_config_field_that_shapes_a_sample(name: str) -> None:
     config = CONFIG.model_copy(update={"image_codec": "webp"})
     changed = config.model_copy(update={name: CHANGES[name]})
-    assert make_recipe(changed, HALF_INFO).key != make_recipe(config, HALF_INFO).key
+    assert make_recipe(changed, ABLE_INFO).key != make_recipe(config, ABLE_INFO).key
 
 
 @pytest.mark.parametrize(("name", "value"), BESIDE.items())
@@ -203,6 +204,12 @@ def test_make_recipe_key_changes_with_the_teachers_weights_not_its_history() -> 
     key = make_recipe(CONFIG, INFO).key
     assert make_recipe(CONFIG, other).key != key
     assert make_recipe(CONFIG, retold).key == key
+
+
+def test_write_origin_chosen_classes_are_read_back(tmp_path: Path) -> None:
+    origin = Origin(replace(pool_recipe(), classes=(1, 3)), "/teachers/a", None)
+    write_origin(Folder.at(tmp_path), origin)
+    assert read_origin(Folder.at(tmp_path)) == origin
 
 
 def test_write_origin_leaves_recipe_and_teacher_for_readers(tmp_path: Path) -> None:

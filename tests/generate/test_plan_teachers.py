@@ -34,6 +34,36 @@ def test_make_recipe_truncation_of_a_teacher_without_a_mapping_is_refused(tmp_pa
     assert make_recipe(config, describe(stylegan2(), tmp_path / "s")).truncation_psi == 0.7
 
 
+@pytest.mark.parametrize("name", ["dcgan", "own"])
+def test_make_plan_latent_of_a_teacher_without_a_mapping_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    info = describe(TEACHERS[name](), tmp_path)
+    config = CONFIG.model_copy(update={"features": (info.blocks[0], "w")})
+    with pytest.raises(UserError, match=r"generate\.features: .*no mapped latent") as raised:
+        make_plan(config, info, Folder.at(tmp_path / "store"))
+    assert info.generator.family in str(raised.value)
+    assert info.blocks[0] in str(raised.value), "what there is instead"
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "reason"),
+    [("dcgan", (0,), "no classes"), ("conditional", (0, 5), "no class 5.*from 0 to 4")],
+)
+def test_make_recipe_classes_that_the_teacher_has_not_are_refused(
+    name: str, classes: tuple[int, ...], reason: str, tmp_path: Path
+) -> None:
+    info = describe(TEACHERS[name](), tmp_path)
+    with pytest.raises(UserError, match=rf"generate\.classes: .*{reason}"):
+        make_recipe(CONFIG.model_copy(update={"classes": classes}), info)
+
+
+def test_make_recipe_key_changes_with_the_classes(tmp_path: Path) -> None:
+    info = describe(TEACHERS["conditional"](), tmp_path)
+    chosen: list[tuple[int, ...] | None] = [None, (0,), (1,), (0, 1)]
+    assert len({pool_key(info, classes=classes) for classes in chosen}) == 4
+
+
 def test_make_recipe_half_precision_of_a_teacher_without_it_is_refused(tmp_path: Path) -> None:
     """At planning, before anything is written or a cluster is asked for workers."""
     for name in ("dcgan", "own", "residual"):

@@ -34,6 +34,29 @@ def test_draw_inputs_classes_are_uniform() -> None:
     assert classes.max() < NUM_CLASSES
 
 
+def test_draw_inputs_of_chosen_classes_are_uniform_and_change_nothing_else() -> None:
+    generator = TEACHERS["conditional"]()
+    sampling = make_recipe(CONFIG, fake_info(generator)).sampling
+    rows = np.arange(1000)
+    chosen = draw_inputs(generator, replace(sampling, classes=(1, 3, 4)), rows)
+    assert chosen.classes is not None
+    counts = torch.bincount(chosen.classes, minlength=NUM_CLASSES)
+    assert counts[0] == counts[2] == 0
+    # 333 each with a standard deviation of 15: five of them
+    assert (counts[[1, 3, 4]] - 333).abs().max() < 75
+    assert torch.equal(chosen.z, draw_inputs(generator, sampling, rows).z)
+
+
+def test_draw_inputs_of_all_classes_by_name_equal_those_of_none_chosen() -> None:
+    generator = TEACHERS["conditional"]()
+    sampling = make_recipe(CONFIG, fake_info(generator)).sampling
+    whole = replace(sampling, classes=tuple(range(NUM_CLASSES)))
+    first, second = (draw_inputs(generator, s, np.arange(50)).classes for s in (sampling, whole))
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first, second)
+
+
 def test_draw_inputs_conditional_sample_does_not_depend_on_its_batch() -> None:
     generator = TEACHERS["conditional"]()
     recipe = make_recipe(CONFIG, fake_info(generator))
@@ -110,7 +133,9 @@ def on_device(start: int, stop: int, recipe: InputSpec | None = None) -> Generat
 
 def test_drawn_inputs_in_parts_equal_those_drawn_at_once() -> None:
     indices = np.array([7, 3, 2**33, 0, 12])
-    whole, parts = (DrawnInputs(input_recipe(), indices) for _ in range(2))
+    spec = input_recipe()
+    spec = replace(spec, sampling=replace(spec.sampling, classes=(1, 2, 4)))
+    whole, parts = (DrawnInputs(spec, indices) for _ in range(2))
     whole.draw()
     for start, stop in ((3, 5), (0, 1), (1, 1), (1, 3)):
         parts.draw(start, stop)
@@ -138,6 +163,15 @@ def test_draw_on_device_latents_are_normal_and_classes_uniform() -> None:
     # 400 each with a standard deviation of 18: five of them
     assert (counts - 400).abs().max() < 90
     assert len(counts) == NUM_CLASSES
+
+
+def test_draw_on_device_of_chosen_classes_has_no_others_and_the_same_latents() -> None:
+    spec = input_recipe()
+    chosen = replace(spec, sampling=replace(spec.sampling, classes=(0, 4)))
+    inputs = on_device(0, 200, chosen)
+    assert inputs.classes is not None
+    assert set(inputs.classes.tolist()) == {0, 4}
+    assert torch.equal(inputs.z, on_device(0, 200).z)
 
 
 def test_draw_on_device_what_a_sample_shows_depends_on_the_seed_and_not_on_the_noise() -> None:

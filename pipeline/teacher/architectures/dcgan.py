@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -34,6 +34,8 @@ class DCGANArchitecture:
     """A DCGAN generator (Radford et al. 2016): transposed convolutions, the last for the image."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    has_mapping: ClassVar[bool] = False
+    can_truncate: ClassVar[bool] = False
 
     z_dim: int
     layers: tuple[TransposedLayer, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -15,6 +15,8 @@ class ModuleArchitecture:
     """Somebody's own module: what it takes and makes. The code is named by `teacher.factory`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    has_mapping: ClassVar[bool] = False
+    can_truncate: ClassVar[bool] = False
 
     resolution: int
     z_dim: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -63,6 +63,8 @@ class StyleGAN2Architecture(_StyleGAN2Network):
     """A StyleGAN2 generator (Karras et al. 2020)."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown field is another architecture
+    has_mapping: ClassVar[bool] = True
+    can_truncate: ClassVar[bool] = True
 
     resolution: int
     z_dim: int

@@ -127,7 +127,7 @@ def own_run(workspace: Workspace) -> Iterator[Workspace]:
     save_teacher(workspace.folder / "own", wrapped)
     config = yaml.safe_load(workspace.config.read_text())
     config["teacher"] = {"checkpoint": str(workspace.folder / "own"), "factory": FACTORY}
-    config["generate"]["features"] = ["second", "first.conv", "w"]
+    config["generate"]["features"] = ["second", "first.conv"]
     workspace.config.write_text(yaml.safe_dump(config))
     yield workspace
     for name in [name for name in sys.modules if name.partition(".")[0] == "own_package"]:
@@ -165,6 +165,8 @@ def test_generate_from_ones_own_code_that_cannot_be_imported_is_one_line(
         ("generate.truncation_psi=0.5", "generate.truncation_psi"),
         ("generate.precision=float16", "generate.precision"),
         ("generate.features=[third]", "third"),
+        ("generate.features=[second, w]", "no mapped latent"),
+        ("generate.classes=[0]", "generate.classes"),
     ],
 )
 def test_generate_mistake_about_ones_own_code_is_one_line_and_leaves_nothing(

@@ -89,7 +89,7 @@ def test_own_module_features_have_the_names_of_its_submodules(tmp_path: Path) ->
         "image": (3, 16),
     }
     assert info.blocks == ("first", "second")
-    assert info.select(["second.conv", "w"]) == [("second.conv", 5), ("w", 6)]
+    assert info.select(["second.conv", "first"]) == [("second.conv", 5), ("first", 5)]
     generator = load_generator(tmp_path / "teacher", factory=FACTORY)
     with captured(generator.feature_root, ["second", "first.conv"]) as found:
         generator(latents(4, 6))
