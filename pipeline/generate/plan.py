@@ -136,10 +136,11 @@ def make_recipe(
         UserError: for a setting that the teacher's family does not have.
     """
     arch = info.generator
-    if config.precision != "float32" and not getattr(arch, "num_half_blocks", 0):
+    made_for = ("float32", *getattr(arch, "half_precisions", ()))
+    if config.precision not in made_for:
         raise UserError(
-            "generate.precision: this teacher was made for float32 (no num_half_blocks in its "
-            "teacher.json); leave it at float32"
+            f"generate.precision: this teacher was made for {' and '.join(made_for)}, as its "
+            "teacher.json says; leave it at float32"
         )
     recipe = PoolRecipe(
         generator_sha256=info.digests[GENERATOR_FILE],

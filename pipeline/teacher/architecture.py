@@ -12,14 +12,20 @@ from pydantic import Field
 
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
 from pipeline.teacher.architectures.module import ModuleArchitecture
+from pipeline.teacher.architectures.r3gan import (
+    R3GANArchitecture,
+    R3GANDiscriminatorArchitecture,
+)
 from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
 )
 
-GeneratorArchitecture = StyleGAN2Architecture | DCGANArchitecture | ModuleArchitecture
+GeneratorArchitecture = (
+    StyleGAN2Architecture | DCGANArchitecture | ModuleArchitecture | R3GANArchitecture
+)
 AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
 """For pydantic: which of them is said by the field `family`."""
 
-DiscriminatorArchitecture = StyleGAN2DiscriminatorArchitecture
+DiscriminatorArchitecture = StyleGAN2DiscriminatorArchitecture | R3GANDiscriminatorArchitecture
 """A union without a tag: descriptions from before there were others name no family."""

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.r3gan import (
+    R3GANArchitecture,
+    R3GANDiscriminatorArchitecture,
+)
 from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
@@ -13,12 +17,15 @@ from pipeline.teacher.architectures.stylegan2 import (
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 
 GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     StyleGAN2Architecture: Generator,
     DCGANArchitecture: DCGANGenerator,
+    R3GANArchitecture: R3GANGenerator,
 }
 DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     StyleGAN2DiscriminatorArchitecture: Discriminator,
+    R3GANDiscriminatorArchitecture: R3GANDiscriminator,
 }

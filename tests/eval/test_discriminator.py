@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,9 @@ from torch import Tensor
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.student.backbone import Normalise
 from pipeline.student.view_size import bring_to_size
+from pipeline.teacher.architectures.r3gan import R3GANDiscriminatorArchitecture, R3GANStage
 from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.r3gan import R3GANDiscriminator
 from tests.support.tiny_shards import DISCRIMINATOR, RESOLUTION, TRAIN_CONFIG
 
 
@@ -35,3 +39,18 @@ def test_features_are_those_of_the_images_at_the_discriminators_size(
     expected = backbone(normalised(bring_to_size(images, RESOLUTION)))
     # normalised, and back, before the resampling or after
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("level", "num_features"), [("multi", 7 + 5 + 4 + 5), ("single", 5)])
+@torch.no_grad()
+def test_features_of_a_conditional_r3gan_are_its_stages_and_the_last_basis(
+    level: Literal["multi", "single"], num_features: int
+) -> None:
+    stages = (R3GANStage(6, 1, 12, 3), R3GANStage(7, 1, 12, 3), R3GANStage(5, 1, 12, 3))
+    arch = R3GANDiscriminatorArchitecture(stages, num_classes=3, embedding_width=4)
+    discriminator = R3GANDiscriminator(arch)
+    backbone = DiscriminatorBackbone(discriminator, level, TRAIN_CONFIG).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    features = backbone(normalised(images))
+    assert features.shape == (2, num_features)
+    assert features.std(0).min() > 0

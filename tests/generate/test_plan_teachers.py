@@ -26,7 +26,7 @@ def test_make_plan_feature_named_twice_is_refused(tmp_path: Path) -> None:
 
 def test_make_recipe_truncation_of_a_teacher_without_a_mapping_is_refused(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"truncation_psi": 0.7})
-    for name in ("dcgan", "own"):
+    for name in ("dcgan", "r3gan", "own"):
         info = describe(TEACHERS[name](), tmp_path / name)
         with pytest.raises(UserError, match=r"generate\.truncation_psi") as raised:
             make_recipe(config, info)
@@ -34,7 +34,7 @@ def test_make_recipe_truncation_of_a_teacher_without_a_mapping_is_refused(tmp_pa
     assert make_recipe(config, describe(stylegan2(), tmp_path / "s")).truncation_psi == 0.7
 
 
-@pytest.mark.parametrize("name", ["dcgan", "own"])
+@pytest.mark.parametrize("name", ["dcgan", "r3gan", "own"])
 def test_make_plan_latent_of_a_teacher_without_a_mapping_is_refused(
     name: str, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Tiny teachers of every kind (classes, grey, DCGANs, one's own code), and pools of them."""
+"""Tiny teachers of every kind (classes, grey, other families, one's own), and pools of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.r3gan import R3GANArchitecture, R3GANStage
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.module import wrap_module
+from pipeline.teacher.networks.r3gan import R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.pool import PoolReader
 from shards.storage import Folder
@@ -54,6 +56,24 @@ def dcgan(image_channels: int = 3) -> DCGANGenerator:
     return generator.eval().requires_grad_(False)
 
 
+def r3gan() -> R3GANGenerator:
+    """Conditional, its upper stages made for bfloat16, with a change of width."""
+    stages = (R3GANStage(8, 2, 16, 4), R3GANStage(8, 1, 16, 2, is_half=True))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        arch = R3GANArchitecture(
+            z_dim=6,
+            stages=(*stages, R3GANStage(6, 1, 12, 3, is_half=True)),
+            num_classes=NUM_CLASSES,
+            embedding_width=4,
+        )
+        generator = R3GANGenerator(arch)
+        for parameter in generator.parameters():
+            if parameter.dim() == 1:
+                parameter.data.normal_()
+    return generator.eval().requires_grad_(False)
+
+
 def own_module() -> TeacherGenerator:
     module = own_generator.build_random()
     return wrap_module(module, z_dim=6, blocks=["first", "second"]).requires_grad_(False)
@@ -66,6 +86,7 @@ TEACHERS = {
     "residual": lambda: stylegan2(skips="resnet"),
     "dcgan": dcgan,
     "grey-dcgan": lambda: dcgan(1),
+    "r3gan": r3gan,
     "own": own_module,
 }
 

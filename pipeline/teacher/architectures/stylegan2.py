@@ -86,6 +86,11 @@ class StyleGAN2Architecture(_StyleGAN2Network):
         self._check(z_dim=self.z_dim, w_dim=self.w_dim)
 
     @property
+    def half_precisions(self) -> tuple[str, ...]:
+        """Precisions beside float32 that it was made for."""
+        return ("float16", "bfloat16") if self.num_half_blocks else ()
+
+    @property
     def block_resolutions(self) -> list[int]:
         """Resolutions of the synthesis blocks, 4 first."""
         return block_resolutions(self.resolution)

@@ -19,12 +19,12 @@ from pipeline.teacher.architecture import DiscriminatorArchitecture, GeneratorAr
 from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture
 from pipeline.teacher.checkpoint import build_generator, fill, save_teacher
 from pipeline.teacher.description import TEACHER_FILE, TeacherInfo, read_teacher_info
+from pipeline.teacher.families import DISCRIMINATORS
 from pipeline.teacher.importing import state_dicts, stylegan2_ada, stylegan2_tensorflow
 from pipeline.teacher.importing.infer import Converted, complete
 from pipeline.teacher.importing.safe_pickle import read_pickle
 from pipeline.teacher.importing.state_dicts import is_state_file, read_architecture, read_states
-from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
 
@@ -142,7 +142,7 @@ def _read_states(file: Path, discriminator: Path | None, said: dict[str, Any]) -
 
 def _build(
     imported: Imported, discriminator: Path | None
-) -> tuple[TeacherGenerator, Discriminator | None]:
+) -> tuple[TeacherGenerator, TeacherDiscriminator | None]:
     """The networks, checked name by name and shape by shape."""
     arch, tensors, spelling = imported.generator
     if isinstance(arch, StyleGAN2Architecture):
@@ -154,7 +154,7 @@ def _build(
         return generator, None
     arch_d, tensors_d, spelling_d = imported.discriminator
     with torch.device("meta"):
-        judge = Discriminator(arch_d)
+        judge: TeacherDiscriminator = DISCRIMINATORS[type(arch_d)](arch_d)
     with _naming(discriminator):
         judge = fill(judge, complete(tensors_d, judge.state_dict()), spelling_d)
     return generator, judge

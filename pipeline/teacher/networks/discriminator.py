@@ -106,7 +106,7 @@ class Discriminator(TeacherDiscriminator):
 
     def __init__(self, arch: StyleGAN2DiscriminatorArchitecture) -> None:
         super().__init__()
-        self.arch = arch
+        self.arch: StyleGAN2DiscriminatorArchitecture = arch
         for resolution in arch.block_resolutions:
             self.add_module(f"b{resolution}", DiscriminatorBlock(resolution, arch))
         if arch.num_classes:
