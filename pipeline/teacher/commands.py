@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -13,19 +13,22 @@ from pipeline.terminal.progress import console
 from shards.atomic import atomic_path
 from shards.errors import UserError
 
+if TYPE_CHECKING:
+    from pipeline.teacher.interface import TeacherGenerator
+
 SAMPLES_FILE = "samples.png"
 
 NoiseOption = Literal["random", "const", "none"]
 
 
 def import_command(
-    file: Annotated[Path, typer.Argument(help="An official pickle, or a state dict.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint, or a folder with its files.")],
     out: Annotated[Path, typer.Option(help="Folder of the teacher, such as teachers/NAME.")],
     architecture: Annotated[
-        Path | None, typer.Option(help="JSON that describes a state dict: its family at least.")
+        Path | None, typer.Option(help="JSON that says what a state dict does not: its family.")
     ] = None,
     discriminator: Annotated[
-        Path | None, typer.Option(help="State dict of the discriminator, if it is another file.")
+        Path | None, typer.Option(help="The discriminator, if it is another file.")
     ] = None,
 ) -> None:
     """Make a teacher of somebody's checkpoint, executing nothing from the file."""
@@ -35,8 +38,9 @@ def import_command(
         from pipeline.teacher.sample_grid import save_samples
 
         info = import_teacher(file, out, architecture=architecture, discriminator=discriminator)
-        save_samples(load_generator(out), out / SAMPLES_FILE)
-    print_teacher(out, info)
+        generator = load_generator(out)
+        save_samples(generator, out / SAMPLES_FILE)
+    print_teacher(out, info, generator)
     console.print(f"samples   {out / SAMPLES_FILE}", soft_wrap=True)
     console.print(f"use it    teacher.checkpoint={out}", soft_wrap=True)
 
@@ -84,8 +88,8 @@ def inspect_command(
         for name in (name for name, is_given in given.items() if is_given):
             raise UserError(f"{name}: only with --latents FILE.npy")
         target = out or folder / SAMPLES_FILE
-        print_teacher(folder, info)
         generator = load_generator(folder, factory)
+        print_teacher(folder, info, generator)
         try:
             save_samples(generator, target)
         except OSError as error:
@@ -120,21 +124,19 @@ def inspect_command(
     console.print(f"written   {out}", soft_wrap=True)
 
 
-def print_teacher(folder: Path, info: TeacherInfo) -> None:
+def print_teacher(folder: Path, info: TeacherInfo, generator: TeacherGenerator) -> None:
     """A summary: architecture, origin, and the table of block features."""
     arch = info.generator
+    num_parameters = sum(parameter.numel() for parameter in generator.parameters())
     console.print(
         f"teacher   {folder}: {arch.family}, {arch.resolution} px, z {arch.z_dim}, "
         + (f"w {arch.w_dim}, " if arch.has_mapping else "no w, ")
-        + (f"{arch.num_classes} classes" if arch.num_classes else "no classes"),
+        + (f"{arch.num_classes} classes" if arch.num_classes else "no classes")
+        + f", {num_parameters:,} parameters",
         soft_wrap=True,
     )
     if info.origin.get("kind") == "import":
-        console.print(
-            f"from      {info.origin['file']} ({info.origin['layout']}), sha256 "
-            f"{info.origin['sha256'][:12]}",
-            soft_wrap=True,
-        )
+        _print_origin(info.origin)
     judge = info.discriminator
     console.print(
         "judge     no discriminator"
@@ -151,6 +153,23 @@ def print_teacher(folder: Path, info: TeacherInfo) -> None:
         side, channels = str(feature.resolution), str(feature.num_channels)
         table.add_row(feature.name, channels, side, ", ".join(inside))
     console.print(table)
+
+
+def _print_origin(origin: dict[str, Any]) -> None:
+    digest = origin.get("sha256")
+    console.print(
+        f"from      {origin['file']} ({origin['layout']})"
+        + (f", sha256 {digest[:12]}" if digest else ""),
+        soft_wrap=True,
+    )
+    averaged: dict[Any, str] = {
+        True: "averaged over the training",
+        False: "not averaged over the training",
+    }
+    known = averaged.get(origin.get("is_averaged"), "the file does not say whether averaged")
+    console.print(f"weights   {origin.get('weights') or 'of the whole file'}: {known}")
+    for note in origin.get("notes", []):
+        console.print(f"note      {note}", soft_wrap=True)
 
 
 def _load(path: Path) -> Any:

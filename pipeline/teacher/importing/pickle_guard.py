@@ -16,7 +16,7 @@ MAX_OPCODES = 2_000_000  # the official files have some ten thousand
 MAX_NESTING = 100  # of containers in the result; the official files reach about 30
 STORAGE_CLASS = re.compile(r"torch(?:\.cuda)? \w+Storage")
 
-FORBIDDEN = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+FORBIDDEN = {"PERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
 PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 GETS = {"GET", "BINGET", "LONG_BINGET"}
 TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
@@ -27,8 +27,9 @@ PAYLOAD_OPCODE = re.compile(
 )
 
 
-def scan_opcodes(file: BinaryIO, size: int) -> None:
-    """Raise for a stream that could make the unpickler take memory or time out of proportion.
+def scan_opcodes(file: BinaryIO, size: int, *, may_be_persistent: bool = False) -> None:
+    """Raise for a stream that could make the unpickler take memory or time out of proportion;
+    persistent ids are for torch files.
 
     The stack is followed for one reason: a tuple used as a key is hashed through all its parts, so
     few opcodes can ask for 2^60 steps. Each object has a weight, the steps that hashing it takes.
@@ -39,7 +40,8 @@ def scan_opcodes(file: BinaryIO, size: int) -> None:
     effort_left = 5 * MAX_OPCODES + size
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         name = opcode.name
-        if name in FORBIDDEN or count == MAX_OPCODES:
+        is_refused = name in FORBIDDEN or (name == "BINPERSID" and not may_be_persistent)
+        if is_refused or count == MAX_OPCODES:
             raise pickle.UnpicklingError(f"{name}, opcode {count}, is refused")
         if isinstance(argument, int):
             # The unpickler makes room for all memo entries up to the index; writers count them.

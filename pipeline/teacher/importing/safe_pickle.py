@@ -1,23 +1,38 @@
-"""Reads the official StyleGAN2 pickles as plain data: the importer's way into files whose own
-loader runs Python source found inside them.
+"""Reads other people's pickles as plain data: the importer's way into files whose own loader runs
+Python source found inside them.
 
-A pickle is a program, so nothing that it names is ever looked up. Every global on a short list is
-played by an inert stand-in of this module, any other is noted and refused. Before that, one pass
-over the opcodes refuses files made to exhaust memory or time. Tensors and arrays stay descriptions
-until `to_tensor` checks them, so that the caller pays only for those it wants.
+A pickle is a program, so nothing that it names is ever looked up. Every global is played by an
+inert stand-in (`stand_ins.py`) or refused by name. Before that, one pass over the opcodes refuses
+files made to exhaust memory or time. Tensors and arrays stay descriptions until `to_tensor` checks
+them, so that the caller pays only for those it wants. Neighbours: `source.py` reads whole pickles
+with this, `torch_files.py` those within a torch file.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Sized
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+
 from pipeline.teacher.importing.pickle_guard import check_tree, scan_opcodes
+from pipeline.teacher.importing.stand_ins import (
+    MAX_NAMES,
+    Foreign,
+    StoredDict,
+    StoredModule,
+    TensorFlowNetwork,
+    is_function,
+    is_refused,
+    stored_class,
+)
 from pipeline.teacher.importing.stored_tensors import (
+    STORAGE_DTYPES,
     Inert,
+    Storage,
+    StorageType,
     StoredArray,
     StoredDType,
     StoredPayload,
@@ -29,75 +44,68 @@ from pipeline.teacher.importing.stored_tensors import (
 )
 from shards.errors import UserError
 
-MAX_FILE_BYTES = 16 * 2**30
-PICKLE_HEADS = {bytes((0x80, protocol)) for protocol in (2, 3, 4, 5)}
-TORCH_SAVE_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # of torch.save before it wrote zip files
+FindStorage = Callable[[Any], Any]
+"""What a persistent id of the file stands for: a `Storage`, mostly."""
 
 
-def read_pickle(path: Path) -> Any:
-    """The content of an official pickle, protocol 2 to 5, as plain data; nothing is executed.
+def load_pickle(path: Path, file: BinaryIO, size: int, find: FindStorage | None = None) -> Any:
+    """The pickle, protocol 2 to 5, that starts where `file` is; nothing is executed, and `file` is
+    left at its end.
 
     Containers, strings and numbers are Python's own (numpy scalars and `EasyDict` included); what
-    else there may be is a `StoredTensor`, `StoredArray`, `PersistentModule` or
-    `TensorFlowNetwork`. The result is a tree of bounded depth: it can be walked by recursion.
+    else there may be is a `StoredTensor`, `StoredArray`, `StoredModule`, a class of those,
+    `TensorFlowNetwork` or `torch.dtype`. The result can be walked by recursion, but for modules
+    that refer to each other in a circle.
+
+    Args:
+        path: of the file, for messages.
+        file: seekable.
+        size: of the whole file in bytes: a bound of what an honest pickle can hold.
+        find: for torch files; other pickles have no persistent ids.
 
     Raises:
         UserError: naming the file and what is wrong with it, for anything else than such a pickle.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give the pickle to read")
+    unpickler = _Unpickler(path, file, size, find)
+    result = None
+    start = file.tell()
     try:
-        with path.open("rb") as file:
-            size, head = path.stat().st_size, file.read(len(TORCH_SAVE_HEAD))
-            if not 0 < size <= MAX_FILE_BYTES:
-                raise UserError(
-                    f"{path}: {'too large' if size else 'empty'}; use the official file"
-                )
-            if head[:2] not in PICKLE_HEADS or head == TORCH_SAVE_HEAD:
-                raise UserError(
-                    f"{path}: not a pickle of official networks; for weights from torch.save or "
-                    "safetensors give the JSON of the architecture with --architecture"
-                )
-            file.seek(0)
-            return _read(path, file, size)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({brief(error)}); check the disk") from None
+        scan_opcodes(file, size, may_be_persistent=find is not None)
+        end = file.tell()
+        file.seek(start)
+        result = unpickler.load()
+        file.seek(end)
+        check_tree(result, _PartsOnce())
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged stream may cause, MemoryError included
+        if not unpickler.refused():
+            raise UserError(
+                f"{path}: the pickle is truncated, damaged or none of networks "
+                f"({brief(error)}); fetch the file again"
+            ) from None
+    if refused := unpickler.refused():
+        names = sorted(ascii(name)[1:-1][:80] for name in refused)
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        raise UserError(
+            f"{path}: names {', '.join(names[:10])}{more}, for which weights have no use "
+            "(nothing was executed); fetch the file again from its authors"
+        )
+    return result
 
 
-@dataclass
-class PersistentModule(Inert):
-    """A network module as `torch_utils.persistence` stores it, without its source text."""
-
-    class_name: str
-    state: dict[str, Any]
-
-
-class TensorFlowNetwork:
-    """A `dnnlib.tflib.network.Network`; `state` is what its own `__setstate__` would be given."""
-
-    state: dict[str, Any]
-
-    def __new__(cls) -> TensorFlowNetwork:  # noqa: D102 - pickles do not call __init__
-        network = super().__new__(cls)
-        network.state = {}
-        return network
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise pickle.UnpicklingError("a Network whose state is no dict")
-        self.state = state
-
-
-class _Dict(dict[Any, Any]):
-    """An `EasyDict` or `OrderedDict`; attributes that the file gives it are dropped."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:  # not from another dict: a file could copy a large one for ever
-        super().__init__()
-
-    def __setstate__(self, state: object) -> None:
-        pass
+STORAGE_CLASSES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 
 
 class _Function(Inert):
@@ -112,37 +120,39 @@ class _Function(Inert):
         return self._function(*arguments)
 
 
-class _Foreign:
-    """Any global that is not on the list, and what it makes: takes everything, does nothing, so
-    that reading goes on and all such globals are known.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, *arguments: object, **named: object) -> _Foreign:
-        return super().__new__(cls)
-
-    def _ignore(self, *arguments: object) -> _Foreign:
-        return self
-
-    __call__ = __setstate__ = __setitem__ = append = extend = add = _ignore
-
-
 class _Unpickler(pickle.Unpickler):
-    """Gives the file stand-ins for globals; `foreign` collects those that are not on the list."""
+    """Gives the file stand-ins for globals, and knows which were refused."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+    def __init__(self, path: Path, file: BinaryIO, size: int, find: FindStorage | None) -> None:
         super().__init__(file, encoding="latin1")
-        self.foreign: set[str] = set()
         self._path = path
+        self._find = find
         self._copies_left = size  # an honest file has each object that it copies in it
         self._stand_ins = self._list_stand_ins()
+        self._foreign: set[str] = set()
+        self._called: set[str] = set()
+        self._num_names = 0
 
     def find_class(self, module: str, name: str, /) -> Any:
-        full_name = f"{module}.{name}"
-        if full_name not in self._stand_ins:
-            self.foreign.add(full_name)
-        return self._stand_ins.get(full_name, _Foreign)
+        path = f"{module}.{name}"
+        if path not in self._stand_ins:
+            if is_refused(path):
+                self._foreign.add(path)
+                return Foreign
+            if self._num_names == MAX_NAMES:
+                raise pickle.UnpicklingError(f"more than {MAX_NAMES} classes")
+            self._num_names += 1
+            self._stand_ins[path] = stored_class(path, self._called)
+        return self._stand_ins[path]
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._find is None:
+            raise pickle.UnpicklingError("a persistent id outside of a torch file")
+        return self._find(pid)
+
+    def refused(self) -> set[str]:
+        """Names of refused globals, and of functions that the file calls."""
+        return self._foreign | {path for path in self._called if is_function(path)}
 
     def _list_stand_ins(self) -> dict[str, Any]:
         """The list, by the names that protocols 2 to 5 use."""
@@ -154,6 +164,7 @@ class _Unpickler(pickle.Unpickler):
             "torch._utils._rebuild_parameter": _parameter,
             "torch._utils._rebuild_parameter_with_state": _parameter,
             "torch.Size": to_extents,
+            "dill._dill._create_array": _create_array,
             "collections.OrderedDict": self._ordered_dict,
             "numpy.dtype": StoredDType,
             "_codecs.encode": self._bytes,
@@ -166,12 +177,16 @@ class _Unpickler(pickle.Unpickler):
             functions[f"{module}.multiarray.scalar"] = read_scalar
             functions[f"{module}.multiarray._reconstruct"] = lambda *_: StoredArray(self._path)
             functions[f"{module}.numeric._frombuffer"] = self._array
-        classes = {
-            "dnnlib.EasyDict": _Dict,
-            "dnnlib.util.EasyDict": _Dict,
+        classes: dict[str, Any] = {
+            "dnnlib.EasyDict": StoredDict,
+            "dnnlib.util.EasyDict": StoredDict,
             "dnnlib.tflib.network.Network": TensorFlowNetwork,
             "numpy.ndarray": "numpy.ndarray",  # only ever an argument
         }
+        for dtype in STORAGE_DTYPES:
+            classes[str(dtype)] = dtype
+        for name, dtype in STORAGE_CLASSES.items():
+            classes[f"torch.{name}"] = classes[f"torch.cuda.{name}"] = StorageType(dtype)
         return {name: _Function(function) for name, function in functions.items()} | classes
 
     def _charge(self, items: Sized) -> None:
@@ -180,7 +195,7 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("it copies more than it holds")
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> StoredTensor:
-        if not isinstance(storage, StoredPayload):
+        if not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a tensor without a storage")
         return StoredTensor(self._path, storage, offset, size, stride)
 
@@ -203,9 +218,9 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("a set of other things than strings and numbers")
         return set(items)
 
-    def _ordered_dict(self, items: Any = ()) -> _Dict:
+    def _ordered_dict(self, items: Any = ()) -> StoredDict:
         self._charge(items)
-        ordered = _Dict()
+        ordered = StoredDict()
         for key, value in items:
             if not isinstance(key, str):
                 raise pickle.UnpicklingError("an OrderedDict whose keys are no strings")
@@ -213,45 +228,40 @@ class _Unpickler(pickle.Unpickler):
         return ordered
 
 
-def _read(path: Path, file: BinaryIO, size: int) -> Any:
-    unpickler = _Unpickler(path, file, size)
-    result = None
-    try:
-        scan_opcodes(file, size)
-        file.seek(0)
-        result = unpickler.load()
-        check_tree(result, _parts)
-    except OSError:
-        raise
-    except Exception as error:  # whatever a damaged stream may cause, MemoryError included
-        if not unpickler.foreign:
-            raise UserError(
-                f"{path}: the pickle is truncated, damaged or none of an official network "
-                f"({brief(error)}); fetch the file again"
-            ) from None
-    if unpickler.foreign:
-        names = sorted(ascii(name)[1:-1][:80] for name in unpickler.foreign)
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        raise UserError(
-            f"{path}: names {', '.join(names[:10])}{more}, for which a network's pickle has no use "
-            "(nothing was executed); use the official file"
-        )
-    return result
+class _PartsOnce:
+    """What an object of the result holds; None for a leaf, and for a module that was there before:
+    those of one network may refer to each other.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def __call__(self, node: Any) -> Iterable[Any] | None:
+        if isinstance(node, StoredModule):
+            if id(node) in self._seen:
+                return None
+            self._seen.add(id(node))
+            return (node.state,)
+        if isinstance(node, TensorFlowNetwork):
+            return (node.state,)
+        if isinstance(node, dict):
+            return node.values()
+        return node if isinstance(node, list | tuple | set | frozenset) else None
 
 
-def _parts(node: Any) -> Iterable[Any] | None:
-    """What an object of the result holds; None for a leaf."""
-    if isinstance(node, PersistentModule | TensorFlowNetwork):
-        return (node.state,)
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list | tuple | set | frozenset) else None
-
-
-def _read_module(meta: Any) -> PersistentModule:
+def _read_module(meta: Any) -> StoredModule:
     if not isinstance(meta["class_name"], str) or not isinstance(meta["state"], dict):
         raise pickle.UnpicklingError("a module without a class name or a state")
-    return PersistentModule(meta["class_name"], meta["state"])
+    return StoredModule(meta["class_name"], meta["state"])
+
+
+def _create_array(function: Any, arguments: Any, state: Any, *_: Any) -> StoredArray:
+    """How dill writes an array."""
+    array = function(*arguments) if isinstance(function, _Function) else None
+    if not isinstance(array, StoredArray):
+        raise pickle.UnpicklingError("an array made by something else")
+    array.__setstate__(state)
+    return array
 
 
 def _parameter(tensor: Any, *_: Any) -> StoredTensor:

@@ -1,7 +1,7 @@
 """A plain state dict and a small JSON of its architecture -> architecture and tensors.
 
-The file is safetensors or a torch file that a weights-only load accepts. The JSON needs the family
-and what no shape tells; anything else it says must agree with the tensors.
+The JSON needs the family and what no shape tells; anything else it says must agree with the
+tensors.
 
 StyleGAN2: names as in the official checkpoints, either bare or under `generator.` / `G_ema.` and
 `discriminator.` / `D.`. DCGAN: any names; layers are taken in their order in the file.
@@ -9,9 +9,7 @@ StyleGAN2: names as in the official checkpoints, either bare or under `generator
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
@@ -28,7 +24,10 @@ from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
 )
+from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
+from pipeline.teacher.importing.source import Source, read_json
+from pipeline.teacher.importing.states import joined
 from pipeline.teacher.spelling import Spelling
 from shards.errors import UserError
 
@@ -48,57 +47,52 @@ class _Module(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def is_state_file(path: Path) -> bool:
-    """Whether `path` is safetensors or a torch zip file, by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[:2] == b"PK" or (len(head) == 9 and head[8:] == b"{")
-
-
-def read_states(path: Path) -> dict[str, Tensor]:
-    """Tensors by dotted name, in the file's order; nested dictionaries are joined with dots.
-
-    Raises:
-        UserError: if the file cannot be read without executing something, or is damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        if is_zip:
-            _check_zip(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            content = load_file(path)  # ordered by type and name, not as the network is
-            content = {name: content[name] for name in sorted(content, key=_natural_order)}
-    except UserError:
-        raise
-    except (SafetensorError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged ({_short(error)}); fetch it again") from None
-    except Exception as error:  # torch.load raises what it likes
-        raise UserError(
-            f"{path}: refused by a weights-only load ({_short(error)}); save the plain state dict "
-            "instead: torch.save(network.state_dict(), FILE)"
-        ) from None
-    tensors: dict[str, Tensor] = {}
-    _flatten(content, "", tensors, 0)
-    if not tensors:
-        raise UserError(f"{path}: holds no tensors")
-    return tensors
-
-
 def read_architecture(path: Path) -> dict[str, Any]:
     """The JSON object in `path`.
 
     Raises:
         UserError: if it is not one with a known family.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({_short(error)})") from None
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("family") not in ("stylegan2", "dcgan"):
         raise UserError(f'{path}: family must be "stylegan2" or "dcgan"')
     return content
+
+
+def recognises_stylegan2(source: Source) -> bool:
+    """Whether the JSON says so."""
+    return source.architecture is not None and source.architecture["family"] == "stylegan2"
+
+
+def recognises_dcgan(source: Source) -> bool:
+    """Whether the JSON says so."""
+    return source.architecture is not None and source.architecture["family"] == "dcgan"
+
+
+def convert_stylegan2(source: Source) -> Imported:
+    """Generator and, where there is one, discriminator; raises as `convert_generator`."""
+    said = dict(source.architecture or {})
+    tensors = _tensors(source)
+    generator = convert_generator(tensors, said)
+    judge = source.discriminator
+    with naming(None if judge is None else judge.path):
+        discriminator = convert_discriminator(
+            tensors if judge is None else _tensors(judge), said, is_alone=judge is not None
+        )
+    return Imported("StyleGAN2 state dict", generator, discriminator)
+
+
+def convert_dcgan(source: Source) -> Imported:
+    """The generator; raises as `convert_dcgan_generator`."""
+    generator = convert_dcgan_generator(_tensors(source), dict(source.architecture or {}))
+    return Imported("DCGAN state dict", generator)
+
+
+def _tensors(source: Source) -> dict[str, Tensor]:
+    state = joined(source.states)
+    if not state.entries:
+        raise UserError(f"{source.path}: holds no tensors")
+    return state.load()
 
 
 def convert_generator(
@@ -142,7 +136,7 @@ def convert_discriminator(
     return Converted(arch, discriminator, spelling)
 
 
-def convert_dcgan(
+def convert_dcgan_generator(
     tensors: Mapping[str, Tensor], said: dict[str, Any]
 ) -> Converted[DCGANArchitecture]:
     """A generator of transposed convolutions, each perhaps followed by a batch normalisation.
@@ -249,11 +243,6 @@ def _per_layer(said: dict[str, Any], name: str, num_layers: int) -> list[int] | 
     return values
 
 
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorts `main.10` after `main.9`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
-
-
 def _group(tensors: Mapping[str, Tensor]) -> list[_Module]:
     """Tensors by module: `main.0.weight` is `weight` of `main.0`."""
     groups: dict[str, dict[str, Tensor]] = {}
@@ -293,25 +282,3 @@ def _check_agreement(kind: Any, arch: Any, said: dict[str, Any]) -> None:
     for name, value in merged.items():
         if value != inferred[name]:
             raise ValueError(f"{name}: the JSON says {value}, the tensors {inferred[name]}")
-
-
-def _check_zip(path: Path) -> None:
-    """torch stores members as they are; a compressed one could be a bomb."""
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise UserError(f"{path}: has compressed members, which torch never writes")
-
-
-def _flatten(content: Any, prefix: str, found: dict[str, Tensor], depth: int) -> None:
-    if not isinstance(content, Mapping) or depth > 4:
-        return
-    for name, value in content.items():
-        if isinstance(value, Tensor):
-            found[f"{prefix}{name}"] = value.detach()
-        else:
-            _flatten(value, f"{prefix}{name}.", found, depth + 1)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -1,5 +1,5 @@
-"""Tensors and arrays of an official pickle as the file describes them, unread and unchecked until
-`to_tensor` is called: the caller pays only for those it wants, and believes nothing.
+"""Tensors and arrays of a file as it describes them, unread and unchecked until `to_tensor` is
+called: the caller pays only for those it wants, and believes nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import math
 import pickle
 import re
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.teacher.importing.pickle_guard import scan_payload
@@ -38,22 +40,45 @@ class Inert:
         raise pickle.UnpicklingError(f"state for a {type(self).__name__}")
 
 
-@dataclass(eq=False)
-class StoredTensor(Inert):
-    """A torch tensor of the file, not yet loaded nor checked."""
+class Stored(ABC):
+    """A tensor of a file, not yet loaded."""
 
-    path: Path = field(repr=False)
-    storage: StoredPayload = field(repr=False)
-    offset: Any
-    size: Any
-    stride: Any
+    __slots__ = ()
 
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """As the file says; raises UserError where it says none."""
+
+    @abstractmethod
     def to_tensor(self) -> Tensor:
         """The tensor: on the CPU, contiguous, in memory of its own, without gradient.
 
         Raises:
-            UserError: naming the file whose payload or description of the tensor is not sound.
+            UserError: naming the file whose data or description of the tensor is not sound.
         """
+
+
+@dataclass(eq=False)
+class StoredTensor(Inert, Stored):
+    """A torch tensor of a pickle or torch file."""
+
+    path: Path = field(repr=False)
+    storage: Storage = field(repr=False)
+    offset: Any
+    size: Any
+    stride: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Stored`."""
+        try:
+            return to_extents(self.size)
+        except ValueError as error:
+            raise _unsound(self.path, "tensor", brief(error)) from None
+
+    def to_tensor(self) -> Tensor:
+        """See `Stored`."""
         try:
             storage, dtype = self.storage.load()
         except Exception as error:
@@ -76,27 +101,31 @@ class StoredTensor(Inert):
 
 
 @dataclass(eq=False)
-class StoredArray:
-    """A numpy array of the file, not yet checked."""
+class StoredArray(Stored):
+    """A numpy array of a pickle; the tensor has native byte order."""
 
     path: Path = field(repr=False)
-    shape: Any = None
+    extents: Any = None
     dtype: Any = None
     is_fortran: Any = None
     raw: Any = field(default=None, repr=False)
 
     def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, self.is_fortran, self.raw = state
+        _, self.extents, self.dtype, self.is_fortran, self.raw = state
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Stored`."""
+        try:
+            return to_extents(self.extents)
+        except ValueError as error:
+            raise _unsound(self.path, "array", brief(error)) from None
 
     def to_tensor(self) -> Tensor:
-        """The array as a tensor: contiguous, native byte order, in memory of its own.
-
-        Raises:
-            UserError: naming the file whose description of the array is not sound.
-        """
+        """See `Stored`."""
         try:
             shape, dtype, raw = (
-                to_extents(self.shape),
+                to_extents(self.extents),
                 _resolve_dtype(self.dtype),
                 to_bytes(self.raw),
             )
@@ -108,6 +137,29 @@ class StoredArray:
             raise _unsound(self.path, "array", brief(error)) from None
 
 
+@dataclass(eq=False)
+class StoredEntry(Stored):
+    """A tensor of a safetensors file."""
+
+    path: Path
+    name: str
+    extents: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Stored`."""
+        return self.extents
+
+    def to_tensor(self) -> Tensor:
+        """See `Stored`."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                tensor: Tensor = file.get_tensor(self.name)
+        except (SafetensorError, OSError) as error:
+            raise _unsound(self.path, "tensor", brief(error)) from None
+        return tensor
+
+
 class WeightBudget:
     """Turns what is stored into tensors, of one network at most `MAX_NETWORK_BYTES`: many may share
     one storage, and each is a copy.
@@ -116,7 +168,7 @@ class WeightBudget:
     def __init__(self) -> None:
         self._left = MAX_NETWORK_BYTES
 
-    def load(self, stored: StoredTensor | StoredArray) -> Tensor:
+    def load(self, stored: Stored) -> Tensor:
         """The tensor of `stored`; raises as its `to_tensor`, and ValueError when it is too much."""
         tensor = stored.to_tensor()
         self._left -= tensor.nbytes
@@ -125,7 +177,60 @@ class WeightBudget:
         return tensor
 
 
-class StoredPayload(Inert):
+@dataclass(frozen=True)
+class StorageType(Inert):
+    """A storage's class, such as `torch.FloatStorage`: the type of its numbers."""
+
+    dtype: torch.dtype
+
+
+class Storage(Inert, ABC):
+    """The numbers that tensors of a file share."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
+        """The storage and the type of its elements; raises whatever damage causes."""
+
+
+class StoredSpan(Storage):
+    """`num_bytes` of a file from `start`; read once, when first asked for."""
+
+    __slots__ = ("_loaded", "_path", "dtype", "num_bytes", "start")
+
+    def __init__(self, path: Path, start: int, num_bytes: int, dtype: torch.dtype) -> None:
+        self._path, self.start, self.num_bytes, self.dtype = path, start, num_bytes, dtype
+        self._loaded: torch.UntypedStorage | None = None
+
+    @property
+    def end(self) -> int:
+        """Where the file goes on."""
+        return self.start + self.num_bytes
+
+    def check(self, dtype: torch.dtype, num: Any) -> None:
+        """Raise ValueError unless these are `num` numbers of `dtype`."""
+        (num,) = to_extents([num])
+        if dtype != self.dtype or num * dtype.itemsize != self.num_bytes:
+            raise ValueError(f"{num} numbers of {dtype} in {self.num_bytes} bytes")
+
+    def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
+        """See `Storage`."""
+        if self._loaded is None:
+            with self._path.open("rb") as file:
+                file.seek(self.start)
+                content = bytearray(file.read(self.num_bytes))
+            if len(content) < self.num_bytes:
+                raise ValueError(f"{len(content)} bytes, {self.num_bytes} expected")
+            self._loaded = (
+                torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+                if content
+                else torch.UntypedStorage(0)
+            )
+        return self._loaded, self.dtype
+
+
+class StoredPayload(Storage):
     """The bytes that `torch.storage._load_from_bytes` would run; loaded once, then dropped."""
 
     __slots__ = ("_loaded", "_raw")
@@ -135,7 +240,7 @@ class StoredPayload(Inert):
         self._loaded: tuple[torch.UntypedStorage, torch.dtype] | None = None
 
     def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
-        """The storage and the type of its elements; raises whatever a damaged payload causes."""
+        """See `Storage`."""
         if self._loaded is None:
             raw = self._raw
             if not isinstance(raw, bytes) or raw.startswith(b"PK"):

@@ -1,4 +1,4 @@
-"""What `safe_pickle.py` read from a TensorFlow-era pickle -> architecture and tensors.
+"""A TensorFlow-era pickle -> architecture and tensors.
 
 The layout is a tuple (G, D, Gs) of `dnnlib.tflib.network.Network`; each has `static_kwargs`,
 `variables` [(name, array)] and `components`, networks of their own. Weights are stored input first
@@ -20,8 +20,10 @@ from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
 )
+from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
-from pipeline.teacher.importing.safe_pickle import TensorFlowNetwork
+from pipeline.teacher.importing.source import Source
+from pipeline.teacher.importing.stand_ins import TensorFlowNetwork
 from pipeline.teacher.importing.stored_tensors import StoredArray, WeightBudget
 from pipeline.teacher.spelling import Spelling
 
@@ -100,12 +102,25 @@ _DISCRIMINATOR_RULES: list[_Rule] = [
 ]
 
 
-def is_official(content: Any) -> bool:
-    """Whether `content` has the layout of these pickles."""
+def recognises(source: Source) -> bool:
+    """Whether the file has the layout of these pickles."""
+    content = source.content
     return (
         isinstance(content, (tuple, list))
         and len(content) == 3
         and all(isinstance(network, TensorFlowNetwork) for network in content)
+    )
+
+
+def convert(source: Source) -> Imported:
+    """The networks `Gs` and `D`; raises as `convert_generator`."""
+    _, judge, averaged = source.content
+    return Imported(
+        "StyleGAN2 TensorFlow pickle",
+        convert_generator(averaged),
+        convert_discriminator(judge),
+        weights="Gs",
+        is_averaged=True,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.teacher.importing.safe_pickle import read_pickle
+from pipeline.teacher.importing.source import read_file
 from tests.support.pickles import Read
 
 
@@ -18,6 +18,6 @@ def read(tmp_path: Path) -> Read:
     def write_and_read(content: bytes) -> Any:
         path = tmp_path / "network.pkl"
         path.write_bytes(content)
-        return read_pickle(path)
+        return read_file(path)
 
     return write_and_read

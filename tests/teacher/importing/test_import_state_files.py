@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.teacher.checkpoint import load_generator
 from pipeline.teacher.importing.checkpoint import import_teacher
 from shards.errors import UserError
 from tests.support.ordinary_dcgan import small_dcgan
@@ -28,12 +29,18 @@ from tests.support.state_files import (
 )
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_import_state_without_json_asks_for_it(suffix: str, tmp_path: Path) -> None:
-    file = save_state(GENERATOR_STATE, tmp_path / f"g{suffix}")
-    with pytest.raises(UserError, match="--architecture") as raised:
+def test_import_state_of_nothing_known_says_what_was_found_and_what_is_known(
+    tmp_path: Path,
+) -> None:
+    content = {"epoch": 3, "\x1b[31mnet": {"a.weight": torch.ones(2)}}
+    file = save_state(content, tmp_path / "g.pt")
+    with pytest.raises(UserError) as raised:
         import_teacher(file, tmp_path / "teacher")
-    assert str(file) in str(raised.value)
+    message = str(raised.value)
+    assert message.isprintable()
+    assert message.isascii()
+    for mention in (str(file), "epoch (int)", "net (dict)", "StyleGAN2 TensorFlow pickle"):
+        assert mention in message
     assert not (tmp_path / "teacher").exists()
 
 
@@ -80,16 +87,25 @@ def test_import_state_that_needs_code_is_refused_and_none_is_run(
     assert not touched.exists()
 
 
-def test_import_state_whole_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    torch.save(small_dcgan(), tmp_path / "netG.pt")
-    assert_refused(tmp_path, tmp_path / "netG.pt", DCGAN, "state_dict()")
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "old"])
+def test_import_state_whole_module_is_read_without_its_class(is_zip: bool, tmp_path: Path) -> None:
+    module = small_dcgan()
+    torch.save(module, tmp_path / "netG.pt", _use_new_zipfile_serialization=is_zip)
+    import_state(tmp_path, tmp_path / "netG.pt", DCGAN)
+    z = torch.randn(2, 7, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        load_generator(tmp_path / "teacher")(z).image, module.outputs(z)[0], rtol=1e-4, atol=1e-5
+    )
 
 
-def test_import_state_old_torch_format_says_what_to_do(tmp_path: Path) -> None:
-    """What `torch.save` wrote before 1.6: a pickle, yet no official checkpoint."""
-    file = tmp_path / "old.pt"
-    torch.save(GENERATOR_STATE, file, _use_new_zipfile_serialization=False)
-    assert_refused(tmp_path, file, STYLEGAN2, "torch.save")
+def test_import_state_old_torch_format_gives_the_same_teacher(tmp_path: Path) -> None:
+    save_state(BOTH_STATES, tmp_path / "new.pt")
+    torch.save(BOTH_STATES, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    digests = []
+    for name in ("new.pt", "old.pt"):
+        (tmp_path / name[:3]).mkdir()
+        digests.append(import_state(tmp_path / name[:3], tmp_path / name, STYLEGAN2).digests)
+    assert digests[0] == digests[1]
 
 
 def test_import_state_compressed_zip_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.teacher.importing import checkpoint
-from pipeline.teacher.importing.safe_pickle import read_pickle
+from pipeline.teacher.importing import source
+from pipeline.teacher.importing.checkpoint import import_teacher
 from shards.errors import UserError
 from tests.support.official_files.cases import Case
 from tests.support.official_files.specification import OfficialSpec
@@ -52,11 +52,11 @@ def refusal(
 ) -> str:
     file = tmp_path / "network.pkl"
     Case("misfit", spec).write(file, is_tensorflow=is_tensorflow)
-    content = read_pickle(file)
+    content = source.read_file(file)
     change(content)
-    monkeypatch.setattr(checkpoint, "read_pickle", lambda _: content)
+    monkeypatch.setattr(source, "read_file", lambda _: content)
     with pytest.raises(UserError) as raised:
-        checkpoint.import_teacher(file, tmp_path / "teacher")
+        import_teacher(file, tmp_path / "teacher")
     return str(raised.value).removeprefix(f"{file}: cannot be imported: ")
 
 

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.teacher.importing.safe_pickle import (
-    PersistentModule,
-    TensorFlowNetwork,
-    read_pickle,
-)
+from pipeline.teacher.importing.source import read_file
+from pipeline.teacher.importing.stand_ins import StoredModule, TensorFlowNetwork
 from pipeline.teacher.importing.stored_tensors import StoredTensor
 from tests.support.official_files.pickling import (
     EasyDict,
@@ -26,7 +23,7 @@ from tests.support.official_files.pickling import (
 from tests.support.pickles import ARRAYS, GOLDEN, GOLDEN_TF, PROTOCOLS, TENSORS, Read, Reduced
 
 
-def walk_tensors(network: PersistentModule, prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:
+def walk_tensors(network: StoredModule, prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:
     for kind in ("_parameters", "_buffers"):
         for name, value in network.state[kind].items():
             if value is not None:
@@ -43,10 +40,10 @@ def stored_w_avg(golden: Path) -> torch.Tensor:
 
 
 def test_read_pickle_golden_pytorch_gives_networks_settings_and_tensors() -> None:
-    content = read_pickle(GOLDEN)
+    content = read_file(GOLDEN)
     assert set(content) == {"G", "D", "G_ema", "training_set_kwargs", "augment_pipe"}
     network = content["G_ema"]
-    assert isinstance(network, PersistentModule)
+    assert isinstance(network, StoredModule)
     assert network.class_name == "Generator"
     assert network.state["_init_kwargs"]["z_dim"] == 24
     assert network.state["_init_kwargs"]["synthesis_kwargs"]["conv_clamp"] == 256
@@ -60,7 +57,7 @@ def test_read_pickle_golden_pytorch_gives_networks_settings_and_tensors() -> Non
 
 
 def test_read_pickle_golden_tensorflow_gives_three_networks_and_their_variables() -> None:
-    networks = read_pickle(GOLDEN_TF)
+    networks = read_file(GOLDEN_TF)
     assert isinstance(networks, tuple)
     assert all(isinstance(network, TensorFlowNetwork) for network in networks)
     assert [network.state["name"] for network in networks] == ["Gs", "D", "Gs"]
