@@ -11,7 +11,16 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.fastgan import (
+    FastGANArchitecture,
+    FastGANDiscriminatorArchitecture,
+)
+from pipeline.teacher.architectures.lucidrains import (
+    LucidrainsArchitecture,
+    LucidrainsDiscriminatorArchitecture,
+)
 from pipeline.teacher.architectures.module import ModuleArchitecture
+from pipeline.teacher.architectures.projected_gan import ProjectedGANArchitecture
 from pipeline.teacher.architectures.r3gan import (
     R3GANArchitecture,
     R3GANDiscriminatorArchitecture,
@@ -22,10 +31,21 @@ from pipeline.teacher.architectures.stylegan2 import (
 )
 
 GeneratorArchitecture = (
-    StyleGAN2Architecture | DCGANArchitecture | ModuleArchitecture | R3GANArchitecture
+    StyleGAN2Architecture
+    | DCGANArchitecture
+    | ModuleArchitecture
+    | R3GANArchitecture
+    | FastGANArchitecture
+    | ProjectedGANArchitecture
+    | LucidrainsArchitecture
 )
 AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
 """For pydantic: which of them is said by the field `family`."""
 
-DiscriminatorArchitecture = StyleGAN2DiscriminatorArchitecture | R3GANDiscriminatorArchitecture
+DiscriminatorArchitecture = (
+    StyleGAN2DiscriminatorArchitecture
+    | R3GANDiscriminatorArchitecture
+    | FastGANDiscriminatorArchitecture
+    | LucidrainsDiscriminatorArchitecture
+)
 """A union without a tag: descriptions from before there were others name no family."""

@@ -6,6 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.fastgan import (
+    FastGANArchitecture,
+    FastGANDiscriminatorArchitecture,
+)
+from pipeline.teacher.architectures.lucidrains import (
+    LucidrainsArchitecture,
+    LucidrainsDiscriminatorArchitecture,
+)
+from pipeline.teacher.architectures.projected_gan import ProjectedGANArchitecture
 from pipeline.teacher.architectures.r3gan import (
     R3GANArchitecture,
     R3GANDiscriminatorArchitecture,
@@ -17,6 +26,11 @@ from pipeline.teacher.architectures.stylegan2 import (
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
+from pipeline.teacher.networks.fastgan import FastGANGenerator
+from pipeline.teacher.networks.fastgan_discriminator import FastGANDiscriminator
+from pipeline.teacher.networks.lucidrains import LucidrainsGenerator
+from pipeline.teacher.networks.lucidrains_discriminator import LucidrainsDiscriminator
+from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 
@@ -24,8 +38,13 @@ GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     StyleGAN2Architecture: Generator,
     DCGANArchitecture: DCGANGenerator,
     R3GANArchitecture: R3GANGenerator,
+    FastGANArchitecture: FastGANGenerator,
+    ProjectedGANArchitecture: ProjectedGANGenerator,
+    LucidrainsArchitecture: LucidrainsGenerator,
 }
 DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     StyleGAN2DiscriminatorArchitecture: Discriminator,
     R3GANDiscriminatorArchitecture: R3GANDiscriminator,
+    FastGANDiscriminatorArchitecture: FastGANDiscriminator,
+    LucidrainsDiscriminatorArchitecture: LucidrainsDiscriminator,
 }

@@ -17,7 +17,12 @@ from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, read_teacher_info
 from pipeline.teacher.features import captured, pool
-from pipeline.teacher.interface import Noise, TeacherDiscriminator, TeacherGenerator
+from pipeline.teacher.interface import (
+    GeneratorOutput,
+    Noise,
+    TeacherDiscriminator,
+    TeacherGenerator,
+)
 from shards.errors import UserError
 
 
@@ -50,7 +55,7 @@ def inspect_latents(
     Returns:
         float32 arrays: `z`, `ws` [N, num_ws, w_dim], `image` [N, C, R, R] (not clamped),
         `pooled.<block>` [N, C_l]; and with a discriminator, which is shown `image`, `logits`
-        [N, 1], `discriminator.<block>` [N, C] pooled, the last feature among them.
+        [N, n], `discriminator.<block>` [N, C] pooled, the last feature among them.
 
     Raises:
         UserError: if latents or labels do not fit the teacher.
@@ -76,15 +81,15 @@ def inspect_latents(
         read_teacher_info(folder).discriminator is not None
         and (folder / DISCRIMINATOR_FILE).exists()
     ):
-        arrays |= _judge(load_discriminator(folder), output.image, given)
+        arrays |= _judge(load_discriminator(folder), output, given)
     return {name: value.float().numpy().copy() for name, value in arrays.items()}
 
 
 def _judge(
-    discriminator: TeacherDiscriminator, image: Tensor, labels: Tensor | None
+    discriminator: TeacherDiscriminator, output: GeneratorOutput, labels: Tensor | None
 ) -> dict[str, Tensor]:
     with captured(discriminator, [*discriminator.blocks, discriminator.last]) as found:
-        logits = discriminator(image, labels)
+        logits = discriminator.judge(output, labels)
     features = {f"discriminator.{name}": pool(feature) for name, feature in found.items()}
     return {"logits": logits, **features}
 

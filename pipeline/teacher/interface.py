@@ -31,6 +31,23 @@ class GeneratorOutput:
 
     image: Tensor
     ws: Tensor
+    small_image: Tensor | None = None
+    """[B, C, 128, 128], which FastGAN makes for its discriminator; other families do not."""
+
+
+def refuse_truncation(truncation_psi: float) -> None:
+    """Raise ValueError for a value other than 1: for families without a mapped latent, whose mean
+    there would be.
+    """
+    if truncation_psi != 1:
+        raise ValueError("truncation_psi: this family has no mapped latent; only 1 is possible")
+
+
+def check_labels(labels: Tensor | None, num_classes: int) -> None:
+    """Raise ValueError unless `labels` are [B, num_classes], or None where there are no classes."""
+    given = None if labels is None else list(labels.shape[1:])
+    if given != ([num_classes] if num_classes else None):
+        raise ValueError(f"labels: this network has {num_classes} classes, got {given}")
 
 
 class TeacherGenerator(nn.Module, ABC):
@@ -97,6 +114,11 @@ class TeacherDiscriminator(nn.Module, ABC):
         [B, num_classes] where there are classes. n is 1 but where a family judges patches.
         """
 
+    def judge(self, output: GeneratorOutput, labels: Tensor | None = None) -> Tensor:
+        """Logits [B, n] of what a generator of the family made; see `forward`."""
+        logits: Tensor = self(output.image, labels)
+        return logits
+
 
 class UnmappedGenerator(TeacherGenerator):
     """A family without a mapped latent: `w` is `z`; there is no noise and nothing to truncate."""
@@ -119,6 +141,5 @@ class UnmappedGenerator(TeacherGenerator):
         Raises:
             ValueError: for a `truncation_psi` other than 1: only a mapped latent has a mean.
         """
-        if truncation_psi != 1:
-            raise ValueError("truncation_psi: this family has no mapped latent; only 1 is possible")
+        refuse_truncation(truncation_psi)
         return GeneratorOutput(self.synthesise(z, labels).float(), z[:, None])

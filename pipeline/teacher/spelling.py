@@ -27,3 +27,10 @@ class Spelling:
     def under(cls, prefix: str) -> Spelling:
         """Every name with `prefix` in front."""
         return cls(lambda name: f"{prefix}{name}")
+
+    def without(self, prefix: str) -> Spelling:
+        """For a network whose every name has `prefix` in front, which the file does not have."""
+        return Spelling(
+            lambda name: self.name(name.removeprefix(prefix)),
+            lambda name, shape: self.shape(name.removeprefix(prefix), shape),
+        )

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.fastgan import FastGANArchitecture
+from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
+from pipeline.teacher.architectures.projected_gan import ProjectedGANArchitecture
 from pipeline.teacher.architectures.r3gan import R3GANArchitecture, R3GANStage
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.fastgan import FastGANGenerator
+from pipeline.teacher.networks.lucidrains import LucidrainsGenerator
 from pipeline.teacher.networks.module import wrap_module
+from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.pool import PoolReader
@@ -26,6 +33,7 @@ from shards.storage import Folder
 from tests.support import own_generator
 from tests.support.tiny_shards import ARCHITECTURE, list_rendered, teacher_info
 
+Network = TypeVar("Network", bound=nn.Module)
 CONFIG = GenerateConfig(num_samples=12, samples_per_shard=6, render_batch=4, seed=5)
 NUM_CLASSES = 5
 
@@ -74,6 +82,44 @@ def r3gan() -> R3GANGenerator:
     return generator.eval().requires_grad_(False)
 
 
+def lucidrains() -> LucidrainsGenerator:
+    """With attention before the second block, and noise that shows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        arch = LucidrainsArchitecture(
+            z_dim=6, num_mapping_layers=2, widths=(8, 6, 4), attention=(1,), mapping_lr_mult=0.5
+        )
+        generator = LucidrainsGenerator(arch)
+        for name, parameter in generator.named_parameters():
+            if ".to_noise" in name or ".norm." in name:
+                parameter.data.normal_()
+    return generator.eval().requires_grad_(False)
+
+
+def projected_gan(**changes: Any) -> ProjectedGANGenerator:
+    arch = ProjectedGANArchitecture(z_dim=5, widths=(4, 3, 3, 2, 2, 2), **changes)
+    return with_statistics(ProjectedGANGenerator, arch)
+
+
+def fastgan(num_resolutions: int = 7) -> FastGANGenerator:
+    """Of 256 px with 7 resolutions."""
+    arch = FastGANArchitecture(z_dim=5, widths=(4, 3, 3, 2, 2, 2, 2, 1, 1)[:num_resolutions])
+    return with_statistics(FastGANGenerator, arch)
+
+
+def with_statistics(build: Callable[[Any], Network], arch: Any) -> Network:
+    """A network whose batch norms do something and whose noise shows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        network = build(arch)
+        for name, value in network.state_dict().items():
+            if name.endswith("_var"):
+                value.uniform_(0.1, 0.5)
+            elif value.dim() == 1:
+                value.normal_()
+    return network.eval().requires_grad_(False)
+
+
 def own_module() -> TeacherGenerator:
     module = own_generator.build_random()
     return wrap_module(module, z_dim=6, blocks=["first", "second"]).requires_grad_(False)
@@ -87,6 +133,7 @@ TEACHERS = {
     "dcgan": dcgan,
     "grey-dcgan": lambda: dcgan(1),
     "r3gan": r3gan,
+    "lucidrains": lucidrains,
     "own": own_module,
 }
 

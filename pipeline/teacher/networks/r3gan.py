@@ -17,7 +17,7 @@ from pipeline.teacher.architectures.r3gan import (
     R3GANDiscriminatorArchitecture,
     R3GANStage,
 )
-from pipeline.teacher.interface import TeacherDiscriminator, UnmappedGenerator
+from pipeline.teacher.interface import TeacherDiscriminator, UnmappedGenerator, check_labels
 from pipeline.teacher.networks.fir import downsample_image, resample_filter, upsample_image
 from pipeline.teacher.networks.layers import LEAKY_SLOPE
 from shards.errors import UserError
@@ -216,7 +216,7 @@ class R3GANGenerator(UnmappedGenerator):
         Raises:
             ValueError: if labels are missing, superfluous or of the wrong width.
         """
-        _check_labels(labels, self.arch.num_classes)
+        check_labels(labels, self.arch.num_classes)
         image: Tensor = self.Model(z, labels)
         return image
 
@@ -269,16 +269,10 @@ class R3GANDiscriminator(TeacherDiscriminator):
         Raises:
             ValueError: if labels are missing, superfluous or of the wrong width.
         """
-        _check_labels(labels, self.arch.num_classes)
+        check_labels(labels, self.arch.num_classes)
         logits: Tensor = self.Model(image, labels)
         return logits
 
 
 def _residual_blocks(stage: R3GANStage) -> list[nn.Module]:
     return [ResidualBlock(stage) for _ in range(stage.num_blocks)]
-
-
-def _check_labels(labels: Tensor | None, num_classes: int) -> None:
-    given = None if labels is None else list(labels.shape[1:])
-    if given != ([num_classes] if num_classes else None):
-        raise ValueError(f"labels: this network has {num_classes} classes, got {given}")
