@@ -25,6 +25,10 @@ from pipeline.teacher.architectures.r3gan import (
     R3GANArchitecture,
     R3GANDiscriminatorArchitecture,
 )
+from pipeline.teacher.architectures.rosinality import (
+    RosinalityArchitecture,
+    RosinalityDiscriminatorArchitecture,
+)
 from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
@@ -38,6 +42,7 @@ GeneratorArchitecture = (
     | FastGANArchitecture
     | ProjectedGANArchitecture
     | LucidrainsArchitecture
+    | RosinalityArchitecture
 )
 AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
 """For pydantic: which of them is said by the field `family`."""
@@ -47,5 +52,6 @@ DiscriminatorArchitecture = (
     | R3GANDiscriminatorArchitecture
     | FastGANDiscriminatorArchitecture
     | LucidrainsDiscriminatorArchitecture
+    | RosinalityDiscriminatorArchitecture
 )
 """A union without a tag: descriptions from before there were others name no family."""

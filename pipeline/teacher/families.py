@@ -19,6 +19,10 @@ from pipeline.teacher.architectures.r3gan import (
     R3GANArchitecture,
     R3GANDiscriminatorArchitecture,
 )
+from pipeline.teacher.architectures.rosinality import (
+    RosinalityArchitecture,
+    RosinalityDiscriminatorArchitecture,
+)
 from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
@@ -32,6 +36,7 @@ from pipeline.teacher.networks.lucidrains import LucidrainsGenerator
 from pipeline.teacher.networks.lucidrains_discriminator import LucidrainsDiscriminator
 from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from pipeline.teacher.networks.rosinality import RosinalityDiscriminator, RosinalityGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 
 GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
@@ -41,10 +46,12 @@ GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     FastGANArchitecture: FastGANGenerator,
     ProjectedGANArchitecture: ProjectedGANGenerator,
     LucidrainsArchitecture: LucidrainsGenerator,
+    RosinalityArchitecture: RosinalityGenerator,
 }
 DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     StyleGAN2DiscriminatorArchitecture: Discriminator,
     R3GANDiscriminatorArchitecture: R3GANDiscriminator,
     FastGANDiscriminatorArchitecture: FastGANDiscriminator,
     LucidrainsDiscriminatorArchitecture: LucidrainsDiscriminator,
+    RosinalityDiscriminatorArchitecture: RosinalityDiscriminator,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pipeline.teacher.importing import state_dicts, stylegan2_ada, stylegan2_tensorflow
+from pipeline.teacher.importing import rosinality, state_dicts, stylegan2_ada, stylegan2_tensorflow
 from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.source import Source
 from pipeline.teacher.importing.stand_ins import StoredModule, TensorFlowNetwork
@@ -36,6 +36,7 @@ LAYOUTS = (
         stylegan2_tensorflow.recognises,
         stylegan2_tensorflow.convert,
     ),
+    Layout("rosinality StyleGAN2", rosinality.recognises, rosinality.convert),
     Layout(
         "StyleGAN2 state dict",
         state_dicts.recognises_stylegan2,

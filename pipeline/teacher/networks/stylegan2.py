@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.teacher.architectures.rosinality import RosinalityArchitecture
 from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture, runs_in_half
 from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
 from pipeline.teacher.networks.fir import conv_up, resample_filter, upsample_image
@@ -31,13 +32,14 @@ from pipeline.teacher.networks.layers import (
 )
 from shards.errors import UserError
 
+AnyStyleGAN2 = StyleGAN2Architecture | RosinalityArchitecture
 HALF = (torch.float16, torch.bfloat16)
 
 
 class GeneratorMapping(Mapping):
     """`z` -> `ws` [B, num_ws, w_dim]; `w_avg` tracks the mean of `w` for truncation."""
 
-    def __init__(self, arch: StyleGAN2Architecture) -> None:
+    def __init__(self, arch: AnyStyleGAN2) -> None:
         super().__init__(
             arch.z_dim, arch.num_classes, arch.w_dim, arch.num_mapping_layers, arch.mapping_lr_mult
         )
@@ -72,7 +74,7 @@ class SynthesisLayer(nn.Module):
         in_channels: int,
         out_channels: int,
         resolution: int,
-        arch: StyleGAN2Architecture,
+        arch: AnyStyleGAN2,
         *,
         up: bool,
     ) -> None:
@@ -122,7 +124,7 @@ class SynthesisLayer(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to image channels, without demodulation."""
 
-    def __init__(self, in_channels: int, arch: StyleGAN2Architecture) -> None:
+    def __init__(self, in_channels: int, arch: AnyStyleGAN2) -> None:
         super().__init__()
         self.conv_clamp = arch.conv_clamp
         self.affine = FullyConnected(arch.w_dim, in_channels, bias_init=1.0)
