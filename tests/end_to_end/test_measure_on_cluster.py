@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.cluster import connection
 from pipeline.config.ray import RayConfig
 from tests.support.command_line import succeed
-from tests.support.ray_session import ray_session
+from tests.support.ray_session import own_session
 from tests.support.stored_pools import contents
 from tests.support.workspace import make_workspace
 
@@ -54,7 +54,7 @@ def cluster() -> Iterator[Any]:
             made.add_node(num_cpus=1)
         with (
             mock.patch.dict(os.environ, RAY_ADDRESS=made.address),
-            ray_session(RayConfig()),
+            own_session(RayConfig()),
             mock.patch.object(connection, "disconnect"),
         ):
             yield made
