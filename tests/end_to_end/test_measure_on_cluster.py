@@ -104,10 +104,11 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
         "eval.probes=[linear, knn, linear_sgd]",
         "eval.sgd_epochs=2",
         "eval.seeds=[0]",
-        "eval.few_labels=[5_per_class]",
+        "eval.few_labels=[]",
         "eval.domain_samples=100",
         "eval.baselines=false",
-        f"eval.sets.own.path={own}",
+        f"eval.sets.own.train={own}",
+        f"eval.sets.own.test={test}",
     )
 
     def measure(place: Path, stages: tuple[str, ...], where: tuple[str, ...]) -> None:
