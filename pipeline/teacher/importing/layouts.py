@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pipeline.teacher.importing import rosinality, state_dicts, stylegan2_ada, stylegan2_tensorflow
+from pipeline.teacher.importing import (
+    biggan,
+    biggan_deep,
+    rosinality,
+    state_dicts,
+    stylegan2_ada,
+    stylegan2_tensorflow,
+)
 from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.source import Source
 from pipeline.teacher.importing.stand_ins import StoredModule, TensorFlowNetwork
@@ -44,6 +51,8 @@ LAYOUTS = (
         takes_architecture=True,
         takes_discriminator=True,
     ),
+    Layout(biggan.LAYOUT, biggan.recognises, biggan.convert, takes_discriminator=True),
+    Layout(biggan_deep.LAYOUT, biggan_deep.recognises, biggan_deep.convert),
     Layout(
         "DCGAN state dict",
         state_dicts.recognises_dcgan,
