@@ -10,11 +10,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.teacher.architectures.biggan import (
-    BigGANArchitecture,
-    BigGANDiscriminatorArchitecture,
-)
-from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
@@ -38,9 +33,11 @@ from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
 )
+from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 
 GeneratorArchitecture = (
     StyleGAN2Architecture
+    | StyleGAN3Architecture
     | DCGANArchitecture
     | ModuleArchitecture
     | R3GANArchitecture
@@ -48,8 +45,6 @@ GeneratorArchitecture = (
     | ProjectedGANArchitecture
     | LucidrainsArchitecture
     | RosinalityArchitecture
-    | BigGANArchitecture
-    | BigGANDeepArchitecture
 )
 AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
 """For pydantic: which of them is said by the field `family`."""
@@ -60,6 +55,5 @@ DiscriminatorArchitecture = (
     | FastGANDiscriminatorArchitecture
     | LucidrainsDiscriminatorArchitecture
     | RosinalityDiscriminatorArchitecture
-    | BigGANDiscriminatorArchitecture
 )
 """A union without a tag: descriptions from before there were others name no family."""

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.teacher.architectures.biggan import (
-    BigGANArchitecture,
-    BigGANDiscriminatorArchitecture,
-)
-from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
@@ -32,9 +27,8 @@ from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
 )
+from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
-from pipeline.teacher.networks.biggan import BigGANDiscriminator, BigGANGenerator
-from pipeline.teacher.networks.biggan_deep import BigGANDeepGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.fastgan import FastGANGenerator
@@ -45,17 +39,17 @@ from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from pipeline.teacher.networks.rosinality import RosinalityDiscriminator, RosinalityGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan3 import StyleGAN3Generator
 
 GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     StyleGAN2Architecture: Generator,
     DCGANArchitecture: DCGANGenerator,
+    StyleGAN3Architecture: StyleGAN3Generator,
     R3GANArchitecture: R3GANGenerator,
     FastGANArchitecture: FastGANGenerator,
     ProjectedGANArchitecture: ProjectedGANGenerator,
     LucidrainsArchitecture: LucidrainsGenerator,
     RosinalityArchitecture: RosinalityGenerator,
-    BigGANArchitecture: BigGANGenerator,
-    BigGANDeepArchitecture: BigGANDeepGenerator,
 }
 DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     StyleGAN2DiscriminatorArchitecture: Discriminator,
@@ -63,5 +57,4 @@ DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     FastGANDiscriminatorArchitecture: FastGANDiscriminator,
     LucidrainsDiscriminatorArchitecture: LucidrainsDiscriminator,
     RosinalityDiscriminatorArchitecture: RosinalityDiscriminator,
-    BigGANDiscriminatorArchitecture: BigGANDiscriminator,
 }

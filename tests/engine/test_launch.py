@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from pipeline.config.ray import RayConfig
-from pipeline.engine.launch import Report, Training, run_training, watch
-from pipeline.terminal.interrupt import Interrupted, interrupt_at_once
+from pipeline.engine.launch import Report, Training, run_training
+from pipeline.terminal.interrupt import Interrupted
+from tests.support.ray_session import ray_session
 
 IN_PROCESS, ON_RAY = RayConfig(), RayConfig(eval_workers=1, train_workers=1)
 
@@ -46,6 +50,12 @@ def process_of(folder: Path, config: RayConfig) -> tuple[int, int]:
     return int((folder / "signed").read_text()), os.getpid()
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    with ray_session(ON_RAY):
+        yield
+
+
 def test_steps_without_metrics_move_the_bar_and_keep_the_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,33 +65,41 @@ def test_steps_without_metrics_move_the_bar_and_keep_the_note(
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("ray")
-def test_work_for_eval_workers_within_a_task_runs_in_its_process(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("session")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Train's, of its own ways
+def test_work_for_eval_workers_runs_on_one_but_within_a_task_in_its_process(
+    tmp_path: Path,
+) -> None:
     """A task of a study has what it needs, and would wait for a worker that it keeps from work."""
     import ray
 
-    ran, asked = ray.get(ray.remote(process_of).remote(tmp_path, ON_RAY))
+    ran, asked = process_of(tmp_path / "driver", ON_RAY)
+    assert ran != asked
+    task = ray.remote(process_of).remote(tmp_path / "task", ON_RAY)
+    ran, asked = ray.get(task)
     assert ran == asked
 
 
-def test_interrupt_ends_the_wait_for_workers() -> None:
-    """Whatever they are at: their end is not waited for."""
-    has_begun, may_end = Event(), Event()
+def dawdle(file: Path, _device: Any, _report: Report) -> None:
+    """Longer than anybody waits."""
+    file.touch()
+    time.sleep(300)
 
-    def work() -> None:
-        has_begun.set()
-        may_end.wait()
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("session")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_interrupt_ends_the_wait_for_a_worker(tmp_path: Path) -> None:
+    """The last of those that share a Ray: it leaves the worker to the end of the session."""
+    long = replace(training(tmp_path), function=dawdle, run_name="long")
 
     def interrupt() -> None:
-        has_begun.wait()
+        while not long.settings.exists():
+            time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    interrupt_at_once()
-    try:
-        Thread(target=interrupt, daemon=True).start()
-        with pytest.raises(Interrupted):
-            watch(work, lambda: None)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        may_end.set()
+    Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Interrupted):
+        run_training(long, ON_RAY, "cpu")

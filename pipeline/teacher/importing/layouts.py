@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.teacher.importing import (
-    biggan,
-    biggan_deep,
+    r3gan,
     rosinality,
     state_dicts,
     stylegan2_ada,
     stylegan2_tensorflow,
+    stylegan3,
 )
 from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.source import Source
@@ -44,6 +44,8 @@ LAYOUTS = (
         stylegan2_tensorflow.convert,
     ),
     Layout("rosinality StyleGAN2", rosinality.recognises, rosinality.convert),
+    Layout("StyleGAN3 or StyleGAN-XL stem", stylegan3.recognises, stylegan3.convert),
+    Layout("R3GAN", r3gan.recognises, r3gan.convert),
     Layout(
         "StyleGAN2 state dict",
         state_dicts.recognises_stylegan2,
@@ -51,8 +53,6 @@ LAYOUTS = (
         takes_architecture=True,
         takes_discriminator=True,
     ),
-    Layout(biggan.LAYOUT, biggan.recognises, biggan.convert, takes_discriminator=True),
-    Layout(biggan_deep.LAYOUT, biggan_deep.recognises, biggan_deep.convert),
     Layout(
         "DCGAN state dict",
         state_dicts.recognises_dcgan,

@@ -17,7 +17,6 @@ from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.module_tree import ModuleTree
 from pipeline.teacher.importing.source import Source
-from pipeline.teacher.spelling import Spelling
 
 States = Mapping[str, Mapping[str, Any]]
 """Attributes of every submodule, by its dotted name."""
@@ -48,14 +47,14 @@ def convert_generator(tree: ModuleTree) -> Converted[StyleGAN2Architecture]:
         ValueError: if it is no StyleGAN2 generator, or has a part that is not supported.
     """
     states, spelling = _states(tree), tree.weights.spelling
-    _check_activations(states, spelling)
+    check_activations(tree)
     tensors = tree.weights.load()
     layers = [name for name in states if name.endswith((".conv0", ".conv1", ".torgb"))]
     arch = infer_generator(
         tensors,
         spelling,
         conv_clamp=_shared(states, layers, "conv_clamp"),
-        mapping_lr_mult=_mapping_lr_mult(states),
+        mapping_lr_mult=mapping_lr_mult(tree),
         num_half_blocks=_num_half_blocks(states),
     )
     return Converted(arch, tensors, spelling)
@@ -64,7 +63,7 @@ def convert_generator(tree: ModuleTree) -> Converted[StyleGAN2Architecture]:
 def convert_discriminator(tree: ModuleTree) -> Converted[StyleGAN2DiscriminatorArchitecture]:
     """The discriminator that `tree` is; raises as `convert_generator` does."""
     states, spelling = _states(tree), tree.weights.spelling
-    _check_activations(states, spelling)
+    check_activations(tree)
     tensors = tree.weights.load()
     layers = [name for name in states if name.endswith((".conv0", ".conv1", "b4.conv"))]
     group = states.get("b4.mbstd", {}).get("group_size", 4)
@@ -74,7 +73,7 @@ def convert_discriminator(tree: ModuleTree) -> Converted[StyleGAN2DiscriminatorA
         conv_clamp=_shared(states, layers, "conv_clamp"),
         mbstd_group_size=None if group is None else int(group),
         num_half_blocks=_num_half_blocks(states),
-        mapping_lr_mult=_mapping_lr_mult(states),
+        mapping_lr_mult=mapping_lr_mult(tree),
     )
     return Converted(arch, tensors, spelling)
 
@@ -83,14 +82,13 @@ def _states(tree: ModuleTree) -> States:
     return {name: module.state for name, module in tree.modules.items()}
 
 
-def _check_activations(states: States, spelling: Spelling) -> None:
-    """Only leaky ReLU, and no activation where StyleGAN2 has none."""
-    for name, state in states.items():
-        activation = state.get("activation", "linear")
+def check_activations(tree: ModuleTree) -> None:
+    """Raise ValueError for another activation than leaky ReLU."""
+    for name in tree.modules:
+        activation = tree.state(name).get("activation", "linear")
         if activation not in ("lrelu", "linear"):
-            raise ValueError(
-                f"{spelling.name(name)}: activation {activation!r}; only lrelu is supported"
-            )
+            place = tree.weights.spelling.name(name)
+            raise ValueError(f"{place}: activation {activation!r}; only lrelu is supported")
 
 
 def _shared(states: States, names: list[str], attribute: str) -> float | None:
@@ -102,8 +100,9 @@ def _shared(states: States, names: list[str], attribute: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _mapping_lr_mult(states: States) -> float:
-    state = states.get("mapping.fc0", {})
+def mapping_lr_mult(tree: ModuleTree) -> float:
+    """Factor of the learning rate, and so of the weights, of the mapping's layers."""
+    state = tree.state("mapping.fc0")
     arguments = state.get("_init_kwargs") or {}
     return float(state.get("bias_gain", arguments.get("lr_multiplier", 0.01)))
 

@@ -97,7 +97,10 @@ class Mapping(nn.Module):
             parts.append(normalise_second_moment(self.embed(labels)))
         elif labels is not None:
             raise ValueError("labels: this network has no classes")
-        x = torch.cat(parts, 1)
+        return self.map(torch.cat(parts, 1))
+
+    def map(self, x: Tensor) -> Tensor:
+        """The layers alone: [B, in_features] -> [B, w_dim]."""
         for i in range(self.num_layers):
             x = self.get_submodule(f"fc{i}")(x)
         return x

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.teacher.architectures.rosinality import RosinalityArchitecture
 from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture, runs_in_half
+from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
 from pipeline.teacher.networks.fir import conv_up, resample_filter, upsample_image
 from pipeline.teacher.networks.layers import (
@@ -39,7 +40,7 @@ HALF = (torch.float16, torch.bfloat16)
 class GeneratorMapping(Mapping):
     """`z` -> `ws` [B, num_ws, w_dim]; `w_avg` tracks the mean of `w` for truncation."""
 
-    def __init__(self, arch: AnyStyleGAN2) -> None:
+    def __init__(self, arch: AnyStyleGAN2 | StyleGAN3Architecture) -> None:
         super().__init__(
             arch.z_dim, arch.num_classes, arch.w_dim, arch.num_mapping_layers, arch.mapping_lr_mult
         )
@@ -60,10 +61,17 @@ class GeneratorMapping(Mapping):
         `w_avg` (Karras et al. 2019, section 2.1 and app. B).
         """
         ws = super().forward(z, labels)[:, None].expand(-1, self.num_ws, -1)
-        if truncation_psi == 1:
-            return ws
-        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], 1)
+        return truncate(ws, self.w_avg, truncation_psi, truncation_cutoff)
+
+
+def truncate(ws: Tensor, mean: Tensor, psi: float, cutoff: int | None) -> Tensor:
+    """`ws` [B, n, w_dim], the first `cutoff` (None: all) pulled towards `mean`, [w_dim] or
+    [B, 1, w_dim].
+    """
+    if psi == 1:
+        return ws
+    cutoff = ws.shape[1] if cutoff is None else cutoff
+    return torch.cat([mean.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], 1)
 
 
 class SynthesisLayer(nn.Module):
