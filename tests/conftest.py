@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.cluster import connection
 from pipeline.train.data import TrainingShards
 from shards.reader import ShardReader
 from shards.storage import Folder
+from tests.support.ray_session import common_session
 from tests.support.s3 import BUCKET, S3Server, forget_file_systems, use_server
 from tests.support.tiny_shards import (
     open_reader,
@@ -58,6 +60,19 @@ def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def training_shards(training_folder: Path) -> TrainingShards:
     return open_training_shards(training_folder)
+
+
+@pytest.fixture
+def ray() -> Iterator[None]:
+    """Ray with two processors, which commands in this process find and leave alone."""
+    with common_session():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ray_is_left() -> Iterator[None]:
+    yield
+    connection.disconnect()
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +119,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 - ("slow" in marks[item.path]) - ("ray" in marks[item.path])
 
     items.sort(key=turn)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The common Ray ends where tests no longer start it."""
+    if not starts_ray(item.path):
+        connection.disconnect()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -193,11 +193,15 @@ def _suggest(location: tuple[int | str, ...]) -> str:
 
 
 def _suggest_name(name: str, model: type[BaseModel], place: Sequence[str]) -> str:
-    """Fields of this name in other sections, or one here or there with a similar name."""
+    """One of this place with much the same name, fields of this name in other sections, or one here
+    or there with a similar name.
+    """
     fields = list(_list_fields(Config))
     found = [field for field in fields if field.rpartition(".")[2] == name]
-    if not found and (near := difflib.get_close_matches(name, model.model_fields, n=1)):
-        return f"; did you mean {near[0]}?"
+    cutoff = 0.8 if found else 0.6
+    if near := difflib.get_close_matches(name, model.model_fields, n=1, cutoff=cutoff):
+        also = f" There is also {', '.join(found)}" if found else ""
+        return f"; did you mean {near[0]}?{also}"
     if not found:
         names = {field.rpartition(".")[2] for field in fields}
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)

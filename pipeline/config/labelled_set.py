@@ -42,8 +42,8 @@ class SetImages(RealConfig):
 
 class LabelledSetConfig(NamedImages):
     """Images with labels, of which a probe is fitted to one part and scored on another. A text in
-    its place is its `path`. A set without test images is cross-validated, and so is a folder `path`
-    that has classes in place of splits.
+    its place is its `path`. A set without test images is cross-validated, and so is a `path` that
+    has no splits: a folder or zip of classes, tars, Parquet files.
     """
 
     source: Literal[ImageSource, "ericsson"] = "folder"

@@ -17,9 +17,7 @@ from pipeline.config.real import STORED_ALIKE, RealConfig
 from pipeline.real.decode import is_image_name
 from pipeline.real.request import SPLITS
 from pipeline.real.sources.location import absolute, exists, glance, is_folder, is_remote, join
-from pipeline.real.sources.recognise import SPLIT_NAMES, find_source
-from pipeline.real.sources.source import Findings
-from pipeline.real.sources.zips import ZipSource
+from pipeline.real.sources.recognise import SPLIT_NAMES, find_source, is_split_zip
 from shards.errors import UserError
 
 _SETS = ("digits", "cifar10", "cifar100", "stl10", "imagenet")
@@ -77,7 +75,7 @@ def find_named(
     folders = list(_split_folders(images))
     if folders:
         return [NamedSplit(split, section(train=join(images, split)), "train") for split in folders]
-    if _is_split_zip(images, section):
+    if _is_split_zip(images):
         return [NamedSplit("", section(path=images), split) for split in SPLITS]
     if _has_split_files(images, section):
         return [NamedSplit(split, section(path=images), split) for split in SPLITS]
@@ -108,13 +106,11 @@ def _has_split_files(images: str, section: Callable[..., RealConfig]) -> bool:
         return False
 
 
-def _is_split_zip(images: str, section: Callable[..., RealConfig]) -> bool:
+def _is_split_zip(images: str) -> bool:
     """Whether it is a zip in which folders are splits."""
     if not images.lower().endswith(".zip") or not _is_place(images) or is_folder(images):
         return False
-    source = find_source(section(path=images), "train")
-    assert isinstance(source, ZipSource)
-    return any(True for _ in source.list_part(0, Findings()))
+    return is_split_zip(images)
 
 
 _USELESS = ("limit", "limit_seed", "test_from")

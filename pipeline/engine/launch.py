@@ -207,7 +207,7 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
                 shown = min(rows[-1][training.clock], training.total)
                 bar.update(task, completed=shown, note=training.note(rows[-1]))
 
-        mistake = _watch(trainer.fit, show).return_value
+        mistake = watch(trainer.fit, show).return_value
         if mistake is not None:
             raise UserError(mistake)
 
@@ -255,7 +255,7 @@ def _ray_worker(packed: dict[str, Any]) -> str | None:
     return None
 
 
-def _watch(work: Callable[[], Any], look: Callable[[], None]) -> Any:
+def watch(work: Callable[[], Any], look: Callable[[], None]) -> Any:
     """What `work` returns, while this thread calls `look` every second and once at the end.
 
     Signals are answered here: in the main thread Ray Train takes Ctrl-C for itself, also later on.

@@ -47,7 +47,7 @@ class DiscriminatorBackbone(nn.Module):
         if arch.image_channels == 1:
             images = images.mean(1, keepdim=True)
         labels = images.new_zeros(len(images), arch.num_classes) if arch.num_classes else None
-        with captured(self.discriminator, self._names) as found:
+        with captured(self.discriminator.feature_root, self._names) as found:
             self.discriminator(images, labels)
         return pool_features({name: found[name] for name in self._names})
 

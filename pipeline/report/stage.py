@@ -18,9 +18,11 @@ from markupsafe import Markup
 
 from pipeline.config.root import Config
 from pipeline.engine.metrics import read_metrics
+from pipeline.eval.transfer.result import TransferResult
+from pipeline.eval.transfer.sets import TRANSFER_SETS
 from pipeline.records.ancestors import require_ancestors
 from pipeline.records.digests import file_digest
-from pipeline.records.products import Files, pool_shards, real_shards
+from pipeline.records.products import Files, pool_shards, real_shards, require_student
 from pipeline.records.record import Record, read_record, require_record, write_record
 from pipeline.records.spec import Spec
 from pipeline.report import results
@@ -81,6 +83,7 @@ def _spec(config: Config) -> Spec:
     inputs = {record.stage: record.fingerprint for record in records}
     if (control := _control(config)) is not None:
         inputs["control"] = control.fingerprint
+    inputs |= {f"set {name}": record.fingerprint for name, record in _transfer(config).items()}
     inputs |= {f"section {path.stem}": file_digest(path) for path in list_sections(config.run_dir)}
     return Spec.of("report", config, inputs)
 
@@ -103,6 +106,17 @@ def _control(config: Config) -> Record[Files] | None:
     if config.control_name is None:
         return None
     return read_record(config.paths.runs / config.control_name / "eval", Files)
+
+
+def _transfer(config: Config) -> dict[str, Record[TransferResult]]:
+    """What the student was found to be on data sets of Ericsson et al. 2021, by their names."""
+    folder, student = config.run_dir / "transfer", require_student(config).outputs.digest
+    found = {name: read_record(folder / name, TransferResult) for name in TRANSFER_SETS}
+    return {
+        name: record
+        for name, record in found.items()
+        if record is not None and record.inputs["student"] == student
+    }
 
 
 def _accuracies(config: Config) -> list[Number]:
@@ -155,6 +169,7 @@ def _render(config: Config) -> str:
         query_split=neighbours["split"],
         resolution=config.real.resolution,
         sets=sets,
+        transfer=[record.outputs for record in _transfer(config).values()],
         title=title,
         protocols=lambda found: protocol_notes([one.first for one in found.groups]),
         bars=lambda found: figures.result_bars(found.groups),

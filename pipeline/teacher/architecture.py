@@ -10,6 +10,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.teacher.architectures.biggan import (
+    BigGANArchitecture,
+    BigGANDiscriminatorArchitecture,
+)
+from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
@@ -45,6 +50,8 @@ GeneratorArchitecture = (
     | ProjectedGANArchitecture
     | LucidrainsArchitecture
     | RosinalityArchitecture
+    | BigGANArchitecture
+    | BigGANDeepArchitecture
 )
 AnyGeneratorArchitecture = Annotated[GeneratorArchitecture, Field(discriminator="family")]
 """For pydantic: which of them is said by the field `family`."""
@@ -55,5 +62,6 @@ DiscriminatorArchitecture = (
     | FastGANDiscriminatorArchitecture
     | LucidrainsDiscriminatorArchitecture
     | RosinalityDiscriminatorArchitecture
+    | BigGANDiscriminatorArchitecture
 )
 """A union without a tag: descriptions from before there were others name no family."""

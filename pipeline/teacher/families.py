@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.teacher.architectures.biggan import (
+    BigGANArchitecture,
+    BigGANDiscriminatorArchitecture,
+)
+from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
 from pipeline.teacher.architectures.dcgan import DCGANArchitecture
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
@@ -29,6 +34,8 @@ from pipeline.teacher.architectures.stylegan2 import (
 )
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
+from pipeline.teacher.networks.biggan import BigGANDiscriminator, BigGANGenerator
+from pipeline.teacher.networks.biggan_deep import BigGANDeepGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.fastgan import FastGANGenerator
@@ -50,6 +57,8 @@ GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     ProjectedGANArchitecture: ProjectedGANGenerator,
     LucidrainsArchitecture: LucidrainsGenerator,
     RosinalityArchitecture: RosinalityGenerator,
+    BigGANArchitecture: BigGANGenerator,
+    BigGANDeepArchitecture: BigGANDeepGenerator,
 }
 DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     StyleGAN2DiscriminatorArchitecture: Discriminator,
@@ -57,4 +66,5 @@ DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     FastGANDiscriminatorArchitecture: FastGANDiscriminator,
     LucidrainsDiscriminatorArchitecture: LucidrainsDiscriminator,
     RosinalityDiscriminatorArchitecture: RosinalityDiscriminator,
+    BigGANDiscriminatorArchitecture: BigGANDiscriminator,
 }

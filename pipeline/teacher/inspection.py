@@ -88,7 +88,8 @@ def inspect_latents(
 def _judge(
     discriminator: TeacherDiscriminator, output: GeneratorOutput, labels: Tensor | None
 ) -> dict[str, Tensor]:
-    with captured(discriminator, [*discriminator.blocks, discriminator.last]) as found:
+    names = [*discriminator.blocks, discriminator.last]
+    with captured(discriminator.feature_root, names) as found:
         logits = discriminator.judge(output, labels)
     features = {f"discriminator.{name}": pool(feature) for name, feature in found.items()}
     return {"logits": logits, **features}

@@ -65,6 +65,12 @@ class TeacherGenerator(nn.Module, ABC):
         """The module within which feature names are looked up."""
         return self
 
+    def truncate_latents(self, z: Tensor, truncation_psi: float) -> Tensor:
+        """Latents [B, z_dim] of samples of a truncation, of `z` [B, z_dim] ~ N(0, I): `z` itself
+        but in a family that is truncated in `z`, whose `forward` takes latents that are.
+        """
+        return z
+
     def set_precision(self, dtype: torch.dtype) -> None:
         """Compute in `dtype` where the teacher was made for it; float32 always works.
 
@@ -107,6 +113,11 @@ class TeacherDiscriminator(nn.Module, ABC):
     """Names of the submodules whose outputs [B, C, r, r] are the block features, in order."""
     last: str
     """Name of the submodule, [B, C] or [B, C, r, r], whose output is the last feature."""
+
+    @property
+    def feature_root(self) -> nn.Module:
+        """The module within which feature names are looked up."""
+        return self
 
     @abstractmethod
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:

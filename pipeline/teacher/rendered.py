@@ -59,7 +59,7 @@ def run_generator(
 ) -> GeneratorOutput:
     """What `generator` makes of `inputs`, truncated as `sampling` says."""
     output: GeneratorOutput = generator(
-        inputs.z,
+        generator.truncate_latents(inputs.z, sampling.truncation_psi),
         inputs.noise,
         labels=inputs.one_hot(generator.arch.num_classes),
         truncation_psi=sampling.truncation_psi,

@@ -6,8 +6,6 @@ import base64
 import csv
 import io
 import re
-import signal
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,8 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cluster import connection
-from pipeline.config.ray import RayConfig
 from pipeline.student import extraction
 from tests.support.command_line import Result, assert_mistake, run, succeed
 from tests.support.embedding_runs import StudentRun
@@ -194,26 +190,14 @@ def test_exported_folder_stands_in_for_a_run(
     assert "exported" in page.read_text()
 
 
-@pytest.fixture
-def on_ray() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        connection.connect(RayConfig(render_workers=2, object_store_mb=100))
-        patch.setattr(connection, "disconnect", lambda: None)
-        yield
-    connection.disconnect()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray")
 def test_workers_on_ray_come_to_the_same_file(
     student_run: StudentRun,
     images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    on_ray: None,
 ) -> None:
     monkeypatch.setattr(extraction, "_PIECE_ROWS", (5, 5))
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"

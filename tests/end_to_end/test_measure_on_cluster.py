@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.cluster import connection
 from pipeline.config.ray import RayConfig
 from tests.support.command_line import succeed
-from tests.support.ray_session import ray_session
+from tests.support.ray_session import own_session
 from tests.support.stored_pools import contents
 from tests.support.workspace import make_workspace
 
@@ -54,7 +54,7 @@ def cluster() -> Iterator[Any]:
             made.add_node(num_cpus=1)
         with (
             mock.patch.dict(os.environ, RAY_ADDRESS=made.address),
-            ray_session(RayConfig()),
+            own_session(RayConfig()),
             mock.patch.object(connection, "disconnect"),
         ):
             yield made
@@ -104,10 +104,11 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
         "eval.probes=[linear, knn, linear_sgd]",
         "eval.sgd_epochs=2",
         "eval.seeds=[0]",
-        "eval.few_labels=[5_per_class]",
+        "eval.few_labels=[]",
         "eval.domain_samples=100",
         "eval.baselines=false",
-        f"eval.sets.own.path={own}",
+        f"eval.sets.own.train={own}",
+        f"eval.sets.own.test={test}",
     )
 
     def measure(place: Path, stages: tuple[str, ...], where: tuple[str, ...]) -> None:

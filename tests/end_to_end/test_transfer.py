@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,5 +94,11 @@ def test_eval_measures_sets_of_ericsson_et_al_as_transfer_does(site: Site) -> No
     assert (code, "done" in said) == (0, True)
     code, _, said = site.try_stage("eval", *settings, named, "eval.sets.dtd.path=nowhere")
     assert code == 0, "its folder may move once it is measured"
+    code, _, said = site.try_stage("report", *settings, named)
+    assert code == 0, said
+    page = (site.runs / "tiny" / "report.html").read_text()
+    assert re.search(
+        r"Other data sets.*<td>dtd</td><td class=\"number\">\d+\.\d</td>", page, re.DOTALL
+    )
     other = "eval.sets.aircraft={source: ericsson, path: nowhere}"
     assert_mistake(site.try_stage("eval", *settings, other), "nowhere", "fgvc-aircraft")

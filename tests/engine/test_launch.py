@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from pipeline.config.ray import RayConfig
-from pipeline.engine.launch import Report, Training, run_training
-from pipeline.terminal.interrupt import Interrupted
-from tests.support.ray_session import ray_session
+from pipeline.engine.launch import Report, Training, run_training, watch
+from pipeline.terminal.interrupt import Interrupted, interrupt_at_once
 
 IN_PROCESS, ON_RAY = RayConfig(), RayConfig(eval_workers=1, train_workers=1)
 
@@ -50,12 +46,6 @@ def process_of(folder: Path, config: RayConfig) -> tuple[int, int]:
     return int((folder / "signed").read_text()), os.getpid()
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session(ON_RAY):
-        yield
-
-
 def test_steps_without_metrics_move_the_bar_and_keep_the_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,41 +55,33 @@ def test_steps_without_metrics_move_the_bar_and_keep_the_note(
 
 
 @pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("session")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Train's, of its own ways
-def test_work_for_eval_workers_runs_on_one_but_within_a_task_in_its_process(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.usefixtures("ray")
+def test_work_for_eval_workers_within_a_task_runs_in_its_process(tmp_path: Path) -> None:
     """A task of a study has what it needs, and would wait for a worker that it keeps from work."""
     import ray
 
-    ran, asked = process_of(tmp_path / "driver", ON_RAY)
-    assert ran != asked
-    task = ray.remote(process_of).remote(tmp_path / "task", ON_RAY)
-    ran, asked = ray.get(task)
+    ran, asked = ray.get(ray.remote(process_of).remote(tmp_path, ON_RAY))
     assert ran == asked
 
 
-def dawdle(file: Path, _device: Any, _report: Report) -> None:
-    """Longer than anybody waits."""
-    file.touch()
-    time.sleep(300)
+def test_interrupt_ends_the_wait_for_workers() -> None:
+    """Whatever they are at: their end is not waited for."""
+    has_begun, may_end = Event(), Event()
 
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("session")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_interrupt_ends_the_wait_for_a_worker(tmp_path: Path) -> None:
-    """The last of those that share a Ray: it leaves the worker to the end of the session."""
-    long = replace(training(tmp_path), function=dawdle, run_name="long")
+    def work() -> None:
+        has_begun.set()
+        may_end.wait()
 
     def interrupt() -> None:
-        while not long.settings.exists():
-            time.sleep(0.1)
+        has_begun.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
-    Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(Interrupted):
-        run_training(long, ON_RAY, "cpu")
+    before = signal.getsignal(signal.SIGINT)
+    interrupt_at_once()
+    try:
+        Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(Interrupted):
+            watch(work, lambda: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        may_end.set()

@@ -20,15 +20,23 @@ def double(number: int, shared: Shared[dict[str, int]], device: torch.device) ->
     return number * shared.get()["factor"], device.type
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
-def test_every_piece_is_done_wherever_it_is(workers: int) -> None:
-    here = Workers(RayConfig(eval_workers=workers), "cpu")
-    shared = here.share({"factor": 2})
-    found = dict(here.run(double, [(number, shared) for number in range(5)]))
+def check_every_piece_is_done(workers: Workers) -> None:
+    shared = workers.share({"factor": 2})
+    found = dict(workers.run(double, [(number, shared) for number in range(5)]))
     assert found == {number: (2 * number, "cpu") for number in range(5)}
-    assert here.run_one(double, 4, shared) == (8, "cpu")
+    assert workers.run_one(double, 4, shared) == (8, "cpu")
     with pytest.raises(UserError, match=r"^thirteen"):
-        here.run_one(double, 13, shared)
+        workers.run_one(double, 13, shared)
+
+
+def test_every_piece_is_done_in_this_process() -> None:
+    check_every_piece_is_done(HERE)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_every_piece_is_done_on_ray() -> None:
+    check_every_piece_is_done(Workers(RayConfig(eval_workers=2), "cpu"))
 
 
 def name_task(device: torch.device) -> str | None:
@@ -38,6 +46,7 @@ def name_task(device: torch.device) -> str | None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 def test_tasks_have_the_name_of_the_function_in_the_tables_of_ray() -> None:
     assert Workers(RayConfig(eval_workers=2), "cpu").run_one(name_task) == "name_task"
 

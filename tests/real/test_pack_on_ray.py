@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.cluster import connection
 from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.real import stage
@@ -20,6 +18,7 @@ from pipeline.records.products import RealImages
 from pipeline.records.record import Record
 from shards.errors import UserError
 from shards.storage import Folder, file_system
+from tests.support.ray_session import own_session
 from tests.support.real_images import real_config, tile, write_folder, write_parquet, write_tar
 from tests.support.s3 import BUCKET, S3Server, use_server
 from tests.support.workspace import tars
@@ -33,15 +32,11 @@ PLACES = RayConfig(pack_workers=2, object_store_mb=100)
 @pytest.fixture(scope="module", autouse=True)
 def server(s3_server: S3Server) -> Iterator[S3Server]:
     """Ray, whose workers know the server of `s3://`."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     s3_server.forget()
     with pytest.MonkeyPatch.context() as patch:
         use_server(s3_server, patch)
-        connection.connect(PLACES)
-        yield s3_server
-        connection.disconnect()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+        with own_session(PLACES):
+            yield s3_server
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,7 @@ def test_extract_removes_what_killed_runs_began_and_not_what_others_write(
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 def test_extract_on_workers_gives_the_very_blocks(
     extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +248,7 @@ def test_extract_on_workers_gives_the_very_blocks(
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 def test_extract_makes_damaged_blocks_again_that_workers_find(
     extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +267,7 @@ def count_nothing(device: torch.device) -> int:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 def test_extract_on_workers_of_another_working_directory_finds_a_relative_folder(
     tmp_path: Path, real_images: SizedImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from benchmarks.speed.reference_biggan import random_generator
+from benchmarks.speed.reference_biggan_deep import random_deep_generator
 from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
@@ -18,8 +20,10 @@ from pipeline.teacher.architectures.fastgan import FastGANArchitecture
 from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
 from pipeline.teacher.architectures.projected_gan import ProjectedGANArchitecture
 from pipeline.teacher.architectures.r3gan import R3GANArchitecture, R3GANStage
-from pipeline.teacher.checkpoint import save_teacher
+from pipeline.teacher.checkpoint import build_generator, save_teacher
 from pipeline.teacher.description import TeacherInfo
+from pipeline.teacher.importing import biggan_deep as biggan_deep_files
+from pipeline.teacher.importing import biggan_tensors
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.fastgan import FastGANGenerator
@@ -28,9 +32,10 @@ from pipeline.teacher.networks.module import wrap_module
 from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.spelling import Spelling
 from shards.pool import PoolReader
 from shards.storage import Folder
-from tests.support import own_generator
+from tests.support import biggan_files, own_generator
 from tests.support.tiny_shards import ARCHITECTURE, list_rendered, teacher_info
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -120,6 +125,20 @@ def with_statistics(build: Callable[[Any], Network], arch: Any) -> Network:
     return network.eval().requires_grad_(False)
 
 
+def biggan() -> TeacherGenerator:
+    """With a shared embedding and attention."""
+    tensors = random_generator(biggan_files.SHARED)
+    arch, tensors, _ = biggan_tensors.convert_generator(tensors, Spelling(), 1e-8, 1e-5)
+    return build_generator(arch, tensors)
+
+
+def biggan_deep() -> TeacherGenerator:
+    tensors = random_deep_generator(biggan_files.FLAT)
+    config = biggan_files.FLAT.config
+    arch, tensors, _ = biggan_deep_files.convert_generator(tensors, Spelling(), config)
+    return build_generator(arch, tensors)
+
+
 def own_module() -> TeacherGenerator:
     module = own_generator.build_random()
     return wrap_module(module, z_dim=6, blocks=["first", "second"]).requires_grad_(False)
@@ -134,6 +153,8 @@ TEACHERS = {
     "grey-dcgan": lambda: dcgan(1),
     "r3gan": r3gan,
     "lucidrains": lucidrains,
+    "biggan": biggan,
+    "biggan-deep": biggan_deep,
     "own": own_module,
 }
 

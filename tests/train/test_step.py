@@ -74,8 +74,10 @@ def capture(trainer: StudentTrainer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("batch_norm", ["separate", "joint"])
+@pytest.mark.parametrize(
+    ("batch_norm", "name"),
+    [*(("joint", name) for name in METHODS), ("separate", "squeeze and span")],
+)
 def test_whole_forward_pass_is_one_graph_without_breaks(
     training_shards: TrainingShards, name: str, batch_norm: str
 ) -> None:

@@ -28,7 +28,7 @@ from pipeline.real.sources.location import (
     scan,
 )
 from pipeline.real.sources.parquet import ParquetSource
-from pipeline.real.sources.source import Source
+from pipeline.real.sources.source import Findings, Source
 from pipeline.real.sources.tars import TarSource
 from pipeline.real.sources.torchvision_sets import DOWNLOADS, DownloadSource, imagenet_source
 from pipeline.real.sources.zips import ZipSource
@@ -85,9 +85,12 @@ def _prefix(name: str) -> str:
 def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
     if is_folder(join(root, split)):
         return _recognise(config, join(root, split), "real.path")
-    if root.lower().endswith(_ZIPS) and exists(root) and not is_folder(root):
+    is_zip = root.lower().endswith(_ZIPS) and exists(root) and not is_folder(root)
+    if is_zip and (not config.takes_whole or is_split_zip(root)):
         _refuse_unused_fields(config, "a zip")
         return ZipSource((describe(root),), split)
+    if config.takes_whole and not is_folder(root):
+        return _recognise(config, root, "real.path") if split == "train" else None
     if not is_folder(root):
         what = "is a file" if exists(root) else "is not there"
         hint = f"; name what it holds as real.train={root}" if exists(root) else ""
@@ -113,6 +116,11 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
     if config.takes_whole and names and not has_splits and not _downloads_among(names):
         return _recognise(config, root, "real.path")
     raise UserError(_no_train(root, names))
+
+
+def is_split_zip(location: str) -> bool:
+    """Whether train images lie in a folder of that name within the zip."""
+    return any(True for _ in ZipSource((describe(location),), "train").list_part(0, Findings()))
 
 
 def _downloads_among(names: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.teacher.importing import (
+    biggan,
+    biggan_deep,
     r3gan,
     rosinality,
     state_dicts,
@@ -53,6 +55,8 @@ LAYOUTS = (
         takes_architecture=True,
         takes_discriminator=True,
     ),
+    Layout(biggan.LAYOUT, biggan.recognises, biggan.convert, takes_discriminator=True),
+    Layout(biggan_deep.LAYOUT, biggan_deep.recognises, biggan_deep.convert),
     Layout(
         "DCGAN state dict",
         state_dicts.recognises_dcgan,

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.cluster import connection
-from pipeline.config.ray import RayConfig
-from tests.support.ray_session import ray_session
+from tests.support.ray_session import common_session
 
 
 @pytest.fixture(scope="package", autouse=True)
 def session() -> Iterator[None]:
     """Commands in this process find it, and leave it alone at their end."""
-    with ray_session(RayConfig(render_workers=2)), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "disconnect", lambda: None)
+    with common_session():
         yield

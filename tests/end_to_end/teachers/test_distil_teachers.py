@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.config.ray import RayConfig
 from pipeline.teacher.checkpoint import save_teacher
 from pipeline.teacher.networks.module import wrap_module
 from shards.pool import PoolReader, read_feature_sets
 from shards.storage import Folder
 from tests.support import own_generator
 from tests.support.command_line import assert_mistake, run, succeed
+from tests.support.ray_session import own_session
 from tests.support.workspace import Workspace, make_teacher, tars
 
 FACTORY = "own_package.generators:build"
@@ -143,7 +145,8 @@ def test_generate_from_ones_own_code_gives_the_same_bytes_on_ray(
     code, stores = own_run.folder / "code", [own_run.folder / name for name in ("here", "ray")]
     monkeypatch.syspath_prepend(code)
     monkeypatch.setenv("PYTHONPATH", str(code))
-    succeed("generate", own_run.config, "ray.render_workers=1", f"paths.store={stores[1]}")
+    with own_session(RayConfig(render_workers=1)):
+        succeed("generate", own_run.config, "ray.render_workers=1", f"paths.store={stores[1]}")
     succeed("generate", own_run.config, f"paths.store={stores[0]}")
     here, on_ray = map(tars, stores)
     assert len(here) == 2 * 3, "images and features"

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +19,6 @@ from pipeline.eval.dense.loop import CHECKPOINT_FILE, METRICS_FILE
 from pipeline.records.spec import Spec
 from shards.errors import UserError
 from tests.support.dense_sets import QUICK, WRITERS, make_run, same_tensors
-from tests.support.ray_session import ray_session
-from tests.support.ray_workers import kill_worker
 
 pytestmark = pytest.mark.slow
 
@@ -115,35 +109,12 @@ def test_fine_tuning_begun_under_other_settings_is_refused_by_what_differs(
         tune(run_of(tmp_path, data, steps=1, seed=1))
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session(RayConfig(eval_workers=1)):
-        yield
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Train's, of its own ways
-def test_fine_tuning_whose_worker_is_killed_equals_one_in_this_process(
-    tmp_path: Path, data: Path
-) -> None:
-    steps = {"steps": 60, "checkpoint_interval_s": 0}
-    on_ray = run_of(tmp_path / "ray", data, 1, **steps)
-    here = run_of(tmp_path / "here", data, **steps)
-    killed = threading.Event()
-
-    def kill() -> None:
-        while not (place(on_ray) / CHECKPOINT_FILE).exists():
-            time.sleep(0.01)
-        if kill_worker(os.getpid(), "RayTrainWorker"):
-            killed.set()
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    found = tune(on_ray)
-    killer.join()
-    assert killed.is_set()
-    assert found.metrics == tune(here).metrics
+def test_fine_tuning_on_a_worker_equals_one_in_this_process(tmp_path: Path, data: Path) -> None:
+    on_ray, here = run_of(tmp_path / "ray", data, 1), run_of(tmp_path / "here", data)
+    assert tune(on_ray).metrics == tune(here).metrics
     assert same_tensors(network(on_ray), network(here))
     rows = [read_metrics(place(each) / METRICS_FILE) for each in (on_ray, here)]
     assert rows[0] == rows[1]

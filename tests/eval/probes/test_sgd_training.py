@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.ray import RayConfig
 from pipeline.config.root import Config
 from pipeline.engine.state import load_state
 from pipeline.eval.probes.labelled_views import ProbeImages
@@ -22,7 +20,6 @@ from pipeline.eval.probes.probe import Score
 from pipeline.eval.probes.sgd_training import run_sgd_probe
 from shards.errors import UserError
 from tests.support.labelled_images import draw_classes, make_images, small_resnet
-from tests.support.ray_session import ray_session
 
 IN_PROCESS: dict[str, Any] = {"eval_workers": 0}
 ON_RAY: dict[str, Any] = {"eval_workers": 1}
@@ -32,12 +29,6 @@ ON_RAY: dict[str, Any] = {"eval_workers": 1}
 def shards(tmp_path: Path) -> ProbeImages:
     images = make_images(tmp_path / "set", draw_classes(40, 0.1, 0), draw_classes(100, 0.1, 1))
     return images
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session(RayConfig(eval_workers=1)):
-        yield
 
 
 class Mortal(nn.Module):
@@ -130,7 +121,7 @@ def test_probe_under_torchrun_is_refused(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Train's, of its own ways
 def test_probe_whose_worker_is_killed_equals_one_in_this_process(
     tmp_path: Path, shards: ProbeImages
@@ -150,7 +141,7 @@ def test_probe_whose_worker_is_killed_equals_one_in_this_process(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mistake_on_a_worker_is_one_line(tmp_path: Path, shards: ProbeImages) -> None:
     backbone = small_resnet()

@@ -201,6 +201,26 @@ def test_path_of_a_labelled_set_without_splits_in_it_has_its_images(
     assert found == FolderSource(str(splits / "train"))
 
 
+def test_path_of_a_labelled_set_may_be_one_file(tmp_path: Path) -> None:
+    classes = {"tabby/1.png": 1, "siamese/2.png": 2}
+    whole = write_zip(tmp_path / "cats.zip", classes)
+    parts = {"train": classes, "test": {"tabby/3.png": 3}}
+    files = {
+        f"{split}/{name}": image for split, part in parts.items() for name, image in part.items()
+    }
+    splits = write_zip(tmp_path / "splits.zip", files)
+    for path, kind, has_test in (
+        (whole, ZipSource, False),
+        (splits, ZipSource, True),
+        (tar(tmp_path / "a.tar", 1), TarSource, False),
+    ):
+        images = SetImages(source="folder", path=path, place="eval.sets.mine")
+        train = find_source(images, "train")
+        assert isinstance(train, kind)
+        assert len(list(train.list_part(0, Findings()))) == (1 if kind is TarSource else 2)
+        assert (find_source(images, "test") is not None) == has_test
+
+
 @pytest.mark.parametrize("ending", ["tar.gz", "tgz", "tar.bz2", "tar.zst"])
 def test_compressed_tars_are_refused_with_what_to_do(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "data" / f"train.{ending}"
