@@ -106,9 +106,9 @@ def projected_gan(**changes: Any) -> ProjectedGANGenerator:
     return with_statistics(ProjectedGANGenerator, arch)
 
 
-def fastgan(num_resolutions: int = 7) -> FastGANGenerator:
+def fastgan(num_resolutions: int = 7, z_dim: int = 5) -> FastGANGenerator:
     """Of 256 px with 7 resolutions."""
-    arch = FastGANArchitecture(z_dim=5, widths=(4, 3, 3, 2, 2, 2, 2, 1, 1)[:num_resolutions])
+    arch = FastGANArchitecture(z_dim, widths=(4, 3, 3, 2, 2, 2, 2, 1, 1)[:num_resolutions])
     return with_statistics(FastGANGenerator, arch)
 
 
@@ -119,9 +119,11 @@ def with_statistics(build: Callable[[Any], Network], arch: Any) -> Network:
         network = build(arch)
         for name, value in network.state_dict().items():
             if name.endswith("_var"):
-                value.uniform_(0.1, 0.5)
+                value.uniform_(0.5, 1.5)
+            elif name.endswith("gain.bias"):  # to which the network adds 1
+                value.normal_(0, 0.5)
             elif value.dim() == 1:
-                value.normal_()
+                value.normal_(1, 0.5)
     return network.eval().requires_grad_(False)
 
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from pipeline.teacher.importing import (
     biggan,
     biggan_deep,
+    fastgan,
+    lucidrains,
+    projected_gan,
     r3gan,
     rosinality,
     state_dicts,
@@ -48,6 +51,9 @@ LAYOUTS = (
     Layout("rosinality StyleGAN2", rosinality.recognises, rosinality.convert),
     Layout("StyleGAN3 or StyleGAN-XL stem", stylegan3.recognises, stylegan3.convert),
     Layout("R3GAN", r3gan.recognises, r3gan.convert),
+    Layout(fastgan.LAYOUT, fastgan.recognises, fastgan.convert),
+    Layout(projected_gan.LAYOUT, projected_gan.recognises, projected_gan.convert),
+    Layout(lucidrains.LAYOUT, lucidrains.recognises, lucidrains.convert),
     Layout(
         "StyleGAN2 state dict",
         state_dicts.recognises_stylegan2,
