@@ -15,7 +15,11 @@ from pipeline.teacher.architectures.biggan import (
     BigGANDiscriminatorArchitecture,
 )
 from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
-from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.dcgan import (
+    DCGANArchitecture,
+    DCGANDiscriminatorArchitecture,
+    NamedDCGANArchitecture,
+)
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
     FastGANDiscriminatorArchitecture,
@@ -44,6 +48,7 @@ GeneratorArchitecture = (
     StyleGAN2Architecture
     | StyleGAN3Architecture
     | DCGANArchitecture
+    | NamedDCGANArchitecture
     | ModuleArchitecture
     | R3GANArchitecture
     | FastGANArchitecture
@@ -63,5 +68,6 @@ DiscriminatorArchitecture = (
     | LucidrainsDiscriminatorArchitecture
     | RosinalityDiscriminatorArchitecture
     | BigGANDiscriminatorArchitecture
+    | DCGANDiscriminatorArchitecture
 )
 """A union without a tag: descriptions from before there were others name no family."""

@@ -10,7 +10,11 @@ from pipeline.teacher.architectures.biggan import (
     BigGANDiscriminatorArchitecture,
 )
 from pipeline.teacher.architectures.biggan_deep import BigGANDeepArchitecture
-from pipeline.teacher.architectures.dcgan import DCGANArchitecture
+from pipeline.teacher.architectures.dcgan import (
+    DCGANArchitecture,
+    DCGANDiscriminatorArchitecture,
+    NamedDCGANArchitecture,
+)
 from pipeline.teacher.architectures.fastgan import (
     FastGANArchitecture,
     FastGANDiscriminatorArchitecture,
@@ -36,7 +40,11 @@ from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from pipeline.teacher.networks.biggan_deep import BigGANDeepGenerator
-from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.dcgan import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    NamedDCGANGenerator,
+)
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.fastgan import FastGANGenerator
 from pipeline.teacher.networks.fastgan_discriminator import FastGANDiscriminator
@@ -52,6 +60,7 @@ GENERATORS: dict[type, Callable[[Any], TeacherGenerator]] = {
     StyleGAN2Architecture: Generator,
     DCGANArchitecture: DCGANGenerator,
     StyleGAN3Architecture: StyleGAN3Generator,
+    NamedDCGANArchitecture: NamedDCGANGenerator,
     R3GANArchitecture: R3GANGenerator,
     FastGANArchitecture: FastGANGenerator,
     ProjectedGANArchitecture: ProjectedGANGenerator,
@@ -67,4 +76,5 @@ DISCRIMINATORS: dict[type, Callable[[Any], TeacherDiscriminator]] = {
     LucidrainsDiscriminatorArchitecture: LucidrainsDiscriminator,
     RosinalityDiscriminatorArchitecture: RosinalityDiscriminator,
     BigGANDiscriminatorArchitecture: BigGANDiscriminator,
+    DCGANDiscriminatorArchitecture: DCGANDiscriminator,
 }

@@ -20,10 +20,10 @@ from pipeline.teacher.checkpoint import build_generator, fill, save_teacher
 from pipeline.teacher.description import TEACHER_FILE, TeacherInfo, read_teacher_info
 from pipeline.teacher.families import DISCRIMINATORS
 from pipeline.teacher.importing import layouts
+from pipeline.teacher.importing.architecture_file import read_architecture
 from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import complete
 from pipeline.teacher.importing.source import Source
-from pipeline.teacher.importing.state_dicts import read_architecture
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError

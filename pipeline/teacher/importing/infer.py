@@ -2,7 +2,7 @@
 
 Names and shapes say everything but clamping, learning-rate multipliers, minibatch groups and
 half-precision flags; those are given by whoever read the file. Neighbours: `stylegan2_ada.py`,
-`stylegan2_tensorflow.py`, `state_dicts.py`.
+`stylegan2_tensorflow.py`, `stylegan2_states.py`.
 """
 
 from __future__ import annotations

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from pipeline.teacher.importing import (
     biggan,
     biggan_deep,
+    dcgan,
     fastgan,
     lucidrains,
     projected_gan,
     r3gan,
     rosinality,
-    state_dicts,
     stylegan2_ada,
+    stylegan2_states,
     stylegan2_tensorflow,
     stylegan3,
 )
@@ -56,18 +57,19 @@ LAYOUTS = (
     Layout(lucidrains.LAYOUT, lucidrains.recognises, lucidrains.convert),
     Layout(
         "StyleGAN2 state dict",
-        state_dicts.recognises_stylegan2,
-        state_dicts.convert_stylegan2,
+        stylegan2_states.recognises,
+        stylegan2_states.convert,
         takes_architecture=True,
         takes_discriminator=True,
     ),
     Layout(biggan.LAYOUT, biggan.recognises, biggan.convert, takes_discriminator=True),
     Layout(biggan_deep.LAYOUT, biggan_deep.recognises, biggan_deep.convert),
     Layout(
-        "DCGAN state dict",
-        state_dicts.recognises_dcgan,
-        state_dicts.convert_dcgan,
+        "DCGAN",
+        dcgan.recognises,
+        dcgan.convert,
         takes_architecture=True,
+        takes_discriminator=True,
     ),
 )
 

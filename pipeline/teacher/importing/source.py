@@ -8,6 +8,7 @@ Nothing in them is executed, and tensors stay in the file until a layout asks fo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -39,7 +40,7 @@ class Source:
     """What the person says of it in a JSON."""
     discriminator: Source | None = None
     """The file that the person names for the discriminator."""
-    _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _members: dict[str, Source] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_folder(self) -> bool:
@@ -74,18 +75,22 @@ class Source:
         """Those of `names` that fit one of `patterns`, such as `G_ema*.pth`."""
         return [name for name in self.names if any(fnmatch(name, pattern) for pattern in patterns)]
 
-    def read(self, name: str) -> Any:
-        """What the file `name` of the folder, or beside the file, holds; it counts as part of the
-        source from then on.
+    def member(self, name: str) -> Source:
+        """The file `name` of the folder, or beside the file; it counts as part of the source from
+        then on.
         """
-        if name not in self._read:
-            self._read[name] = read_file(self._locate(name))
-        return self._read[name]
+        if name not in self._members:
+            self._members[name] = Source(self._locate(name))
+        return self._members[name]
+
+    def read(self, name: str) -> Any:
+        """What `member` holds."""
+        return self.member(name).content
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that was read, by its name in `teacher.json`."""
         found = {} if self.is_folder else {"sha256": file_digest(self.path)}
-        for name in sorted(self._read):
+        for name in sorted(self._members):
             found[f"{name}_sha256"] = file_digest(self._locate(name))
         if self.discriminator is not None:
             found["discriminator_sha256"] = file_digest(self.discriminator.path)
@@ -144,7 +149,7 @@ def read_json(path: Path) -> Any:
 def _read_safetensors(path: Path) -> dict[str, StoredEntry]:
     try:
         with safe_open(path, "pt") as file:
-            names = sorted(file.keys(), key=_natural_order)  # stored by type, not as networks are
+            names = sorted(file.keys(), key=natural_order)  # stored by type, not as networks are
             return {
                 name: StoredEntry(path, name, tuple(file.get_slice(name).get_shape()))
                 for name in names
@@ -153,7 +158,7 @@ def _read_safetensors(path: Path) -> dict[str, StoredEntry]:
         raise UserError(f"{path}: damaged ({brief(error)}); fetch it again") from None
 
 
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorts `main.10` after `main.9`."""
-    parts = name.split(".")
-    return [(int(p), "") if p.isdecimal() and len(p) < 10 else (-1, p) for p in parts]
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Sorts `main.10` after `main.9`, and `netG_epoch_10` after `netG_epoch_9`."""
+    parts = re.split(r"(\d{1,9})", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

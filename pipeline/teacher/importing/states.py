@@ -5,7 +5,8 @@ Neighbours: `source.py` reads files; `module_tree.py` does the same for whole ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.teacher.importing.stored_tensors import Stored, WeightBudget
 from pipeline.teacher.spelling import Spelling
 
 MAX_DEPTH = 5
+MAX_PARTS = 4
 PARALLEL = "module."
 """What DataParallel puts in front of every name."""
 
@@ -37,6 +39,11 @@ class StateDict:
         return cls(place, "", entries)
 
     @property
+    def key(self) -> str:
+        """What was taken of the file: its keys, and what was in front of the names."""
+        return f"{self.place}.{self.prefix.removeprefix(PARALLEL)}".strip(".")
+
+    @property
     def spelling(self) -> Spelling:
         """The names in the file."""
         return Spelling.under(f"{self.place}." * bool(self.place) + self.prefix)
@@ -49,6 +56,11 @@ class StateDict:
     def under(self, prefix: str) -> StateDict:
         """The part whose names start with `prefix`, without it."""
         return StateDict(self.place, self.prefix + prefix, _without(prefix, self.entries))
+
+    def only(self, is_wanted: Callable[[str], bool]) -> StateDict:
+        """The part with the names that are wanted."""
+        entries = {name: entry for name, entry in self.entries.items() if is_wanted(name)}
+        return StateDict(self.place, self.prefix, entries)
 
     def load(self) -> dict[str, Tensor]:
         """The tensors, checked.
@@ -89,6 +101,38 @@ def joined(states: Mapping[str, StateDict]) -> StateDict:
             for name, entry in state.entries.items()
         },
     )
+
+
+def find_part(
+    states: Mapping[str, StateDict], is_wanted: Callable[[StateDict], bool]
+) -> StateDict | None:
+    """The first of `states` that is wanted; else the first part of one, such as all that is under
+    `generator.`. Averaged weights come before others.
+    """
+    level = list(states.values())
+    for _ in range(MAX_PARTS):
+        found = [state for state in level if is_wanted(state)]
+        if found:
+            return next((state for state in found if says_averaged(state.key)), found[0])
+        level = [part for state in level for part in _parts(state)]
+    return None
+
+
+def says_averaged(key: str) -> bool | None:
+    """True if `key` says that weights are averaged over the training, None if it says nothing."""
+    return True if re.search(r"(?:^|[._])(?:ema|avg|averaged?)(?:$|[._])|ema$", key) else None
+
+
+def _parts(state: StateDict) -> list[StateDict]:
+    """What is under each first part of the names."""
+    groups: dict[str, dict[str, Stored]] = {}
+    for name, entry in state.entries.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(f"{first}.", {})[rest] = entry
+    return [
+        StateDict(state.place, state.prefix + first, entries) for first, entries in groups.items()
+    ]
 
 
 def _without(prefix: str, entries: Mapping[str, Stored]) -> dict[str, Stored]:

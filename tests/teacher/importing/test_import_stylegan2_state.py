@@ -14,6 +14,7 @@ from torch import nn
 from pipeline.teacher.architectures.stylegan2 import StyleGAN2DiscriminatorArchitecture
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import read_teacher_info
+from pipeline.teacher.importing.checkpoint import import_teacher
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
 from tests.support.ordinary_dcgan import small_dcgan
@@ -108,6 +109,42 @@ def test_import_stylegan2_nested_dictionaries_are_joined(content: State, tmp_pat
     file = save_state(content, tmp_path / "nested.pt")
     import_state(tmp_path, file, STYLEGAN2)
     assert_same_teacher(tmp_path / "teacher", has_discriminator=True)
+
+
+NESTED: dict[str, State] = {
+    "checkpoint": {"epoch": 3, "checkpoint": {"G_ema": GENERATOR_STATE, "D": DISCRIMINATOR_STATE}},
+    "parallel": {
+        "G_ema": prefixed("module.", GENERATOR_STATE),
+        "D": prefixed("module.", DISCRIMINATOR_STATE),
+    },
+    "lightning": {
+        "state_dict": prefixed("generator_ema.", GENERATOR_STATE)
+        | prefixed("generator.", {name: tensor * 0 for name, tensor in GENERATOR_STATE.items()})
+        | prefixed("discriminator.", DISCRIMINATOR_STATE)
+    },
+}
+
+
+@pytest.mark.parametrize("is_described", [True, False], ids=["json", "no-json"])
+@pytest.mark.parametrize("name", [*LAYOUTS, *NESTED])
+def test_import_stylegan2_is_found_by_its_names(
+    name: str, is_described: bool, tmp_path: Path
+) -> None:
+    content = LAYOUTS.get(name) or NESTED[name]
+    file = save_state(content, tmp_path / "state.pt")
+    if is_described:
+        info = import_state(tmp_path, file, STYLEGAN2)
+    else:
+        info = import_teacher(file, tmp_path / "teacher")
+        assert "--architecture" in info.origin["notes"][0]
+    assert_same_teacher(
+        tmp_path / "teacher", has_discriminator=name not in ("bare", "G_ema", "generator")
+    )
+    keys = {"checkpoint": "checkpoint.G_ema", "parallel": "G_ema",
+            "lightning": "state_dict.generator_ema"}  # fmt: skip
+    if name in keys:
+        assert info.origin["weights"] == keys[name]
+        assert info.origin["is_averaged"]
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
