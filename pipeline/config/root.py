@@ -148,6 +148,18 @@ class Config(Section):
         paths = self.paths.model_copy(update={"runs": runs})
         return self.model_copy(update={"name": name, "paths": paths, "real": real})
 
+    def anchored(self) -> Config:
+        """The same with absolute paths: a worker of a cluster has another working directory."""
+        found: dict[str, Section] = {}
+        for name in ("paths", "teacher", "transfer"):
+            section: Section = getattr(self, name)
+            places = {field: value for field, value in section if isinstance(value, Path)}
+            found[name] = section.model_copy(
+                update={field: place.absolute() for field, place in places.items()}
+            )
+        store = {"store": str(self.store)}
+        return self.model_copy(update={**found, "paths": found["paths"].model_copy(update=store)})
+
     @property
     def control_name(self) -> str | None:
         """The run beside which this one's results are shown."""

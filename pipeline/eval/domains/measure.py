@@ -45,7 +45,7 @@ def embed_samples(
             bar.update(task, advance=1, total=total, note=name)
 
         heard = report if extractor.workers.are_here else None
-        return extractor.workers.run_one(embed_all, config, labelled, synthetic, heard)
+        return extractor.workers.run_one(embed_all, config.anchored(), labelled, synthetic, heard)
 
 
 def measure_domains(config: Config, student: Subject, extractor: Extractor) -> list[Measurement]:

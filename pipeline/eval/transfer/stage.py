@@ -132,7 +132,8 @@ def _workers(config: Config) -> Workers:
 
 
 def _measure_all(config: Config, names: Sequence[str]) -> Iterator[tuple[str, TransferResult]]:
-    for place, result in _workers(config).run(_measure, [(config, name) for name in names]):
+    anchored = config.anchored()
+    for place, result in _workers(config).run(_measure, [(anchored, name) for name in names]):
         yield names[place], result
 
 
