@@ -1,4 +1,4 @@
-"""What is exported is checked against the run's student: weights to the bit, results to rounding."""
+"""An export is checked against the run's student: weights to the bit, results to rounding."""
 
 from __future__ import annotations
 
