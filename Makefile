@@ -21,6 +21,8 @@ BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 pyth
 ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
 TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(TEACHER)))
+DISCRIMINATOR ?=
+ARCHITECTURE ?=
 DATA ?=
 
 .PHONY: help setup run demo import teacher real generate train eval report tables quality-sweep pool-sweep worth test test-fast lint type check bench \
@@ -52,9 +54,10 @@ demo: $(STAMP) ## The same; without a CONFIG it is ten of the embedded digits, b
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
 	@$(RUN) teacher $(ON_CONFIG)
 
-import: $(STAMP) ## Make a teacher of a checkpoint: TEACHER=file.pkl OUT=teachers/name
-	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=file.pkl OUT=teachers/name" >&2; exit 2; }
-	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(ARGS)
+import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER OUT=teachers/name (DISCRIMINATOR=FILE ARCHITECTURE=FILE.json)
+	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=FILE_OR_FOLDER OUT=teachers/name" >&2; exit 2; }
+	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(if $(DISCRIMINATOR),--discriminator "$(DISCRIMINATOR)") \
+		$(if $(ARCHITECTURE),--architecture "$(ARCHITECTURE)") $(ARGS)
 
 real: $(STAMP) ## Pack real images into shards
 	@$(RUN) real $(ON_CONFIG)

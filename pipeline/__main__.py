@@ -215,6 +215,8 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         origin = read_teacher_info(resolved.teacher.checkpoint).origin
         seen = f", {origin['images_seen']:,} images seen" if "images_seen" in origin else ""
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
+        if "generate" in names and not dry_run:
+            load_stage("generate").check(resolved)
     _run_stages(names, resolved, dry_run)
     if control is not None:
         console.print(f"control   run {control.name}, which the results are shown beside")

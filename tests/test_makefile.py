@@ -69,3 +69,12 @@ def test_make_demo_is_the_whole_road(venv: Path) -> None:
     digits = ["run", "configs/digits.yaml", "configs/few-digits.yaml"]
     assert make(venv, "demo") == digits
     assert make(venv, "demo", "name=x") == [*digits, "name=x"]
+
+
+def test_make_import_passes_files_on(venv: Path) -> None:
+    start = ["import-teacher", "a b.pt", "--out", "teachers/x"]
+    assert make(venv, "import", "TEACHER=a b.pt", "OUT=teachers/x") == start
+    options = ("DISCRIMINATOR=d.pt", "ARCHITECTURE=a.json", "ARGS=--help")
+    assert make(venv, "import", "TEACHER=a b.pt", "OUT=teachers/x", *options) == [
+        *start, "--discriminator", "d.pt", "--architecture", "a.json", "--help",
+    ]  # fmt: skip

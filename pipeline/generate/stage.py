@@ -27,6 +27,7 @@ from pipeline.generate.plan import (
     PoolRecipe,
     is_origin_of,
     make_plan,
+    make_recipe,
     write_origin,
 )
 from pipeline.records.products import Pool, PoolShards
@@ -140,6 +141,18 @@ def fill(
     return waiting_s / (rendering_s + waiting_s) if rendering_s else None
 
 
+def check(config: Config) -> None:
+    """Whether the teacher, which is there, can render what the config asks: before other stages
+    take their time.
+
+    Raises:
+        UserError: naming the field that it cannot follow.
+    """
+    info = _read_info(config)
+    make_recipe(config.generate, info, config.teacher.factory)
+    info.select(config.generate.features)
+
+
 def work_of(plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | None = None) -> Work:
     """The shards that a plan lacks, or a part of them: `missing`, index -> sets."""
     per_shard = plan.recipe.samples_per_shard
@@ -153,6 +166,11 @@ def work_of(plan: Plan, claims: Claims, missing: dict[int, tuple[str, ...]] | No
 
 
 def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
+    info = _read_info(config)
+    return info, make_plan(config.generate, info, config.store, config.teacher.factory)
+
+
+def _read_info(config: Config) -> TeacherInfo:
     info = read_teacher_info(config.teacher_folder)
     factory = config.teacher.factory
     if (info.generator.family == "module") != (factory is not None):
@@ -162,7 +180,7 @@ def _plan(config: Config) -> tuple[TeacherInfo, Plan]:
                f"{config.teacher_folder} is one's own module; name its code as "
                "teacher.factory=package.module:callable")
         )  # fmt: skip
-    return info, make_plan(config.generate, info, config.store, factory)
+    return info
 
 
 def _spec(config: Config, info: TeacherInfo, plan: Plan) -> Spec:

@@ -270,3 +270,19 @@ def test_cluster_that_does_not_answer_is_named(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert_mistake(cli("generate", "ray.render_workers=1"), "RAY_ADDRESS=127.0.0.1:1")
     assert not list((workspace.folder / "store").rglob("*.tar"))
+
+
+@pytest.mark.parametrize(
+    ("override", "mention"),
+    [
+        ("generate.features=[b4]", "generate.features"),
+        ("generate.precision=float16", "generate.precision"),
+        ("generate.classes=[0]", "generate.classes"),
+    ],
+)
+def test_run_asks_the_teacher_before_anything_is_packed(
+    cli: Cli, workspace: Workspace, override: str, mention: str
+) -> None:
+    assert_mistake(cli("run", override), mention)
+    assert not (workspace.folder / "store").exists()
+    assert not (workspace.folder / "runs").exists()

@@ -65,6 +65,11 @@ class OrdinaryDCGAN(nn.Module):
                 tensor.normal_(generator=generator).mul_(scale)
         self.eval()
 
+    def forward(self, z: Tensor) -> Tensor:
+        """[B, z_dim, 1, 1] -> images [B, C, R, R]."""
+        image: Tensor = self.main(z)
+        return image
+
     @torch.no_grad()
     def outputs(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images, and what comes out of every ReLU."""

@@ -84,7 +84,7 @@ class StoredTensor(Inert, Stored):
         except Exception as error:
             raise UserError(
                 f"{self.path}: a weights-only load refuses the payload of a tensor "
-                f"({brief(error)}); use the official file"
+                f"({brief(error)}); fetch the file again"
             ) from None
         try:
             size, stride = to_extents(self.size), to_extents(self.stride)
@@ -244,7 +244,7 @@ class StoredPayload(Storage):
         if self._loaded is None:
             raw = self._raw
             if not isinstance(raw, bytes) or raw.startswith(b"PK"):
-                raise ValueError("not in the format of the official files")
+                raise ValueError("no storage of torch")
             num_bytes = scan_payload(raw)
             with warnings.catch_warnings():  # TypedStorage is deprecated, and what such files hold
                 warnings.simplefilter("ignore")
@@ -308,7 +308,7 @@ def to_extents(numbers: Any) -> tuple[int, ...]:
 
 def _unsound(path: Path, kind: str, reason: str) -> UserError:
     return UserError(
-        f"{path}: a {kind} is damaged or not of numbers ({reason}); use the official file"
+        f"{path}: a {kind} is damaged or not of numbers ({reason}); fetch the file again"
     )
 
 

@@ -19,6 +19,7 @@ from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.networks.module import wrap_module
 from shards.errors import UserError
 from tests.support import own_generator
+from tests.support.ordinary_dcgan import small_dcgan
 from tests.support.tiny_shards import ARCHITECTURE
 
 FACTORY = "own_package.generators:build"
@@ -241,3 +242,27 @@ def test_own_module_with_a_shared_weight_can_be_saved(tmp_path: Path) -> None:
     wrapped = wrap_module(Tied(), z_dim=6, blocks=["first", "second"])
     info = save_teacher(tmp_path / "teacher", wrapped)
     assert info.blocks == ("first", "second")
+
+
+def build_dcgan() -> nn.Module:
+    """As in every tutorial: latents are maps of one pixel."""
+    return small_dcgan()
+
+
+def test_wrap_module_that_takes_latents_as_maps_is_rendered_saved_and_loaded(
+    tmp_path: Path,
+) -> None:
+    module = small_dcgan()
+    save_teacher(tmp_path, wrap_module(module, z_dim=7, blocks=["main.2", "main.5"]))
+    z = latents(4, 7)
+    wanted, features = module.outputs(z)
+    loaded = load_generator(tmp_path, f"{__name__}:build_dcgan")
+    with captured(loaded.feature_root, loaded.blocks) as found:
+        torch.testing.assert_close(loaded(z).image, wanted, rtol=1e-4, atol=1e-5)
+    for name, feature in zip(loaded.blocks, features, strict=True):
+        torch.testing.assert_close(found[name], feature, rtol=1e-4, atol=1e-5)
+
+
+def test_wrap_module_that_takes_no_such_latents_says_what_was_tried() -> None:
+    with pytest.raises(ValueError, match=r"\[B, 5\].*\[B, 5, 1, 1\]"):
+        wrap_module(small_dcgan(), z_dim=5, blocks=["main.2"])
