@@ -15,10 +15,7 @@ from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.features import captured, pool
 from pipeline.teacher.importing.checkpoint import import_teacher
 from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-TOLERANCE = 1e-4
-"""Of the largest magnitude: float32 against float32, with sums in another order."""
+from tests.support.golden_networks import GOLDEN, TOLERANCE, read_golden
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,7 @@ class Golden:
 def import_golden(name: str, folder: Path) -> Golden:
     """The golden file `name` as a teacher in `folder`."""
     info = import_teacher(GOLDEN / name, folder)
-    with np.load(GOLDEN / f"{Path(name).stem}.npz") as arrays:
-        return Golden(folder, info, load_generator(folder), dict(arrays))
+    return Golden(folder, info, load_generator(folder), read_golden(Path(name).stem))
 
 
 def assert_close(found: Tensor | np.ndarray, wanted: Tensor | np.ndarray) -> None:

@@ -42,11 +42,13 @@ def convert(source: Source) -> Imported:
     found = _find(source)
     place = AVERAGED if AVERAGED in found else next(iter(found))
     state = found[place]
-    notes = ["the discriminator judges features of another network and is left out"]
+    notes = []
+    if isinstance(source.content, dict) and source.content.get("D") is not None:
+        notes.append("the discriminator judges features of another network and is left out")
     return Imported(
         LAYOUT,
         convert_generator(state.load(), state.spelling),
-        notes=tuple(notes) if source.trees else (),
+        notes=tuple(notes),
         weights=place,
         is_averaged=True if place == AVERAGED else None,
     )

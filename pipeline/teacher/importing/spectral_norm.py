@@ -34,6 +34,10 @@ def fold_spectral_norm(
         if kind != "weight_orig":
             found[name] = tensor
             continue
+        if tensor.dim() < 2:
+            raise ValueError(
+                f"{spelling.name(name)}: expected a weight, found {list(tensor.shape)}"
+            )
         matrix = (tensor.transpose(0, 1) if module in transposed else tensor).flatten(1).double()
         vectors = []
         for letter, length in zip("uv", matrix.shape, strict=True):
@@ -45,10 +49,16 @@ def fold_spectral_norm(
         norm = vectors[0] @ matrix @ vectors[1]
         if norm == 0:
             raise ValueError(f"{spelling.name(name)}: its spectral norm is zero")
-        found[f"{module}.weight"] = (tensor / norm).to(tensor.dtype)
+        found[f"{module}.weight"] = tensor.float() / norm
     return found
 
 
 def name_before_folding(tensors: Mapping[str, Value]) -> Callable[[str], str]:
     """A file's names, from those of its folded tensors."""
-    return lambda name: f"{name}_orig" if f"{name}_orig" in tensors else name
+    weights = {
+        f"{name.removesuffix(suffix)}.weight"
+        for suffix in (".weight_orig", ".weight_u", ".weight_v")
+        for name in tensors
+        if name.endswith(suffix)
+    }
+    return lambda name: f"{name}_orig" if name in weights else name

@@ -18,7 +18,8 @@ from pipeline.teacher.inspection import inspect_latents
 from pipeline.teacher.networks.fastgan import FastGANGenerator
 from pipeline.teacher.networks.fastgan_discriminator import FastGANDiscriminator
 from shards.errors import UserError
-from tests.support.golden_files import GOLDEN, Golden, assert_close, import_golden
+from tests.support.golden_files import Golden, assert_close, import_golden
+from tests.support.golden_networks import GOLDEN
 from tests.support.spectral_files import state_of, with_spectral_norm
 from tests.support.tiny_teachers import fastgan, with_statistics
 
@@ -175,8 +176,8 @@ def test_import_averaged_list_of_another_network_is_refused(
         ("g", "feat_8.1.weight_u", "g.module.feat_8.1.weight_u: expected a vector of 32"),
         ("g", "feat_16.2.running_var", "missing g.module.feat_16.2.running_var"),
         ("g", "feat_256.1.weight_orig", "widths: for 256 to 1024 px"),
-        ("d", "down_8.main.3.weight_orig", "missing d.module.down_8.main.3.weight"),
-        ("d", "rf_big.0.weight_orig", "d.module.rf_big.0.weight: expected the weight"),
+        ("d", "down_8.main.3.weight_orig", "missing d.module.down_8.main.3.weight_orig"),
+        ("d", "rf_big.0.weight_orig", "d.module.rf_big.0.weight_orig: expected the weight"),
     ],
 )
 def test_import_tensor_that_is_missing_is_named(
@@ -190,3 +191,16 @@ def test_import_tensor_that_is_missing_is_named(
 def test_import_weight_without_a_norm_is_named(content: dict[str, Any], tmp_path: Path) -> None:
     state = dict(content["g"]) | {"module.feat_8.1.weight_u": torch.zeros(32)}
     assert_refused({"g": state}, tmp_path, "g.module.feat_8.1.weight_orig: its spectral norm")
+    state |= {"module.feat_8.1.weight_orig": torch.zeros(3)}
+    assert_refused({"g": state}, tmp_path, "g.module.feat_8.1.weight_orig: expected a weight")
+
+
+def test_import_half_precision_loses_nothing_more(
+    reference: FastGANGenerator, tmp_path: Path
+) -> None:
+    state = {name: x.half() for name, x in state_of(reference, "synthesis.").items()}
+    for content in (state, {name: x.float() for name, x in state.items()}):
+        torch.save({"g": content}, tmp_path / "1.pth")
+        import_teacher(tmp_path / "1.pth", tmp_path / f"teacher-{content is state}")
+    halves, wholes = (load_generator(tmp_path / f"teacher-{name}") for name in (True, False))
+    assert torch.equal(halves(draw(1, 5)).image, wholes(draw(1, 5)).image)
