@@ -129,8 +129,8 @@ def mean_latent(
     under = Spelling(lambda name: spelling.name(f"SE.{name}"))
     mapping = fill(mapping, own, under).double()
     z = torch.randn(NUM_FOR_MEAN, arch.z_dim, generator=torch_generator(0, "import/w_avg"))
-    w: Tensor = mapping(z.double()).mean(0).float()
-    return w
+    means = [mapping(part.double()).mean(0) for part in z.split(NUM_FOR_MEAN // 10)]
+    return torch.stack(means).mean(0).float()
 
 
 def _find(source: Source) -> _Found | None:
