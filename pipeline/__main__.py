@@ -25,6 +25,7 @@ import yaml
 from rich.text import Text
 
 from pipeline.cluster import connection
+from pipeline.config import manual
 from pipeline.config.file import load_config
 from pipeline.config.root import Config
 from pipeline.embed.commands import embed_command, neighbours_command
@@ -197,6 +198,22 @@ app.command("results")(results_command)
 app.command("export")(export_command)
 app.command("embed")(embed_command)
 app.command("neighbours")(neighbours_command)
+
+
+@app.command("help", help="Explain the sections and fields of a config.")
+def help_command(
+    place: Annotated[
+        str | None, typer.Argument(metavar="[SECTION | SECTION.FIELD]", show_default=False)
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print all of it, as docs/configuration.md has it.")
+    ] = False,
+) -> None:
+    """Print what the manual says of a section or field; without one, list the sections."""
+    if markdown:
+        print(manual.page(), end="")
+    else:
+        print(manual.overview() if place is None else manual.explain(place))
 
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")

@@ -13,28 +13,28 @@ from pipeline.config.fields import Fraction, PositiveFloat, Section
 
 
 class AugmentConfig(Section):
-    """Random views, drawn per sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
+    """Random views, drawn for each sample (Yang et al. 2022, Eq. 8). A strength or probability of 0
     switches a part off.
     """
 
     enabled: bool = True
-    """Off: whole images are seen as they are (Yang et al. 2022, Table 5, row a)."""
+    """`false` shows whole images as they are (Yang et al. 2022, Table 5, row a)."""
     crop_scale: tuple[Fraction, Fraction] = (0.2, 1.0)
-    """Area of the random resized crop as a share of the image."""
+    """Smallest and largest area of the random resized crop, as a share of the image."""
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
-    """Aspect ratio of the crop."""
+    """Smallest and largest aspect ratio of the crop."""
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotation by up to ± this angle."""
+    """Largest rotation to either side, in degrees."""
     flip_p: Fraction = 0.5
-    """Horizontal flip."""
+    """Probability of a horizontal flip."""
     brightness: Fraction = 0.4
-    """Colour jitter: factor in 1 ± this."""
+    """Colour jitter: brightness is multiplied by 1 ± this."""
     contrast: Fraction = 0.4
-    """Likewise."""
+    """Colour jitter: contrast is multiplied by 1 ± this."""
     saturation: Fraction = 0.4
-    """Likewise."""
+    """Colour jitter: saturation is multiplied by 1 ± this."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Hue shift of up to ± this share of the circle."""
+    """Colour jitter: hue is shifted by up to ± this share of the colour circle."""
     jitter_p: Fraction = 0.8
     """Probability of colour jitter."""
     grayscale_p: Fraction = 0.2
@@ -42,7 +42,7 @@ class AugmentConfig(Section):
     blur_p: Fraction = 0.0
     """Probability of Gaussian blur."""
     blur_sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
-    """Standard deviation of the blur in pixels."""
+    """Smallest and largest standard deviation of the blur, in pixels."""
 
     @model_validator(mode="after")
     def _check(self) -> AugmentConfig:

@@ -22,45 +22,48 @@ from pipeline.config.subset import FewLabels
 
 
 class EvalConfig(Section):
-    """Probes on frozen representations, and how far the two domains are apart."""
+    """Probes on frozen representations, and the comparison of the two domains."""
 
     probes: Annotated[tuple[Literal["linear", "knn", "linear_sgd"], ...], Field(min_length=1)] = (
         "linear",
         "knn",
     )
-    """`linear`: logistic regression on representations; `knn`; `linear_sgd`: the paper's own, SGD
-    on random views of all labelled images, which wants a GPU.
+    """Classifiers that are fitted to frozen representations. `linear`: logistic regression;
+    `knn`: nearest neighbours; `linear_sgd`: the paper's own, trained by SGD on random views of
+    all labelled images, which needs a GPU.
     """
     few_labels: tuple[FewLabels, ...] = ("10_per_class",)
-    """How many labels `linear` and `knn` get beside all of them: `n_per_class` of every class, or
-    `p_percent` of every class, at least one image.
+    """Label budgets of `linear` and `knn`, in addition to all labels: `n_per_class`, or
+    `p_percent` of every class (at least one image).
     """
     seeds: Seeds = (0, 1, 2)
-    """Draws of the few labels."""
+    """Seeds that draw the few labels; results are means over them."""
     knn_k: Positive = 200
-    """Neighbours that vote."""
+    """Number of neighbours that vote."""
     knn_temperature: PositiveFloat = 0.1
-    """Votes weigh exp(cosine / temperature)."""
+    """A neighbour's vote has weight exp(cosine / temperature)."""
     sgd_recipe: Literal["cifar", "stl10"] = "cifar"
-    """Of `linear_sgd`: the paper's settings for CIFAR, or for STL-10 (LARS, batches of 4096)."""
+    """Settings of `linear_sgd`: the paper's for CIFAR, or those for STL-10 (LARS, batches of
+    4096).
+    """
     sgd_epochs: Positive = 90
-    """Of `linear_sgd`."""
+    """Epochs of `linear_sgd`."""
     sets: LabelledSets = unrecorded({})
-    """Labelled sets of your own, by name, that are measured beside the run's own labels. Not in the
-    fingerprint, which has their content.
+    """Labelled sets of your own, by name; the student is measured on each. Records hold their
+    content instead of their place.
     """
     baselines: bool = True
-    """Whether raw pixels and the untrained student are probed, too."""
+    """Whether raw pixels and the untrained student are probed as well."""
     control: (
         Annotated[str, spelled(r"[\w-]+", "be the name of a file of configs/methods/")] | None
     ) = unrecorded(None)
-    """Another way to train the student, beside which its results are shown: a file of
-    `configs/methods/`, without `.yaml`. `run` trains it, on the same real images for the same
-    number of steps, as a run NAME-CONTROL. Not in the fingerprint.
+    """Another way to train the student, shown beside this run's results: the name of a file in
+    `configs/methods/`, without `.yaml`. `run` trains it as run NAME-CONTROL, on the same real
+    images for the same number of steps.
     """
     domain_samples: Annotated[int, Field(ge=0, le=10**6)] = 10_000
-    """Most images of each domain that are compared: domain gap, neighbourhoods, memorisation, and
-    distances of the teacher. Time grows with the square; 0 compares nothing.
+    """Largest number of images per domain in the comparison of domains (gap, neighbourhoods,
+    memorisation, teacher distances). Time grows with its square; 0 skips the comparison.
     """
     embedding_samples: Annotated[int, Field(ge=0, le=20_000)] = 1000
     """Synthetic samples in the embedding plot; 0 draws none."""

@@ -22,7 +22,7 @@ Rgb = tuple[Finite, Finite, Finite]
 
 def _check_distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("a seed is there twice")
+        raise ValueError("duplicate seed")
     return values
 
 
@@ -41,7 +41,7 @@ def spelled(pattern: str, rule: str) -> AfterValidator:
 
 
 CodePath = Annotated[str, spelled(r"[\w.]+:\w+", "be code as package.module:name")]
-"""Code of one's own."""
+"""The user's own code."""
 
 
 class Section(BaseModel):

@@ -57,8 +57,8 @@ _PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 class FinetuneConfig(Section):
-    """Fine-tuning the student on a dense task (Yang et al. 2022, Table 4). The defaults in the
-    docstrings below are in the order detection, segmentation, normals where they differ.
+    """Fine-tuning of the student on a dense task (Yang et al. 2022, Table 4). Defaults follow the
+    task where a field says "By task", in the order `detection`, `segmentation`, `normals`.
     """
 
     task: TaskName = "detection"
@@ -66,66 +66,70 @@ class FinetuneConfig(Section):
     `normals`: NYUv2 surface normals, a dilated backbone with pyramid pooling.
     """
     root: UserPath | None = None
-    """Folder of the task's images and labels: the one with `VOCdevkit/`, with
-    `ADEChallengeData2016/`, or of NYUv2 the one with `images/`, `normals/` and `gt_sets/`.
+    """Folder of the task's images and labels: the one that contains `VOCdevkit/`, or
+    `ADEChallengeData2016/`, or for NYUv2 `images/`, `normals/` and `gt_sets/`.
     """
     voc_years: Annotated[tuple[Literal["2007", "2012"], ...], Field(min_length=1)] = (
         "2007",
         "2012",
     )
-    """Of `detection`: the years whose trainval images are trained on; it is VOC2007's test images
-    that are tested on.
+    """`detection`: years whose trainval images are used for training; testing is always on
+    VOC2007's test images.
     """
     seed: NonNegative = 0
-    """Weights of the new layers, order, sizes, flips, and what the network draws."""
+    """Seed of new layers, order, sizes, flips, and what the network draws."""
     steps: Positive = 144_000
-    """Steps of training: 144,000; 150,000; 13,500."""
+    """Steps of training. By task: 144,000; 150,000; 13,500."""
     batch: Positive = 2
     """Images per step."""
     learning_rate: PositiveFloat = 0.0025
-    """Of SGD at first: 0.0025, a tenth after 2/3 of the steps and a hundredth after 8/9; 0.02 and
-    0.02, times (1 - step / steps)^0.9.
+    """Initial learning rate of SGD. By task: 0.0025, divided by 10 after 2/3 of the steps and
+    again after 8/9; 0.02 and 0.02, multiplied by (1 - step / steps)^0.9.
     """
     warmup_steps: NonNegative = 100
-    """Steps in which the rate rises from a thousandth of it: 100; 0; 0."""
+    """Steps in which the rate rises from a thousandth of its value. By task: 100; 0; 0."""
     momentum: Share = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Of SGD; of `segmentation` and `normals`, biases and batch normalisation have none."""
+    """Weight decay of SGD; in `segmentation` and `normals` not on biases and batch
+    normalisation.
+    """
     short_sides: Sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
-    """Shorter sides, in pixels, of which one is drawn in training (of `detection` for every image,
-    else for every step): 480 to 800 by 32; 300 to 600 by 75, twice.
+    """Lengths of the shorter side in training, in pixels; one is drawn for every image
+    (`detection`) or step. By task: 480 to 800 by 32; 300 to 600 by 75; the same.
     """
     test_sides: Sides = (800,)
-    """Shorter sides in testing, whose predictions are averaged: 800; 300 to 600 by 75; 450.
-    `detection` has one.
+    """Lengths of the shorter side in testing; predictions are averaged over them, `detection`
+    has one. By task: 800; 300 to 600 by 75; 450.
     """
     long_side: Side = 1333
-    """The longer side is at most this; the shorter one follows: 1333; 1000; 1000."""
+    """Upper limit of the longer side, to which the shorter one is adapted. By task: 1333; 1000;
+    1000.
+    """
     flip_p: Fraction = 0.5
-    """Probability of a horizontal flip in training: 0.5; 0.5; 0."""
+    """Probability of a horizontal flip in training. By task: 0.5; 0.5; 0."""
     frozen: Literal["none", "stem", "layer1", "layer2", "layer3", "layer4"] = "layer1"
-    """The backbone is fixed up to and with this part, its batch normalisation, too: layer1; none;
-    layer4, which is all of it.
+    """The backbone is fixed up to and including this part, with its batch normalisation. By
+    task: `layer1`; `none`; `layer4`, which is all of it.
     """
     batch_norm: Literal["fixed", "trained"] = "fixed"
-    """Of the backbone's other parts: the student's statistics, or those of the batches: fixed;
-    trained; trained.
+    """Batch normalisation in the rest of the backbone: the student's statistics (`fixed`), or
+    those of the batches (`trained`). By task: `fixed`; `trained`; `trained`.
     """
     head_channels: Positive = 256
-    """Width of the feature pyramid, or of the layers of the head: 256; 512; 512."""
+    """Width of the feature pyramid, or of the head's layers. By task: 256; 512; 512."""
     smallest_anchor: Annotated[int, Field(ge=4)] = 32
-    """Of `detection`: side in pixels of the anchors on the finest level; each coarser level has
-    twice that of the one before.
+    """`detection`: side of the anchors on the finest level, in pixels; it doubles with each
+    coarser level.
     """
     normal_clusters: Annotated[int, Field(ge=2, le=1000)] = 40
-    """Of `normals`: directions, found by k-means, of which every pixel is classified as one."""
+    """`normals`: number of directions, found by k-means, into which pixels are classified."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks, of `detection` the backbone and its pyramid only; losses and
-    weights are float32 always. `auto` is bfloat16 on a GPU that has it, else float32.
+    """Arithmetic of the networks, for `detection` of the backbone and its pyramid; losses and
+    weights are always float32. `auto` is bfloat16 on a GPU that supports it, else float32.
     """
     checkpoint_interval_s: NonNegativeFloat = unrecorded(60.0)
-    """Seconds between checkpoints. Not in the fingerprint."""
+    """Seconds between two checkpoints."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,40 +19,42 @@ def _sort_distinct(classes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class GenerateConfig(Section):
-    """The recipe of the synthetic pool, and how much of it this run uses."""
+    """The recipe of the synthetic pool, and how much of the pool this run uses."""
 
     num_samples: Positive = 100_000
-    """Pool size: samples 0 … n-1 of the recipe. More than the store has are rendered, fewer read a
-    prefix.
+    """Size of the pool: samples 0 to n − 1 of the recipe. Missing samples are rendered; a
+    larger pool in the store is read up to this size.
     """
     seed: NonNegative = 0
-    """Sample *i* is a function of (seed, i)."""
+    """Seed of the pool. Sample *i* depends on (seed, *i*) only."""
     truncation_psi: Fraction = 1.0
-    """1 draws from the full distribution, as the paper does."""
+    """Truncation of `w` towards its mean; 1 draws from the full distribution, as the paper does."""
     noise: Literal["random", "const", "none"] = "random"
-    """Noise inputs of the synthesis layers: fresh per sample, the checkpoint's stored maps, or
-    none.
+    """Noise inputs of the synthesis layers: fresh for each sample, the checkpoint's stored
+    maps, or none.
     """
     truncation_cutoff: NonNegative | None = None
-    """Layers that are truncated, counted from the lowest resolution; unset: all."""
+    """Number of layers that are truncated, counted from the lowest resolution; by default all."""
     classes: (
         Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_sort_distinct)]
         | None
     ) = None
-    """Classes of a conditional teacher to draw from, uniformly; unset: all of them."""
+    """Classes of a conditional teacher to draw from, uniformly; by default all."""
     features: Literal["blocks"] | Annotated[tuple[str, ...], Field(min_length=1)] = "blocks"
-    """Features to store: `blocks` (all of them), or names such as `synthesis.b16`,
-    `synthesis.b16.conv0` and `w`, which `python -m pipeline inspect-teacher` lists.
+    """Features to store: `blocks` (all blocks), or a list of names such as `synthesis.b16`,
+    `synthesis.b16.conv0` and `w`. `python -m pipeline inspect-teacher` lists them.
     """
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the teacher's blocks made for half precision, on GPUs; the rest is float32."""
+    """Arithmetic of the blocks that the teacher was made to run in half precision, on GPUs;
+    everything else is float32.
+    """
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Samples in one tar."""
     render_batch: Positive = 100
-    """Samples per forward pass; batches never straddle shards."""
+    """Samples per forward pass; a batch never straddles shards."""
     image_codec: ImageCodec = "npy"
     """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
     image_quality: Annotated[int, Field(ge=1, le=100)] = 90
-    """Of `webp` and `jpg`."""
+    """Quality of `webp` and `jpg`."""
     feature_dtype: Literal["float16", "float32"] = "float16"
     """Type of the stored features."""

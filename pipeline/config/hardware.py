@@ -14,12 +14,12 @@ CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune
 
 
 class HardwareConfig(Section):
-    """What the work is computed on. Not part of any fingerprint."""
+    """What the work is computed on."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU if the process sees one."""
+    """Where networks compute; `auto` is a GPU if the process sees one."""
     compile: CompileMode = "auto"
-    """How torch.compile prepares the networks of a training, a minute that a long one on a GPU
-    gains back: its mode, `off`, or `auto`, the default mode on a GPU and none on a CPU. The
-    generator is among them with `train.source: online`, never for a pool.
+    """Mode of torch.compile for the networks of a training, or `off`. `auto` is the default
+    mode on a GPU, which takes about a minute and pays in long trainings, and `off` on a CPU.
+    The generator is compiled with `train.source: online` only.
     """

@@ -38,24 +38,24 @@ class NamedImages(Section):
     source: str
     """Whose images they are."""
     path: Location | None = None
-    """Folder with `train/` and, for evaluation, `test/`, or with `train*` and `test*` that are
-    tars, zips or Parquet files; for torchvision's datasets their `root`. A path or a URL.
+    """Folder or URL with `train/` and, for evaluation, `test/`, or with `train*` and `test*`
+    that are tars, zips or Parquet files. For torchvision's data sets, their `root`.
     """
     train: Location | None = None
-    """Train images by themselves, in place of those of `path`: a folder, zip, tar or Parquet file,
-    or several of one kind as `part-{000..127}.tar` or `*.parquet`.
+    """Train images, in place of those under `path`: a folder, zip, tar or Parquet file, or
+    several of one kind as `part-{000..127}.tar` or `*.parquet`.
     """
     test: Location | None = None
-    """Test images, likewise."""
+    """Test images, in the same forms as `train`."""
     label_field: str | None = None
-    """Which field of a tar's `json`, or column of a Parquet file, has the label. Unset: a tar's
-    `cls`; the column whose metadata or name say so.
+    """Field of a tar's `json`, or column of a Parquet file, with the label. By default a tar's
+    `cls`, and the Parquet column that its metadata or name mark as the label.
     """
     image_field: str | None = None
-    """Which column of a Parquet file has the image; unset, the first that holds images."""
+    """Column of a Parquet file with the image; by default the first one that holds images."""
     classes: UserPath | None = None
-    """Text file with one class a line, by the name of its folder (ImageNet's: the wnid): the
-    others are left out. For `folder` and `imagenet`; unset, all are taken.
+    """Text file with one class per line, by folder name (for ImageNet the wnid); all other
+    classes are left out. For `folder` and `imagenet` only; by default all classes are taken.
     """
 
     @model_validator(mode="before")

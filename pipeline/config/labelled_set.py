@@ -41,14 +41,14 @@ class SetImages(RealConfig):
 
 
 class LabelledSetConfig(NamedImages):
-    """Images with labels, of which a probe is fitted to one part and scored on another. A text in
-    its place is its `path`. A set without test images is cross-validated, and so is a `path` that
-    has no splits: a folder or zip of classes, tars, Parquet files.
+    """A labelled set: a probe is fitted to one part of it and scored on another.
+    `eval.sets.NAME=FOLDER` is short for `eval.sets.NAME.path=FOLDER`. A set without test images is
+    cross-validated; so is a `path` without splits: a folder or zip of classes, tars, Parquet files.
     """
 
     source: Literal[ImageSource, "ericsson"] = "folder"
-    """As in `real`; or `ericsson`, one of the eleven data sets of Ericsson et al. 2021, which the
-    name of the set chooses, under `path` or else `transfer.root` as torchvision lays it out.
+    """As in `real`, or `ericsson`: one of the eleven data sets of Ericsson et al. 2021, chosen
+    by the name of the set, in torchvision's layout under `path` or `transfer.root`.
     """
 
     @model_validator(mode="before")

@@ -16,7 +16,7 @@ class MethodSection(Section):
     """Settings of one method; `name` chooses it."""
 
     reads_features: ClassVar[bool] = True
-    """Whether the method wants `Batch.pooled`; of one's own code that is not known."""
+    """Whether the method wants `Batch.pooled`; unknown for your own code."""
     reads_teacher: ClassVar[bool] = False
     """Whether the method needs the teacher itself."""
     trains: ClassVar[bool] = True
@@ -25,11 +25,11 @@ class MethodSection(Section):
 
 class _Weights(MethodSection):
     invariance_weight: NonNegativeFloat = 25.0
-    """λ."""
+    """λ, the weight of the invariance term."""
     variance_weight: NonNegativeFloat = 25.0
-    """μ."""
+    """μ, the weight of the variance term."""
     covariance_weight: NonNegativeFloat = 1.0
-    """ν."""
+    """ν, the weight of the covariance term."""
 
 
 RELEASE_CIFAR100_WEIGHTS = {
@@ -45,8 +45,8 @@ class SqueezeAndSpanConfig(_Weights):
 
     name: Literal["squeeze_and_span"] = "squeeze_and_span"
     squeeze: bool = True
-    """The squeeze module T_φ. Off: the student predicts the features themselves (vanilla
-    distillation, Eq. 5), and its embedding is as wide as they are.
+    """Whether there is a squeeze module T_φ. Without it the student predicts the features
+    themselves (vanilla distillation, Eq. 5), and its embedding is as wide as they are.
     """
 
 
@@ -57,9 +57,9 @@ class VicRegConfig(_Weights):
 
     name: Literal["vicreg"]
     convention: Literal["paper", "official", "release"] | None = None
-    """`paper`: both branches' terms are summed, over the global batch. `official`: as VICReg's own
-    code, which halves the variance terms. `release`: as `paper`, with statistics of each worker.
-    Unset: `paper` or `release`, as `train.variant`.
+    """How terms are summed. `paper`: both branches' terms, over the global batch. `official`:
+    as VICReg's own code, which halves the variance terms. `release`: as `paper`, with each
+    worker's own statistics. By default `paper` or `release`, following `train.variant`.
     """
 
 
@@ -72,35 +72,31 @@ class SimSiamConfig(MethodSection):
 
 
 class EncodingConfig(MethodSection):
-    """A post-hoc encoder into `w`, trained through the frozen generator (Yang et al. 2022, Eq.
-    3).
-    """
+    """An encoder into `w`, trained through the frozen generator (Yang et al. 2022, Eq. 3)."""
 
     reads_teacher = True
     name: Literal["encoding"]
     latent_weight: NonNegativeFloat = 1.0
     """Weight of ‖E(x) - w‖², on synthetic images."""
     perceptual: Literal["auto", "lpips", "none"] = "auto"
-    """LPIPS (Zhang et al. 2018), or `none`; `auto` takes LPIPS where its weights are at hand, and
-    what became of it is in every result.
+    """Perceptual term: LPIPS (Zhang et al. 2018) or `none`. `auto` takes LPIPS if its weights
+    are available; every result says which was used.
     """
 
 
 class DiscriminatorConfig(MethodSection):
-    """No training: features of the GAN's discriminator, straight into the probes (Yang et al. 2022,
-    Eq. 2).
-    """
+    """No training: the probes use features of the GAN's discriminator (Yang et al. 2022, Eq. 2)."""
 
     reads_features = False
     reads_teacher = True
     trains = False
     name: Literal["discriminator"]
     level: Literal["multi", "single"] = "multi"
-    """`multi`: all blocks, pooled; `single`: the last but one layer."""
+    """`multi`: pooled features of all blocks; `single`: the last but one layer."""
 
 
 class OwnMethodConfig(MethodSection):
-    """A method of one's own code; see docs/methods.md."""
+    """A method in your own code; see `docs/methods.md`."""
 
     reads_teacher = True
 
@@ -142,6 +138,6 @@ MethodConfig = Annotated[
         _method_tag,
         custom_error_type="unknown_method",
         custom_error_message="train.method.name must be squeeze_and_span, vicreg, simsiam, "
-        "encoding, discriminator, or code of one's own as package.module:Class",
+        "encoding, discriminator, or your own code as package.module:Class",
     ),
 ]

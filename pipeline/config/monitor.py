@@ -15,13 +15,13 @@ class MonitorConfig(Section):
     """kNN accuracy of the student while it trains; alignment and uniformity without labels."""
 
     every_epochs: NonNegative | Literal["auto"] = "auto"
-    """Epochs from one measurement to the next, at lines of metrics; the last line always has one. 0
-    measures nothing. `auto`: 20 times a run, after every epoch of fewer than 20, and more rarely
-    where a run is too short for that.
+    """Epochs between two measurements, which are made at lines of metrics and always at the
+    last one; 0 measures nothing. `auto` measures 20 times per run: after every epoch if there
+    are fewer than 20, and more rarely in very short runs.
     """
     set: str | None = None
-    """Images to measure on: a name of `eval.sets`; unset, the run's own real images."""
+    """Images to measure on: a name in `eval.sets`; by default the run's own real images."""
     samples: Positive | Literal["auto"] = "auto"
-    """Most images on each side: neighbours, of the train images, and images to classify, of the
-    test images. `auto`: as many as take no more than 2 % of the training's time, up to 4,096.
+    """Largest number of train images (the neighbours) and of test images (to classify). `auto`
+    takes as many as cost at most 2 % of the training's time, up to 4,096.
     """

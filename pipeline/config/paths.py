@@ -24,15 +24,17 @@ def _check_store(location: str) -> str:
 
 
 class PathsConfig(Section):
-    """Where files go. Not part of any fingerprint."""
+    """Where files go."""
 
     store: Annotated[str, AfterValidator(_check_store)] = "store"
-    """Content-addressed shards, shared by every run: a folder, `s3://bucket/…` or
+    """Content-addressed shards, shared by all runs: a folder, `s3://bucket/…` or
     `gs://bucket/…`.
     """
     cache: UserPath = Path("~/.cache/squeeze-and-span").expanduser()
     """Local copies of a remote store's shards."""
     cache_gb: PositiveFloat = 50.0
-    """Room for them, in GB of 10⁹ bytes; the least recently used go first."""
+    """Size of the cache in GB (10⁹ bytes); the least recently used shards are removed first."""
     runs: UserPath = Path("runs")
-    """One folder per run: teacher, student, results, report."""
+    """Folder of all runs; each has its teacher, student, results and report in a folder of its
+    own.
+    """

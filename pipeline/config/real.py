@@ -22,40 +22,42 @@ STORED_ALIKE = ("background", "unreadable", "resolution", "samples_per_shard", "
 
 
 class RealConfig(NamedImages):
-    """The real images: where they come from and how they are brought to size."""
+    """The real images: where they come from and how they are stored."""
 
     takes_whole: ClassVar[bool] = False
     """Whether a folder `path` without splits in it has the train images themselves."""
     source: ImageSource = "digits"
-    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`, which is meant as soon as
-    `path` or `train` is set: your images, in folders, zips, WebDataset tars or Parquet files. The
-    others are torchvision's datasets, as it lays them out under `path`.
+    """`digits`: the UCI handwritten digits inside scikit-learn. `folder`: your own images in
+    folders, zips, WebDataset tars or Parquet files; implied when `path` or `train` is set. The
+    others are torchvision's data sets, in torchvision's layout under `path`.
     """
     background: tuple[Byte, Byte, Byte] = (255, 255, 255)
     """Red, green and blue behind transparent images."""
     unreadable: Literal["stop", "skip"] = unrecorded("stop")
-    """What becomes of images that cannot be read: `stop` goes through all images, lists the bad
-    ones and ends with an error; `skip` does without them. No image is decoded twice for it.
+    """What to do with images that cannot be read: `stop` reads all images, lists the bad ones
+    and ends with an error; `skip` leaves them out. Switching to `skip` decodes no image twice.
     """
     limit: Limit | None = None
-    """How many of the train images are taken: so many of all, in the classes' shares, or such as
-    `10_per_class`; unset, all. A teacher learns from all of them: beside a limit it is one that is
-    there, `teacher.checkpoint`.
+    """Use some of the train images only: a number of images, in the classes' shares, or
+    `10_per_class` or `5_percent`. A limited run needs an existing teacher,
+    `teacher.checkpoint`, as teachers are trained on all images.
     """
     limit_seed: NonNegative = 0
-    """Of the draw of `limit` images."""
+    """Seed that draws the images of `limit`."""
     test_from: Literal["test", "train"] = "test"
-    """Where test images are from: `test`, a split of their own, or `train`, the train images that
-    `limit` leaves out, on which settings are chosen without a look at test images.
+    """Test images: `test`, the test split, or `train`, the train images that `limit` leaves
+    out, to choose settings without looking at test images.
     """
     resolution: Annotated[int, Field(ge=8, le=1024)] = 32
-    """Side of the square images in pixels; a power of two where a teacher is trained on them."""
+    """Side of the stored square images, in pixels; a power of two if a teacher is trained on
+    them.
+    """
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Images in one tar."""
     image_codec: ImageCodec = "npy"
     """How images are stored: `npy` raw, `png` lossless, `webp` (lossless at 100) or `jpg`."""
     image_quality: Annotated[int, Field(ge=1, le=100)] = 90
-    """Of `webp` and `jpg`."""
+    """Quality of `webp` and `jpg`."""
 
     @model_validator(mode="after")
     def _check(self) -> RealConfig:

@@ -51,8 +51,8 @@ class Config(Section):
         ),
         AfterValidator(_check_name),
     ]
-    """Folder of the run under `paths.runs`; not `results.parquet` or `representations`, which are
-    there for all runs.
+    """Name of the run, and of its folder under `paths.runs`: letters, digits, dots, underscores and
+    hyphens. `results.parquet` and `representations` are reserved.
     """
     paths: PathsConfig = unrecorded(PathsConfig())
     ray: RayConfig = unrecorded(RayConfig())

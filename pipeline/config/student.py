@@ -19,22 +19,22 @@ class StudentConfig(Section):
         str,
         spelled(r"(timm:)?\w[\w.]*", "be a name of torchvision's such as resnet18, or timm:NAME"),
     ] = "resnet18"
-    """`resnet18` or `resnet50`; any other classifier of torchvision's by its name there, such as
-    `convnext_tiny`; or `timm:NAME`. Of those, the last linear layer is left out, the initial
-    weights are random, and dropout and stochastic depth are off.
+    """`resnet18`, `resnet50`, any other classifier of torchvision by its name there, such as
+    `convnext_tiny`, or `timm:NAME`. The last linear layer is left out, initial weights are
+    random, and dropout and stochastic depth are off.
     """
     width: Positive = 64
-    """Channels of the stem of `resnet18` and `resnet50`, which those of every stage follow; 64 is
+    """Channels of the stem of `resnet18` and `resnet50`; all stages scale with it. 64 is
     torchvision's.
     """
     stem: Literal["cifar", "imagenet"] = "cifar"
-    """Of `resnet18` and `resnet50`. `cifar`: 3x3 stride 1 without max-pool; `imagenet`: 7x7 stride
-    2 with.
+    """First layers of `resnet18` and `resnet50`. `cifar`: 3x3, stride 1, without max-pool;
+    `imagenet`: 7x7, stride 2, with it.
     """
     projector_layers: Positive = 5
     """Linear layers of the projector."""
     embedding_dim: Positive = 2048
-    """Width of embedding and squeezed representation."""
+    """Width of the embedding and of the squeezed representation."""
 
     @property
     def is_resnet(self) -> bool:

@@ -22,12 +22,12 @@ class SweepConfig(Section):
     """Teachers of rising quality (Yang et al. 2022, Fig. 4), and pools of rising size."""
 
     seeds: Seeds = (0, 1, 2)
-    """Trainings at every point: values of `train.seed`."""
+    """Values of `train.seed`: one training each at every point."""
     epochs: Positive | None = None
-    """Epochs of every training; unset: `train.epochs`."""
+    """Epochs of every training; by default `train.epochs`."""
     pool_sizes: (
         Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_check_sizes)] | None
     ) = None
-    """Of `pool-sweep`, rising; unset: `generate.num_samples`, a quarter of it, a quarter of that, …
-    as long as one step's synthetic images fit, five at most.
+    """Pool sizes of `pool-sweep`, rising. By default `generate.num_samples`, a quarter of it, a
+    quarter of that and so on: at most five, each at least one step's synthetic images.
     """

@@ -23,25 +23,26 @@ from pipeline.config.fields import (
 
 
 class TeacherConfig(Section):
-    """The GAN: a checkpoint to use, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al.
-    2020).
-    """
+    """The GAN to distil, and how `make teacher` trains one (StyleGAN2-ADA; Karras et al. 2020)."""
 
     checkpoint: UserPath | None = None
-    """Folder of a teacher to distil; unset, the one that `make teacher` trained under the run."""
+    """Folder of the teacher to distil; by default the one that `make teacher` trains in the
+    run's folder.
+    """
     train_if_missing: bool = unrecorded(False)
-    """Whether stage `teacher` trains in the folder `checkpoint` where there is no finished teacher
-    yet. A run with a file laid over has it so, for the teacher of the run without. Not in the
-    fingerprint.
+    """Whether stage `teacher` trains in the folder `checkpoint` if there is no finished teacher
+    yet. `true` by default if a file is laid over the config, so that both runs share a teacher.
     """
     factory: CodePath | None = None
-    """Code that builds a teacher of one's own, `package.module:callable`; see docs/teachers.md."""
+    """Your own code that builds the teacher, as `package.module:callable`; see
+    `docs/teachers.md`.
+    """
     recipe: Literal["cifar", "auto"] = "cifar"
-    """Defaults of the fields below: the `cifar` configuration of StyleGAN2-ADA, or `auto`, which
+    """Defaults of the fields below: StyleGAN2-ADA's `cifar` configuration, or `auto`, which
     follows the resolution.
     """
     seed: NonNegative = 0
-    """Initial weights, batches, latents and augmentation."""
+    """Seed of initial weights, batches, latents and augmentation."""
     z_dim: Positive = 512
     """Width of the latent `z`."""
     w_dim: Positive = 512
@@ -49,25 +50,25 @@ class TeacherConfig(Section):
     num_mapping_layers: Positive = 2
     """Fully connected layers from `z` to `w`."""
     channel_base: Positive = 32768
-    """channels(resolution) = min(channel_base // resolution, channel_max)."""
+    """Channels at a resolution are min(channel_base // resolution, channel_max)."""
     channel_max: Positive = 512
-    """Widest block."""
+    """Channels of the widest block."""
     conv_clamp: PositiveFloat | None = 256.0
     """Clamp of every convolution's output, against overflow in half precision."""
     num_half_blocks: Annotated[int, Field(ge=0, le=16)] = 4
-    """Highest resolutions that run in half precision where `precision` says so."""
+    """Number of highest resolutions that run in half precision, as `precision` says."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of those; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """Arithmetic of the half-precision blocks; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     discriminator_skips: Literal["orig", "skip", "resnet"] = "orig"
     """Architecture of the discriminator (Karras et al. 2020, "Analyzing and improving", Fig. 7)."""
     mbstd_group_size: Positive = 32
-    """Samples per group of the discriminator's minibatch standard deviation."""
+    """Samples per group in the discriminator's minibatch standard deviation."""
     num_images: Positive = 25_000_000
-    """Real images shown to the discriminator in the whole training."""
+    """Length of the training, in real images shown to the discriminator."""
     global_batch: Positive = 64
     """Images per step."""
     learning_rate: PositiveFloat = 0.0025
-    """Adam, β = (0, 0.99), both networks."""
+    """Learning rate of Adam, β = (0, 0.99), for both networks."""
     r1_gamma: NonNegativeFloat = 0.01
     """Weight of the R1 penalty (Mescheder et al. 2018, Eq. 9)."""
     r1_interval: Positive = 16
@@ -75,31 +76,33 @@ class TeacherConfig(Section):
     path_length_weight: NonNegativeFloat = 0.0
     """Weight of path-length regularisation; 0 switches it off."""
     path_length_interval: Positive = 4
-    """Steps between two of its penalties."""
+    """Steps between two path-length penalties."""
     style_mixing_p: Fraction = 0.0
-    """Probability that a batch's higher layers get the styles of other latents."""
+    """Probability that the higher layers of a batch take their styles from other latents."""
     ema_images: Positive = 500_000
     """Half-life of the generator's moving average, in images."""
     ema_rampup: PositiveFloat | None = 0.05
-    """The half-life is at most this share of the images seen so far; null: no such limit."""
+    """Upper limit of the half-life, as a share of the images seen so far; `null`: no limit."""
     ada_pipe: Literal["bgc", "upright"] = "bgc"
     """Augmentations: `bgc` is the reference's blitting, geometry and colour; `upright` has no
     flips, no turns beyond 20° and no hue, for digits and letters.
     """
     ada_target: Fraction = 0.6
-    """Target of E[sign(D(real))] for adaptive augmentation."""
+    """Target of E[sign(D(real))] in adaptive augmentation."""
     ada_images: Positive = 500_000
     """Images in which the augmentation probability can move from 0 to 1."""
     ada_interval: Positive = 4
-    """Steps between two moves of it."""
+    """Steps between two changes of the augmentation probability."""
     snapshot_images: tuple[Positive, ...] = ()
-    """Numbers of images seen at which to keep a teacher under `snapshots/`."""
+    """Numbers of images seen at which a copy of the teacher is kept under `snapshots/`."""
     quality_images: Annotated[int, Field(ge=0, le=10**6)] = 5000
-    """Images with which the distance to the real ones is measured; 0 measures nothing."""
+    """Images in each measurement of the distance to real images; 0 measures nothing."""
     quality_interval: Positive = 200_000
-    """Images seen between two measurements; there is one at each snapshot and at the end, too."""
+    """Images seen between two measurements; each snapshot and the end are measured as well."""
     inception_weights: UserPath | None = None
-    """File with the weights of the original FID Inception; unset, a stated stand-in is used."""
+    """File with the weights of the original FID Inception; without it a named stand-in measures
+    the distance.
+    """
 
     @model_validator(mode="after")
     def _check(self) -> TeacherConfig:

@@ -28,70 +28,76 @@ from pipeline.config.student import StudentConfig
 
 
 class TrainConfig(Section):
-    """How a student is trained, by whatever method."""
+    """How a student is trained: the settings that all methods share."""
 
     seed: NonNegative = 0
-    """Initial weights, sample order and augmentation."""
+    """Seed of initial weights, sample order and augmentation."""
     epochs: Positive = 800
-    """One epoch is num_real // global_batch steps, at least 1."""
+    """Length of the training. One epoch is num_real // global_batch steps, at least 1."""
     global_batch: Positive = 512
     """Images per step over all workers, synthetic and real together."""
     method: MethodConfig = SqueezeAndSpanConfig()
-    """The way to train, by its `name`, and the settings of its own."""
+    """The way to train: its `name`, and its own settings."""
     variant: Literal["paper", "release"] = "paper"
-    """Where the paper and its released code differ. `release`: the squeezed features are not
-    regularised, all synthetic images of a step get the same augmentation, and every worker has
-    statistics of its own. With `real.source: cifar100` it also makes λ = μ = 10, ν = 1 the defaults
-    of methods squeeze_and_span and vicreg.
+    """What to follow where the paper and its released code differ. `release`: squeezed features
+    are not regularised, all synthetic images of a step share one augmentation, and each worker
+    has its own statistics; with `real.source: cifar100` the defaults of `squeeze_and_span` and
+    `vicreg` become λ = μ = 10, ν = 1.
     """
     batch_norm: Literal["separate", "joint"] = "separate"
-    """What batch normalisation takes its statistics of. `separate`, as the release: synthetic views
-    and each view of the real images are a forward pass each; with VICReg and SimSiam the first and
-    the second views are. `joint`: all views are one pass.
+    """What batch normalisation computes its statistics over. `separate`, as the release: a
+    forward pass for synthetic views and for each view of the real images; with VICReg and
+    SimSiam one for the first and one for the second views. `joint`: one pass for all views.
     """
     images: Literal["both", "synthetic", "real"] = "both"
     """Domains of the images in a batch."""
     source: Literal["cached", "online"] = "cached"
-    """Synthetic samples: the pool, over and over, or `online`, rendered fresh for every step, on a
-    GPU from latents that it draws itself.
+    """Where synthetic samples come from: `cached` reads the pool, `online` renders new samples
+    for every step (on a GPU from latents drawn there).
     """
     features: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
-    """Stored features to distil: `all` of the pool's, or some of their names, or `w`."""
+    """Stored features to distil: `all`, or a list of names, `w` among them."""
     synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """α: share of synthetic images in a batch of both, and weight of the squeeze objective."""
+    """α: share of synthetic images in a batch of both domains, and weight of the squeeze
+    objective.
+    """
     learning_rate: PositiveFloat = 0.03
-    """Base rate of SGD, times global_batch / 256; cosine to 0, stepped per epoch, no warm-up."""
+    """Base learning rate of SGD, multiplied by global_batch / 256; cosine to 0, stepped per
+    epoch, without warm-up.
+    """
     momentum: Fraction = 0.9
-    """SGD momentum."""
+    """Momentum of SGD."""
     weight_decay: NonNegativeFloat = 5e-4
-    """SGD weight decay, on every parameter."""
+    """Weight decay of SGD, on every parameter."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks; losses and weights are float32 always. `auto` is bfloat16 on a
-    GPU that has it, else float32.
+    """Arithmetic of the networks; losses and weights are always float32. `auto` is bfloat16 on
+    a GPU that supports it, else float32.
     """
     pixel_mean: Rgb = (0.4914, 0.4822, 0.4465)
-    """Normalisation of images in [0, 1]; the default is CIFAR's."""
+    """Mean of each channel, for images in [0, 1]; the default is CIFAR's."""
     pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.2023, 0.1994, 0.2010)
-    """Likewise."""
+    """Standard deviation of each channel; the default is CIFAR's."""
     student: StudentConfig = StudentConfig()
     """Backbone and projector."""
     view_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Side of the views that the student sees, in pixels; unset, `real.resolution`. Stored images
-    may have any size: random views are cut from them, and other images are brought to it.
+    """Side of the views that the student sees, in pixels; by default `real.resolution`. Random
+    views are cut from stored images of any size; whole images are resized to it.
     """
     augment: AugmentConfig = AugmentConfig()
     """Random views of both domains."""
     shuffle_samples: Positive = 262_144
-    """Samples that are shuffled together, of shards in random order; all of a smaller pool."""
+    """Samples that are shuffled together, from shards in random order; a smaller pool is
+    shuffled as a whole.
+    """
     resident: Literal["auto", "off"] = unrecorded("auto")
-    """Whether a worker keeps all shards that it reads in the memory of its GPU: `auto` where images
-    and features take no more than half of what is free when it starts, `off` never. On a CPU they
-    are streamed. Batches are the same. Not in the fingerprint.
+    """Whether each worker keeps its shards in the memory of its GPU: `auto` if images and
+    features take at most half of what is free at the start, `off` never. Batches are the same
+    either way. On a CPU shards are always streamed.
     """
     checkpoint_interval_s: NonNegativeFloat = unrecorded(20.0)
-    """Seconds between checkpoints. Not in the fingerprint."""
+    """Seconds between two checkpoints."""
     monitor: MonitorConfig = unrecorded(MonitorConfig())
-    """How the student is watched while it trains. Not in the fingerprint."""
+    """How the student is watched while it trains."""
 
     @property
     def num_synthetic(self) -> int:

@@ -27,13 +27,13 @@ SetName = Literal[
 
 
 class TransferConfig(Section):
-    """Linear probes of other data sets (Ericsson et al. 2021; Yang et al. 2022, Table 3)."""
+    """Linear probes on other data sets (Ericsson et al. 2021; Yang et al. 2022, Table 3)."""
 
     root: UserPath | None = unrecorded(None)
-    """Folder with the data sets, as torchvision lays them out. Not in the fingerprint."""
+    """Folder with the data sets, in torchvision's layout."""
     sets: Literal["all"] | Annotated[tuple[SetName, ...], Field(min_length=1)] = "all"
-    """Which data sets; `all` takes those that are there, and says of the others where they go."""
+    """Data sets to measure; `all` takes those that are found, and says where the others belong."""
     batch: Positive = unrecorded(64)
-    """Images at a time. Not in the fingerprint."""
+    """Images per batch."""
     loader_workers: NonNegative = unrecorded(0)
-    """Processes that decode images. Not in the fingerprint."""
+    """Processes that decode images."""

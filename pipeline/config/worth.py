@@ -20,27 +20,29 @@ def _check_sizes(sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 class WorthConfig(Section):
-    """Squeeze and span beside students that learn without the teacher, or from it alone, at equal
-    views, for some numbers of real images.
+    """What the teacher adds: squeeze and span compared with students that learn without the teacher
+    or from it alone, at equal views, for several numbers of real images.
     """
 
     sizes: Annotated[
         tuple[Positive | Literal["all"], ...], Field(min_length=1), AfterValidator(_check_sizes)
     ] = ("all",)
-    """Numbers of real images that the students have, rising; `all` is the whole train split. Every
-    seed draws its own.
+    """Numbers of real images to compare at, rising; `all` is the whole train split. Every seed
+    draws its own images.
     """
     seeds: Seeds = (0, 1, 2, 3, 4)
-    """Trainings of every method at every size: values of `train.seed` and of `real.limit_seed`."""
+    """Values of `train.seed` and `real.limit_seed`: one training each of every method at every
+    size.
+    """
     steps: Positive | None = None
-    """Of every training; unset: as many as `train.epochs` makes of all images."""
+    """Steps of every training; by default as many as `train.epochs` is with all images."""
     learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
-    """Tried with every method; unset: half of `train.learning_rate`, once and twice that. A single
-    one is taken as it is.
+    """Learning rates to try with every method; by default half of `train.learning_rate`, itself
+    and twice that. A single rate is used as it is.
     """
     tuning_size: Positive | None = None
-    """Train images with which each rate is tried; the train images left out judge it. Unset: the
-    largest of `sizes` but `all`, or four fifths of the train split.
+    """Train images with which each rate is tried; the remaining train images judge it. By
+    default the largest of `sizes` other than `all`, or four fifths of the train split.
     """
     tuning_seeds: Seeds = (1000,)
-    """Trainings with each rate."""
+    """Values of `train.seed` with which each rate is tried."""
