@@ -3,7 +3,7 @@ code, and random tensors of any size in those layouts.
 
 Written from Brock et al. 2019 and what such checkpoints hold: spectral norms by a step of the power
 method, maps doubled before they are convolved, every equation by itself. Rival of
-`teacher/networks/biggan.py` in `render_families.py`, and what tests compare with.
+`teacher/networks/biggan.py` in `render_biggan.py`, and what tests compare with.
 """
 
 from __future__ import annotations

@@ -103,19 +103,26 @@ def random_deep_generator(sizes: DeepSizes, seed: int = 0) -> State:
     return state
 
 
+def divide_deep_by_norms(state: State) -> State:
+    """With weights as the network computes with them, divided by their spectral norms."""
+    found = dict(state)
+    for name, tensor in state.items():
+        if name.endswith(".weight_orig"):
+            module = name.removesuffix(".weight_orig")
+            left, right = (state[f"{module}.weight_{letter}"] for letter in "uv")
+            found[f"{module}.weight"] = tensor / (left @ tensor.flatten(1) @ right)
+    return found
+
+
 def render_deep_reference(
     state: State, sizes: DeepSizes, z: Tensor, labels: Tensor, truncation: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Images and outputs of blocks and attention layers, of latents [B, z_dim] and one-hot labels
-    [B, num_classes].
+    [B, num_classes]; `state` is divided by spectral norms.
     """
 
-    def weight(name: str) -> Tensor:
-        found = state[f"{name}.weight_orig"]
-        return found / (state[f"{name}.weight_u"] @ found.flatten(1) @ state[f"{name}.weight_v"])
-
     def conv(name: str, x: Tensor) -> Tensor:
-        kernel = weight(name)
+        kernel = state[f"{name}.weight"]
         return F.conv2d(x, kernel, state.get(f"{name}.bias"), padding=kernel.shape[-1] // 2)
 
     def norm(name: str, x: Tensor) -> Tensor:
@@ -128,11 +135,11 @@ def render_deep_reference(
         x = (x - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + sizes.eps).sqrt()
         if f"{name}.weight" in state:
             return x * state[f"{name}.weight"].view(-1, 1, 1) + state[f"{name}.bias"].view(-1, 1, 1)
-        scale, offset = (q @ weight(f"{name}.{kind}").T for kind in ("scale", "offset"))
+        scale, offset = (q @ state[f"{name}.{kind}.weight"].T for kind in ("scale", "offset"))
         return x * (1 + scale[:, :, None, None]) + offset[:, :, None, None]
 
     q = torch.cat([z, labels @ state["embeddings.weight"].T], 1)
-    x = F.linear(q, weight("generator.gen_z"), state["generator.gen_z.bias"])
+    x = F.linear(q, state["generator.gen_z.weight"], state["generator.gen_z.bias"])
     x = x.view(len(z), 4, 4, -1).permute(0, 3, 1, 2).contiguous()
     features, flags = {}, iter(sizes.layers)
     for index in range(len(sizes.layers) + (sizes.attention_at < len(sizes.layers))):

@@ -11,7 +11,9 @@ from torch import Tensor
 from pipeline.eval.discriminator import DiscriminatorBackbone
 from pipeline.student.backbone import Normalise
 from pipeline.student.view_size import bring_to_size
+from pipeline.teacher.architectures.biggan import BigGANDiscriminatorArchitecture
 from pipeline.teacher.architectures.r3gan import R3GANDiscriminatorArchitecture, R3GANStage
+from pipeline.teacher.networks.biggan import BigGANDiscriminator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator
 from tests.support.tiny_shards import DISCRIMINATOR, RESOLUTION, TRAIN_CONFIG
@@ -54,3 +56,16 @@ def test_features_of_a_conditional_r3gan_are_its_stages_and_the_last_basis(
     features = backbone(normalised(images))
     assert features.shape == (2, num_features)
     assert features.std(0).min() > 0
+
+
+@pytest.mark.parametrize(("level", "num_features"), [("multi", 8 + 8 + 12 + 12), ("single", 12)])
+@torch.no_grad()
+def test_features_of_a_biggan_are_its_blocks_with_attention_and_what_its_logit_sums(
+    level: Literal["multi", "single"], num_features: int
+) -> None:
+    arch = BigGANDiscriminatorArchitecture(32, (8, 12), 1, num_classes=3, attention=(0,))
+    backbone = DiscriminatorBackbone(BigGANDiscriminator(arch), level, TRAIN_CONFIG).eval()
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    features = backbone(normalised(images))
+    assert features.shape == (2, num_features)
+    assert features.std(0).max() > 0

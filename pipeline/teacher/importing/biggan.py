@@ -21,7 +21,8 @@ from pipeline.teacher.spelling import Spelling
 LAYOUT = "BigGAN-PyTorch training"
 SN_EPS, BN_EPS = 1e-8, 1e-5
 """The repository's defaults."""
-_FILE = re.compile(r"G(?P<average>_ema)?(?P<suffix>_(?!ema|optim).+)?\.pth")
+_FILE = re.compile(r"G(_ema)?((?:_(?!ema|optim).+)?\.(?:pth|pt|safetensors))")
+"""Averaged or not, and what all files of a training end in."""
 _GENERATOR = {"linear.weight", "blocks.0.0.conv1.weight", "output_layer.2.weight"}
 _JUDGE = {"linear.weight", "blocks.0.0.conv1.weight", "embed.weight"}
 
@@ -101,8 +102,9 @@ class _Found(NamedTuple):
 
     state: StateDict
     file: str
-    suffix: str
-    is_averaged: bool | None
+    ending: str | None = None
+    """Of the files of its training; None for a file with a name of somebody's own."""
+    is_averaged: bool | None = None
 
     @property
     def spelling(self) -> Spelling:
@@ -110,10 +112,12 @@ class _Found(NamedTuple):
         return Spelling(lambda name: f"{self.file}: {self.state.spelling.name(name)}")
 
     def read_options(self, source: Source) -> tuple[_Options, list[str]]:
-        """Options of the training, and notes about them."""
-        names = [f"state_dict{self.suffix}.pth", "state_dict.pth"]
-        file = next((name for name in names if name in source.names), None)
-        content = None if file is None else source.read(file)
+        """Options of the training, beside the weights or in the same file, and notes about them."""
+        content = source.content
+        if self.ending is not None:
+            names = (f"state_dict{self.ending}", "state_dict.pth")
+            file = next((name for name in names if name in source.names), None)
+            content = content if file is None else source.read(file)
         config = content.get("config") if isinstance(content, dict) else None
         if not isinstance(config, dict):
             taken = f"SN_eps is taken to be {SN_EPS:g} and BN_eps {BN_EPS:g}"
@@ -130,16 +134,16 @@ class _Found(NamedTuple):
         """The discriminator: of a file that the person names, of the same file, or beside it."""
         if source.discriminator is not None:
             states, file = source.discriminator.states, source.discriminator.path.name
-        elif not source.is_folder and _pick(source.states, _JUDGE) is not None:
+        elif _pick(source.states, _JUDGE) is not None:
             states, file = source.states, source.path.name
-        elif (file := f"D{self.suffix}.pth") in source.names:
+        elif self.ending is not None and (file := f"D{self.ending}") in source.names:
             states = find_states(source.read(file))
         else:
             return None
         state = _pick(states, _JUDGE)
         if state is None:
             raise ValueError(f"{file}: no discriminator of a BigGAN with classes")
-        return _Found(state, file, self.suffix, None)
+        return _Found(state, file)
 
 
 def _find(source: Source) -> _Found | None:
@@ -148,34 +152,39 @@ def _find(source: Source) -> _Found | None:
     Raises:
         ValueError: if there are several, none without a suffix.
     """
-    name = _name_of_folder(source) if source.is_folder else source.path.name
+    name = _choose_file(source) if source.is_folder else source.path.name
     if name is None:
         return None
     match = _FILE.fullmatch(name)
-    suffix = (match["suffix"] or "") if match else ""
-    if match and (averaged := f"G_ema{suffix}.pth") in source.names:
+    if match and (averaged := f"G_ema{match[2]}") in source.names:
         name, match = averaged, _FILE.fullmatch(averaged)
     is_own = not source.is_folder and name == source.path.name
     state = _pick(source.states if is_own else find_states(source.read(name)), _GENERATOR)
     if state is None:
         return None
-    return _Found(state, name, suffix, bool(match["average"]) if match else None)
+    if match is None:
+        return _Found(state, name, None, True if _is_averaged(state) else None)
+    return _Found(state, name, match[2], bool(match[1]) or _is_averaged(state))
 
 
-def _name_of_folder(source: Source) -> str | None:
-    found = {
-        match["suffix"] or "": match[0] for name in source.names if (match := _FILE.fullmatch(name))
-    }
-    if len(found) > 1 and "" not in found:
+def _choose_file(source: Source) -> str | None:
+    """A generator's file in a folder, if there is any."""
+    found = {match[2]: match[0] for name in source.names if (match := _FILE.fullmatch(name))}
+    plain = [name for ending, name in found.items() if ending.startswith(".")]
+    if len(found) > 1 and not plain:
         raise ValueError(
             f"{source.path} holds several generators; name the file of one: "
             f"{', '.join(sorted(found.values()))}"
         )
-    return found.get("", next(iter(found.values()), None))
+    return next(iter(plain or found.values()), None)
 
 
 def _pick(states: Mapping[str, StateDict], signs: set[str]) -> StateDict | None:
     """The state dict with the tensors `signs`; of several the averaged one."""
     fitting = [state for state in states.values() if signs <= state.entries.keys()]
-    averaged = [state for state in fitting if "ema" in state.place.lower()]
+    averaged = [state for state in fitting if _is_averaged(state)]
     return next(iter(averaged or fitting), None)
+
+
+def _is_averaged(state: StateDict) -> bool:
+    return "ema" in state.place.lower()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from benchmarks.speed.reference_biggan import (
     divide_by_norms,
@@ -16,7 +17,7 @@ from benchmarks.speed.reference_biggan import (
     random_generator,
     render_reference,
 )
-from benchmarks.speed.reference_biggan_deep import render_deep_reference
+from benchmarks.speed.reference_biggan_deep import divide_deep_by_norms, render_deep_reference
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, TeacherInfo
 from pipeline.teacher.features import captured, pool
@@ -109,7 +110,7 @@ def test_import_training_of_any_size_equals_plain_torch(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", DEEPS)
 def test_import_deep_generator_of_any_size_equals_plain_torch(name: str, tmp_path: Path) -> None:
     sizes = DEEPS[name]
-    state = write_deep(tmp_path / "deep", sizes)
+    state = divide_deep_by_norms(write_deep(tmp_path / "deep", sizes))
     teacher, info = imported(tmp_path / "deep")
     z, labels = draw(5, sizes.z_dim), torch.eye(sizes.num_classes)[torch.arange(5) % 3]
     for truncation in (1.0, 0.33, 0.2, 0.0):
@@ -178,6 +179,35 @@ def test_import_lone_file_of_any_name_is_a_generator(key: str, tmp_path: Path) -
     image, _ = render_reference(divide_by_norms(state, 1e-8), z, classes)
     found = inspect_latents(tmp_path / "teacher", z.numpy(), labels=classes.numpy())
     assert_near(found["image"], image)
+
+
+def test_import_one_file_of_everything_takes_the_averaged_weights(tmp_path: Path) -> None:
+    averaged, judge = write_training(tmp_path / "run", SHARED)
+    content = {
+        "G": random_generator(SHARED, 9),
+        "G_ema": averaged,
+        "D": judge,
+        "config": {"SN_eps": 1e-6, "BN_eps": 1e-3, "resolution": 16, "n_classes": 4},
+    }
+    torch.save(content, tmp_path / "everything.pth")
+    info = import_teacher(tmp_path / "everything.pth", tmp_path / "teacher")
+    assert info.discriminator is not None
+    assert info.origin["is_averaged"]
+    z, classes = draw(3, SHARED.z_dim), torch.tensor([0, 3, 2])
+    image, _ = render_reference(divide_by_norms(averaged, 1e-6), z, classes, eps=1e-3)
+    found = inspect_latents(tmp_path / "teacher", z.numpy(), labels=classes.numpy())
+    assert_near(found["image"], image)
+
+
+def test_import_safetensors_of_a_training(tmp_path: Path) -> None:
+    averaged, judge = write_training(tmp_path / "run", PLAIN)
+    for name in ("G", "G_ema", "D"):
+        (tmp_path / "run" / f"{name}.pth").unlink()
+    save_file(averaged, tmp_path / "run" / "G_ema.safetensors")
+    save_file(judge, tmp_path / "run" / "D.safetensors")
+    _, info = imported(tmp_path / "run")
+    assert info.discriminator is not None
+    assert not info.origin["notes"], "state_dict.pth is still there"
 
 
 def test_import_lone_file_with_a_discriminator_named_has_it(tmp_path: Path) -> None:
