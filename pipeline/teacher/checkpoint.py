@@ -57,7 +57,7 @@ def save_teacher(
         networks[DISCRIMINATOR_FILE] = discriminator
     for name, network in networks.items():
         tensors = {
-            key: value.detach().cpu().contiguous().clone()
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for key, value in network.state_dict().items()
         }
         write_atomic(folder / name, save(tensors))

@@ -54,13 +54,14 @@ def import_teacher(
             origin["architecture_sha256"] = file_digest(architecture)
         if (folder / TEACHER_FILE).exists():
             return _existing(folder, origin)
-        generator, judge = _build(imported, discriminator)
         said = {
             "layout": imported.layout,
             "weights": imported.weights,
             "is_averaged": imported.is_averaged,
             "notes": list(imported.notes),
         }
+        generator, judge = _build(imported, discriminator)
+        del imported, source  # whose tensors the networks have their own copies of
         with torch.no_grad():
             return save_teacher(folder, generator, judge, origin | said)
     except (ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
