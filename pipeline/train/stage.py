@@ -201,7 +201,9 @@ def _features(config: Config) -> tuple[str, ...]:
     if not (train.num_synthetic and train.method.reads_features):
         return ()
     if train.features != "all":
-        if W in train.features and (config.teacher_folder / TEACHER_FILE).exists():
+        encodes = isinstance(train.method, EncodingConfig)  # which says itself what it needs
+        has_teacher = (config.teacher_folder / TEACHER_FILE).exists()
+        if W in train.features and has_teacher and not encodes:
             read_teacher_info(config.teacher_folder).select([W], "train.features")
         return train.features
     if train.renders:
