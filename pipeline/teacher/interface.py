@@ -131,6 +131,40 @@ class TeacherDiscriminator(nn.Module, ABC):
         return logits
 
 
+class MappedGenerator(TeacherGenerator):
+    """A family with a mapped latent `w`, of which every layer takes a copy."""
+
+    num_ws: int
+    """Copies of `w`."""
+
+    @abstractmethod
+    def map_latents(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """`ws` [B, num_ws, w_dim] of `z` [B, z_dim]; arguments are those of `forward`."""
+
+    @abstractmethod
+    def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
+        """Images [B, C, R, R] float32 of `ws` [B, num_ws, w_dim]."""
+
+    def forward(
+        self,
+        z: Tensor,
+        noise: Noise = "none",
+        *,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """See `TeacherGenerator.forward`; `ws` are [B, num_ws, w_dim]."""
+        ws = self.map_latents(z, labels, truncation_psi, truncation_cutoff)
+        return GeneratorOutput(self.synthesise(ws, noise), ws)
+
+
 class UnmappedGenerator(TeacherGenerator):
     """A family without a mapped latent: `w` is `z`; there is no noise and nothing to truncate."""
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
-from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
+from pipeline.teacher.interface import MappedGenerator, Noise
 from pipeline.teacher.networks.layers import LEAKY_SLOPE
+from pipeline.teacher.networks.stylegan2 import truncate
 
 _HEADS, _HEAD_DIM = 8, 64
 
@@ -284,7 +285,7 @@ class Synthesis(nn.Module):
         return image
 
 
-class LucidrainsGenerator(TeacherGenerator):
+class LucidrainsGenerator(MappedGenerator):
     """Latents -> images.
 
     In the repository noise is one image, uniform in [0, 1], whose corner every layer takes. A
@@ -300,30 +301,30 @@ class LucidrainsGenerator(TeacherGenerator):
         self.register_buffer("w_avg", torch.zeros(arch.w_dim))
         self.w_avg: Tensor
         self.blocks = [f"GE.blocks.{index}" for index in range(len(arch.widths))]
+        self.num_ws = len(arch.widths)
         self.noise_resolutions = [arch.resolution]
 
-    def forward(
+    def map_latents(
         self,
         z: Tensor,
-        noise: Noise = "none",
-        *,
         labels: Tensor | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` are [B, num_blocks, w_dim].
+    ) -> Tensor:
+        """See `MappedGenerator.map_latents`."""
+        ws = self.SE(z)[:, None].expand(-1, self.num_ws, -1)
+        return truncate(ws, self.w_avg, truncation_psi, truncation_cutoff)
+
+    def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
+        """See `MappedGenerator.synthesise`.
 
         Raises:
             ValueError: for another number of noise maps than one.
         """
-        num_blocks = len(self.blocks)
-        ws = self.SE(z)[:, None].expand(-1, num_blocks, -1)
-        if truncation_psi != 1:
-            cutoff = num_blocks if truncation_cutoff is None else truncation_cutoff
-            ws = torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], 1)
         uniform: Tensor | None = None
         if not isinstance(noise, str):
             if len(noise) != 1:
                 raise ValueError(f"noise: expected 1 map, got {len(noise)}")
             uniform = torch.special.ndtr(noise[0])
-        return GeneratorOutput(2 * self.GE(ws, uniform) - 1, ws)
+        image: Tensor = self.GE(ws, uniform)
+        return 2 * image - 1

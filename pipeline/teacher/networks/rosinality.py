@@ -15,13 +15,7 @@ from pipeline.teacher.architectures.rosinality import (
     RosinalityArchitecture,
     RosinalityDiscriminatorArchitecture,
 )
-from pipeline.teacher.interface import (
-    GeneratorOutput,
-    Noise,
-    NoiseMode,
-    TeacherDiscriminator,
-    TeacherGenerator,
-)
+from pipeline.teacher.interface import MappedGenerator, Noise, NoiseMode, TeacherDiscriminator
 from pipeline.teacher.networks.discriminator import minibatch_std
 from pipeline.teacher.networks.fir import resample_filter, upsample_image
 from pipeline.teacher.networks.layers import RESIDUAL_GAIN, EqualisedConv, FullyConnected
@@ -45,7 +39,7 @@ class RunningToRGB(ToRGB):
         return rgb if image is None else rgb + upsample_image(image, self.resample_filter)
 
 
-class RosinalityGenerator(TeacherGenerator):
+class RosinalityGenerator(MappedGenerator):
     """Latents -> images; the blocks are the outputs of each resolution's last convolution."""
 
     def __init__(self, arch: RosinalityArchitecture) -> None:
@@ -63,33 +57,40 @@ class RosinalityGenerator(TeacherGenerator):
             self.convs.append(SynthesisLayer(width, width, 8 << index, arch, up=False))
             self.to_rgbs.append(RunningToRGB(width, arch))
         self.blocks = ["conv1", *(f"convs.{index}" for index in range(1, len(self.convs), 2))]
+        self.num_ws = arch.num_ws
         self.noise_resolutions = [4, *(8 << index // 2 for index in range(len(self.convs)))]
 
-    def forward(
+    def map_latents(
         self,
         z: Tensor,
-        noise: Noise = "none",
-        *,
         labels: Tensor | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` are [B, num_ws, w_dim]."""
+    ) -> Tensor:
+        """See `MappedGenerator.map_latents`."""
+        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
+        return mapped
+
+    def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
+        """See `MappedGenerator.synthesise`.
+
+        Raises:
+            ValueError: for another number of noise maps than of convolutions.
+        """
         num_layers = len(self.noise_resolutions)
         maps: Sequence[Tensor | NoiseMode] = (
             [noise] * num_layers if isinstance(noise, str) else noise
         )
         if len(maps) != num_layers:
             raise ValueError(f"noise: expected {num_layers} maps, got {len(maps)}")
-        ws = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        x = self.conv1(self.const.expand(len(z), -1, -1, -1), ws[:, 0], maps[0])
-        image = self.to_rgb1(x, ws[:, 1])
+        x = self.conv1(self.const.expand(len(ws), -1, -1, -1), ws[:, 0], maps[0])
+        image: Tensor = self.to_rgb1(x, ws[:, 1])
         for index, to_rgb in enumerate(self.to_rgbs):
             first = 2 * index
             x = self.convs[first](x, ws[:, first + 1], maps[first + 1])
             x = self.convs[first + 1](x, ws[:, first + 2], maps[first + 2])
             image = to_rgb(x, ws[:, first + 3], image)
-        return GeneratorOutput(image, ws)
+        return image
 
 
 class ResidualBlock(nn.Module):

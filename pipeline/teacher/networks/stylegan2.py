@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipeline.teacher.architectures.rosinality import RosinalityArchitecture
 from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture, runs_in_half
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
-from pipeline.teacher.interface import GeneratorOutput, Noise, NoiseMode, TeacherGenerator
+from pipeline.teacher.interface import MappedGenerator, Noise, NoiseMode
 from pipeline.teacher.networks.fir import conv_up, resample_filter, upsample_image
 from pipeline.teacher.networks.layers import (
     LEAKY_GAIN,
@@ -247,7 +247,7 @@ class Synthesis(nn.Module):
         return image
 
 
-class Generator(TeacherGenerator):
+class Generator(MappedGenerator):
     """Latents -> images (StyleGAN2, with or without classes)."""
 
     def __init__(self, arch: StyleGAN2Architecture) -> None:
@@ -257,6 +257,7 @@ class Generator(TeacherGenerator):
         self.synthesis = Synthesis(arch)
         self.blocks = [f"synthesis.b{resolution}" for resolution in arch.block_resolutions]
         self.noise_resolutions = self.synthesis.noise_resolutions
+        self.num_ws = arch.num_ws
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32.
@@ -275,15 +276,18 @@ class Generator(TeacherGenerator):
                 dtype if is_half and dtype in HALF else None
             )
 
-    def forward(
+    def map_latents(
         self,
         z: Tensor,
-        noise: Noise = "none",
-        *,
         labels: Tensor | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` are [B, num_ws, w_dim]."""
-        ws = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        return GeneratorOutput(self.synthesis(ws, noise), ws)
+    ) -> Tensor:
+        """See `MappedGenerator.map_latents`."""
+        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
+        return mapped
+
+    def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
+        """See `MappedGenerator.synthesise`."""
+        image: Tensor = self.synthesis(ws, noise)
+        return image

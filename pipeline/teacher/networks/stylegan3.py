@@ -19,7 +19,7 @@ from pipeline.teacher.architectures.stylegan3 import (
     StyleGAN3Input,
     StyleGAN3Layer,
 )
-from pipeline.teacher.interface import GeneratorOutput, Noise, TeacherGenerator
+from pipeline.teacher.interface import MappedGenerator, Noise
 from pipeline.teacher.networks.filtered import filtered_leaky_relu
 from pipeline.teacher.networks.layers import (
     LEAKY_GAIN,
@@ -202,7 +202,7 @@ class Synthesis(nn.Module):
         return x * self.output_scale
 
 
-class StyleGAN3Generator(TeacherGenerator):
+class StyleGAN3Generator(MappedGenerator):
     """Latents -> images; the input and every layer are blocks, margins included."""
 
     def __init__(self, arch: StyleGAN3Architecture) -> None:
@@ -211,6 +211,7 @@ class StyleGAN3Generator(TeacherGenerator):
         self.mapping = ClassMapping(arch) if arch.class_width else GeneratorMapping(arch)
         self.synthesis = Synthesis(arch)
         self.blocks = [f"synthesis.{name}" for name in ("input", *arch.layer_names)]
+        self.num_ws = arch.num_ws
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Run the layers made for half precision in `dtype`, the rest in float32.
@@ -226,18 +227,21 @@ class StyleGAN3Generator(TeacherGenerator):
         for layer in self.synthesis.layers:
             layer.half_dtype = dtype if layer.arch.is_half and dtype in HALF else None
 
-    def forward(
+    def map_latents(
         self,
         z: Tensor,
-        noise: Noise = "none",
-        *,
         labels: Tensor | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> GeneratorOutput:
-        """See `TeacherGenerator.forward`; `ws` are [B, num_ws, w_dim], and there is no noise."""
-        ws = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        return GeneratorOutput(self.synthesis(ws), ws)
+    ) -> Tensor:
+        """See `MappedGenerator.map_latents`."""
+        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
+        return mapped
+
+    def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
+        """See `MappedGenerator.synthesise`; there is no noise."""
+        image: Tensor = self.synthesis(ws)
+        return image
 
 
 def _low_pass(num_taps: int) -> Tensor | None:

@@ -10,7 +10,7 @@ from pipeline.config.method import EncodingConfig
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import build_backbone
 from pipeline.student.view_size import resize
-from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.interface import MappedGenerator
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.perceptual import build_lpips, resolve_perceptual
 from shards.errors import UserError
@@ -24,7 +24,7 @@ class Encoding(Method):
     the views, which the encoder sees: G's are resampled to it.
 
     Raises:
-        UserError: if the teacher is no StyleGAN2, or LPIPS is asked for and not at hand.
+        UserError: if the teacher has no mapped latent, or LPIPS is asked for and not at hand.
     """
 
     synthetic_views = 1
@@ -35,10 +35,10 @@ class Encoding(Method):
     ) -> None:
         super().__init__(config, context)
         generator = context.load_generator()
-        if not isinstance(generator, Generator):
+        if not isinstance(generator, MappedGenerator):
             raise UserError(
                 f"train.method.name=encoding: a {generator.arch.family} teacher has no mapped "
-                "latent; take a StyleGAN2"
+                "latent; take a StyleGAN"
             )
         self._frozen = (generator,)  # in a tuple: no part of what is trained and saved
         self.backbone = build_backbone(config.student, config.seed)
@@ -79,8 +79,8 @@ class Encoding(Method):
     def _render(self, encoded: Tensor, side: int) -> Tensor:
         """`w` [n, w_dim] -> images [n, 3, side, side], nominally in [-1, 1]."""
         (generator,) = self._frozen
-        ws = encoded[:, None].expand(-1, generator.mapping.num_ws, -1)
-        image: Tensor = generator.synthesis(ws.float(), "const")
+        ws = encoded[:, None].expand(-1, generator.num_ws, -1)
+        image = generator.synthesise(ws.float(), "const")
         image = resize(image, side)
         return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
 
