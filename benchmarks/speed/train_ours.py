@@ -41,7 +41,7 @@ class TrainingStep:
 
     def run(self) -> None:
         """One step, waiting for the GPU only where training does."""
-        output = self.trainer.losses(self.stream.batch(self.index))
+        output = self.trainer.losses(self.stream.batch(self.index), self.index)
         self.trainer.update(output, self.index, epoch=0)
         self.index += 1
 

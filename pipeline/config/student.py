@@ -5,9 +5,9 @@ Neighbours: `train.py` has the rest of the section, `student/backbone.py` builds
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.fields import Positive, Section, spelled
 
@@ -20,8 +20,12 @@ class StudentConfig(Section):
         spelled(r"(timm:)?\w[\w.]*", "be a name of torchvision's such as resnet18, or timm:NAME"),
     ] = "resnet18"
     """`resnet18`, `resnet50`, any other classifier of torchvision by its name there, such as
-    `convnext_tiny`, or `timm:NAME`. The last linear layer is left out, initial weights are
-    random, and dropout and stochastic depth are off.
+    `convnext_tiny`, or `timm:NAME`. The last linear layer is left out; dropout and stochastic depth
+    are off unless an option asks for them.
+    """
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the constructor of a torchvision or timm network, in its library's words, such
+    as `{img_size: 32, patch_size: 4, drop_path_rate: 0.1}`.
     """
     width: Positive = 64
     """Channels of the stem of `resnet18` and `resnet50`; all stages scale with it. 64 is
@@ -42,9 +46,10 @@ class StudentConfig(Section):
         return self.architecture in ("resnet18", "resnet50")
 
     @property
-    def backbone(self) -> dict[str, str | int]:
+    def backbone(self) -> dict[str, Any]:
         """What describes the backbone, by field."""
-        fields = ("architecture", "width", "stem") if self.is_resnet else ("architecture",)
+        fields = ["architecture", "width", "stem"] if self.is_resnet else ["architecture"]
+        fields += ["options"] if self.options else []
         return {name: getattr(self, name) for name in fields}
 
     @model_validator(mode="after")
@@ -55,4 +60,9 @@ class StudentConfig(Section):
                     f"{name} is of architecture resnet18 and resnet50, not of {self.architecture}; "
                     "leave it out, or set width=64 and stem=cifar"
                 )
+        if self.is_resnet and self.options:
+            raise ValueError(
+                f"options are of other architectures, {self.architecture} has width and stem; "
+                f"leave them out, or take architecture=timm:{self.architecture}"
+            )
         return self

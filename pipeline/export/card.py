@@ -42,9 +42,9 @@ _SIZES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
     """Content of `config.json`.
 
-    timm reads `architecture` and `pretrained_cfg`; where the stem or width is not timm's own,
-    `student` says what has to be changed before the weights fit. `stored_size` is the side to which
-    the run brings images before it brings them to that of its views.
+    timm reads `architecture`, `pretrained_cfg` and `model_args`; where the stem or width is not
+    timm's own, `student` says what has to be changed before the weights fit. `stored_size` is the
+    side to which the run brings images before it brings them to that of its views.
     """
     train, side = config.train, config.view_size
     name = timm_name(train.student)
@@ -62,6 +62,7 @@ def hub_config(config: Config, representation_dim: int) -> dict[str, Any]:
             "std": list(train.pixel_std),
             "num_classes": 0,
         },
+        **({"model_args": train.student.options} if train.student.options else {}),
         "student": train.student.backbone,
         "stored_size": config.real.resolution,
     }

@@ -40,8 +40,9 @@ def torchvision_lines(config: Config) -> str | None:
         imports, network = _torchvision_resnet(student)
     elif ":" not in student.architecture:
         imports = ["from torch import nn", "from torchvision.models import get_model"]
-        network = [f'backbone = get_model("{student.architecture}", weights=None)']
-        network += [f"backbone{_last_linear(student.architecture)} = nn.Identity()"]
+        arguments = _arguments(student)
+        network = [f'backbone = get_model("{student.architecture}", weights=None{arguments})']
+        network += [f"backbone{_last_linear(student)} = nn.Identity()"]
     else:
         return None
     return _program(config, imports, network)
@@ -53,7 +54,8 @@ def timm_lines(config: Config) -> str | None:
     name = timm_name(student)
     if name is None:
         return None
-    imports, network = ["import timm"], [f'backbone = timm.create_model("{name}", num_classes=0)']
+    made = f'timm.create_model("{name}", num_classes=0{_arguments(student)})'
+    imports, network = ["import timm"], [f"backbone = {made}"]
     if student.is_resnet and not is_plain(student):
         more, network = _timm_resnet(student)
         imports = [*more, *imports]
@@ -133,12 +135,16 @@ def _timm_resnet(student: StudentConfig) -> tuple[list[str], list[str]]:
     ]
 
 
-def _last_linear(name: str) -> str:
+def _arguments(student: StudentConfig) -> str:
+    return "".join(f", {name}={value!r}" for name, value in student.options.items())
+
+
+def _last_linear(student: StudentConfig) -> str:
     """Where a classifier of torchvision's has its last linear layer, as `.classifier[3]`."""
     from torch import nn
     from torchvision import models
 
-    network = models.get_model(name, weights=None)
+    network = models.get_model(student.architecture, weights=None, **student.options)
     linear = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     parts = linear[-1].split(".")
     return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)

@@ -1,14 +1,13 @@
 """The student's backbone: what training learns, evaluation probes and users load with torchvision
 or timm alone.
 
-Neighbours: `train/methods/` put a projector on it, `eval/extract.py` computes representations with
-it.
+Neighbours: `libraries.py` has the networks that torchvision and timm know by name, `train/methods/`
+put a projector on it, `extraction.py` computes representations with it.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
-from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
-from torchvision.ops import StochasticDepth
 
 from pipeline.config.student import StudentConfig
 from pipeline.samples.seeding import torch_generator
+from pipeline.student.libraries import FIELD, timm_network, torchvision_network
 from shards.errors import UserError
 
-_FIELD = "train.student.architecture"
 _TORCHVISION_WIDTH = 64
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -79,7 +75,8 @@ def build_backbone(config: StudentConfig, seed: int) -> Backbone:
     training starts from.
 
     Raises:
-        UserError: for an architecture that neither torchvision nor timm has.
+        UserError: for an architecture that neither torchvision nor timm has, or an option that it
+            does not take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "backbone/init").initial_seed())
@@ -117,14 +114,15 @@ def check_backbone(config: StudentConfig, side: int) -> None:
         except Exception as error:  # a network of others' may refuse the size in any way
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UserError(
-                f"{_FIELD}={config.architecture}: does not take images of {side} px ({reason}); "
-                "choose another, or another train.view_size"
+                f"{FIELD}={config.architecture}: does not take images of {side} px ({reason}); "
+                "choose another, another train.view_size, or train.student.options that suit, "
+                "such as a ViT's img_size"
             ) from None
         wanted = (2, backbone.representation_dim)
         if not isinstance(found, Tensor) or found.shape != wanted:
             kind = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(
-                f"{_FIELD}={config.architecture}: gives {kind} for two images, not one tensor "
+                f"{FIELD}={config.architecture}: gives {kind} for two images, not one tensor "
                 f"{list(wanted)}; choose another"
             )
 
@@ -133,47 +131,8 @@ def _construct(config: StudentConfig) -> Backbone:
     if config.is_resnet:
         return StudentResNet(config.architecture, config.width, config.stem)
     library, _, name = config.architecture.rpartition(":")
-    network = _timm_network(name) if library == "timm" else _torchvision_network(name)
-    for module in network.modules():  # a step is a function of its number, randomness inside is not
-        if isinstance(module, _DropoutNd | StochasticDepth):
-            module.p = 0.0
-    return network
-
-
-def _torchvision_network(name: str) -> Backbone:
-    """A classifier of torchvision's whose last linear layer passes its input on."""
-    known = models.list_models(module=models)
-    if name not in known:
-        raise _unknown(name, known, "torchvision")
-    network = models.get_model(name, weights=None)
-    linear = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UserError(f"{_FIELD}={name}: has no linear classifier to leave out; choose another")
-    parent, _, child = linear[-1].rpartition(".")
-    network.representation_dim = network.get_submodule(linear[-1]).in_features
-    setattr(network.get_submodule(parent), child, nn.Identity())
-    return cast(Backbone, network)
-
-
-def _timm_network(name: str) -> Backbone:
-    try:
-        import timm
-    except ImportError:
-        raise UserError(f"{_FIELD}=timm:{name}: timm is not installed; pip install timm") from None
-    if not timm.is_model(name):
-        raise _unknown(name, timm.list_models(), "timm")
-    try:
-        network = timm.create_model(name, pretrained=False, num_classes=0)
-    except RuntimeError as error:  # of the part of the name behind the dot
-        raise UserError(f"{_FIELD}=timm:{name}: {error}; leave the tag out") from None
-    network.representation_dim = getattr(network, "head_hidden_size", network.num_features)
-    return cast(Backbone, network)
-
-
-def _unknown(name: str, known: Iterable[str], library: str) -> UserError:
-    near = difflib.get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "see its documentation for the names"
-    return UserError(f"{_FIELD}: {library} has no {name}; {hint}")
+    build = timm_network if library == "timm" else torchvision_network
+    return cast(Backbone, build(name, config.options))
 
 
 class Normalise(nn.Module):

@@ -267,9 +267,10 @@ def calibrate_batch_norm(
     """
     assert network.backbone is not None
     # a copy: blocks are kept by what a backbone prints, which says how its averages move
-    backbone = deepcopy(network.backbone).train().to(device)
+    backbone = deepcopy(network.backbone).eval().to(device)
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
+        norm.train()
         norm.momentum = None  # average over the passes
     if norms:
         count = min(len(images), _CALIBRATED_ON)

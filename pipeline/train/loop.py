@@ -114,7 +114,7 @@ def train(
         console.print(f"train     resumed at {samples_seen:,} samples{note}", soft_wrap=True)
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
-            output = trainer.losses(stream.batch(step))
+            output = trainer.losses(stream.batch(step), step)
             rate = trainer.update(output, step, step // epoch_steps)
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.hardware import CompileMode
 from pipeline.config.train import TrainConfig
-from pipeline.engine.collectives import num_workers
+from pipeline.engine.collectives import num_workers, worker_rank
 from pipeline.engine.gpu import (
     LossGuard,
     begin_step,
@@ -25,6 +25,7 @@ from pipeline.engine.gpu import (
     choose_precision,
     compile_in_place,
 )
+from pipeline.samples.seeding import torch_generator
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.method import Batch, Method, StepOutput, check_output
 
@@ -71,12 +72,25 @@ class StudentTrainer:
         self._guard = LossGuard()
         self._wrapped.train()
 
-    def losses(self, batch: Batch) -> StepOutput:
-        """What the method makes of the batch; raises UserError if it is not what it has to be."""
+    def losses(self, batch: Batch, step: int) -> StepOutput:
+        """What the method makes of the batch; raises UserError if it is not what it has to be.
+
+        Dropout and stochastic depth, and whatever else a method draws from torch's own generators,
+        are functions of the step and the worker: with another number of workers they are other
+        draws of the same distribution.
+        """
         begin_step(self._compile_mode)
+        self._seed(step)
         is_half = self._precision != torch.float32
         with torch.autocast(self.device.type, self._precision, enabled=is_half):
             return check_output(self._wrapped(batch), self.config)
+
+    def _seed(self, step: int) -> None:
+        purpose = f"train/inside/{worker_rank()}"
+        seed = torch_generator(self.config.seed, purpose, step).initial_seed()
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def update(self, output: StepOutput, step: int, epoch: int) -> float:
         """Move the weights; returns the learning rate.

@@ -33,6 +33,14 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "torchvision": {"architecture": "mobilenet_v3_small"},
     "torchvision, another head": {"architecture": "shufflenet_v2_x0_5"},
     "timm": {"architecture": "timm:resnet10t"},
+    "torchvision, options": {
+        "architecture": "mobilenet_v3_small",
+        "options": {"reduced_tail": True},
+    },
+    "timm, options": {
+        "architecture": "timm:test_vit",
+        "options": {"img_size": 32, "patch_size": 8, "global_pool": "avg"},
+    },
 }
 
 
@@ -69,7 +77,10 @@ def test_lines_give_the_very_representations_of_the_student(
 ) -> None:
     config = config_of(name)
     lines = torchvision_lines(config) if library == "torchvision" else timm_lines(config)
-    missing = {"torchvision": ["timm"], "timm": ["torchvision", "torchvision, another head"]}
+    missing = {
+        "torchvision": ["timm", "timm, options"],
+        "timm": ["torchvision", "torchvision, another head", "torchvision, options"],
+    }
     assert (lines is None) == (name in missing[library])
     if lines is None:
         return
@@ -98,7 +109,7 @@ def test_plain_networks_folder_is_loaded_by_timm_itself(tmp_path: Path, name: st
 
 def test_only_networks_that_timm_makes_by_itself_are_plain() -> None:
     plain = {name for name in STUDENTS if is_plain(config_of(name).train.student)}
-    assert plain == {"resnet18 plain", "resnet50 plain", "timm"}
+    assert plain == {"resnet18 plain", "resnet50 plain", "timm", "timm, options"}
 
 
 def test_cifar_stem_of_full_width_needs_two_lines_more_than_timms_own() -> None:

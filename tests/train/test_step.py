@@ -38,7 +38,7 @@ def train(
     prepare(trainer)
     stream, losses = open_stream(shards, config), []
     for step in range(NUM_STEPS):
-        output = trainer.losses(stream.batch(step))
+        output = trainer.losses(stream.batch(step), step)
         trainer.update(output, step, epoch=0)
         losses.append(output.loss.item())
     return trainer, losses
@@ -147,7 +147,7 @@ def test_step_on_a_gpu_does_not_wait_for_it(training_shards: TrainingShards) -> 
     stream = BatchStream(
         training_shards, TRAIN_CONFIG, type(trainer.method), device, rank=0, num_workers=1
     )
-    trainer.update(trainer.losses(stream.batch(0)), 0, epoch=0)
+    trainer.update(trainer.losses(stream.batch(0), 0), 0, epoch=0)
     with waits_raise():
-        trainer.update(trainer.losses(stream.batch(1)), 1, epoch=0)
+        trainer.update(trainer.losses(stream.batch(1), 1), 1, epoch=0)
     assert on_host(stream.batch(2).pooled.cpu().numpy(), device).is_pinned()  # type: ignore[union-attr]

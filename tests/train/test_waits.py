@@ -54,6 +54,6 @@ def waits_of_steps(config: TrainConfig, shards: TrainingShards) -> list[str]:
         cuda.waits.clear()
         with closing(stream):
             for step in range(4):
-                output = trainer.losses(stream.batch(step))
+                output = trainer.losses(stream.batch(step), step)
                 trainer.update(output, step, epoch=0)
         return list(cuda.waits)

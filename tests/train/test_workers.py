@@ -215,7 +215,7 @@ def run_compiled(folder: Path) -> dict[str, Any]:
         method = make_method(TRAIN_CONFIG, shards.block_channels)
         trainer = StudentTrainer(TRAIN_CONFIG, method, CPU, mode)
         stream = open_stream(shards, TRAIN_CONFIG, worker_rank(), num_workers())
-        output = trainer.losses(stream.batch(0))
+        output = trainer.losses(stream.batch(0), 0)
         trainer.backward(output)
         gradients = {n: p.grad for n, p in trainer.method.named_parameters() if p.grad is not None}
         found[mode] = {"loss": output.loss.detach(), "gradients": gradients}

@@ -104,7 +104,7 @@ def test_embed_between_compiled_steps_compiles_nothing(training_shards: Training
     stream = open_stream(training_shards, TRAIN_CONFIG)
 
     def step(number: int) -> None:
-        trainer.update(trainer.losses(stream.batch(number)), number, 0)
+        trainer.update(trainer.losses(stream.batch(number), number), number, 0)
 
     for number in range(3):
         step(number)
