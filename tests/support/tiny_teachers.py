@@ -12,6 +12,8 @@ from torch import nn
 
 from benchmarks.speed.reference_biggan import random_generator
 from benchmarks.speed.reference_biggan_deep import random_deep_generator
+from benchmarks.speed.reference_stylegan3 import Geometry
+from benchmarks.speed.render_stylegan3 import build_random_generator
 from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
@@ -32,6 +34,7 @@ from pipeline.teacher.networks.module import wrap_module
 from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.networks.stylegan3 import StyleGAN3Generator
 from pipeline.teacher.spelling import Spelling
 from shards.pool import PoolReader
 from shards.storage import Folder
@@ -67,6 +70,12 @@ def dcgan(image_channels: int = 3) -> DCGANGenerator:
             if name.endswith("running_var"):
                 buffer.uniform_(0.01, 0.1)
     return generator.eval().requires_grad_(False)
+
+
+def stylegan3() -> StyleGAN3Generator:
+    """Made for half precision in every layer."""
+    geometry = Geometry(resolution=16, channel_base=60, channel_max=6, num_layers=4, margin=4)
+    return build_random_generator(geometry, z_dim=6, w_dim=8)
 
 
 def r3gan() -> R3GANGenerator:
@@ -154,6 +163,7 @@ TEACHERS = {
     "dcgan": dcgan,
     "grey-dcgan": lambda: dcgan(1),
     "r3gan": r3gan,
+    "stylegan3": stylegan3,
     "lucidrains": lucidrains,
     "biggan": biggan,
     "biggan-deep": biggan_deep,

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Layer
-from pipeline.teacher.networks.layers import leaky_relu
+from pipeline.teacher.networks.layers import LEAKY_SLOPE
 
 _MAX_TILE = {"cpu": 28}
 """Side of a tile of the output: a matrix product grows with it, what tiles share shrinks. Between
@@ -55,7 +55,9 @@ def filtered_leaky_relu(
         for top in range(num_tiles):
             rows = columns[:, top * shift : top * shift + reach]
             raised = (raise_rate @ rows.flatten(2)).view(len(x), side, side, -1)
-            lowered = lower_rate(leaky_relu(raised, layer.conv_clamp))
+            if (clamp := layer.conv_clamp) is not None:  # of what leaky ReLU makes of it
+                raised = raised.clamp_(-clamp / LEAKY_SLOPE, clamp)
+            lowered = lower_rate(F.leaky_relu_(raised, LEAKY_SLOPE))
             place = found[:, top * tile : (top + 1) * tile, left * tile : (left + 1) * tile]
             place.copy_(lowered[:, : place.shape[1], : place.shape[2]])
     return found.permute(0, 3, 1, 2)

@@ -170,8 +170,10 @@ class SynthesisLayer(nn.Module):
 
     def _convolve(self, x: Tensor, style: Tensor, weight: Tensor) -> Tensor:
         """With every channel of `x` times its style, padded so that no pixel is lost."""
-        x = x * style.to(x.dtype)[:, :, None, None]
-        return F.conv2d(x, weight.to(x.dtype), padding=self.arch.kernel - 1)
+        x, weight = x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype)
+        if self.arch.kernel == 1:  # on one CPU thread up to twice as fast as conv2d
+            return (x.movedim(1, -1) @ weight.flatten(1).mT).movedim(-1, 1)
+        return F.conv2d(x, weight, padding=self.arch.kernel - 1)
 
 
 class Synthesis(nn.Module):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed.reference_stylegan3 import Geometry, synthesise
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.checkpoint import load_generator
 from pipeline.teacher.features import captured
 from pipeline.teacher.importing.checkpoint import import_teacher
 from pipeline.teacher.inspection import inspect_latents
+from shards.errors import UserError
 from tests.support.golden_networks import GOLDEN, assert_golden, read_golden
+from tests.support.stylegan3_files import StyleGAN3Spec, reference_ws, write_stylegan3
 
 NAMES = ["stylegan3-t-tiny", "stylegan3-r-tiny", "styleganxl-cond-tiny"]
 MARGIN = 10
@@ -62,3 +67,103 @@ def test_import_stylegan3_says_what_it_found(tmp_path: Path) -> None:
         "its discriminator judges features of other networks, and is left out"
     ]
     assert info.discriminator is None
+
+
+T_64 = Geometry(resolution=64, channel_base=160, channel_max=9, num_layers=10, margin=8)
+VARIANTS = {
+    "64 px, other layers and margins": StyleGAN3Spec(geometry=T_64),
+    "one critical layer, kernels of 5, a clamp that bites": StyleGAN3Spec(
+        geometry=Geometry(
+            resolution=32, channel_base=99, channel_max=7, num_layers=6, num_critical=1, kernel=5
+        ),
+        conv_clamp=1.5,
+        output_scale=0.5,
+    ),
+    "radial, unclamped, conditional": StyleGAN3Spec(
+        geometry=Geometry(
+            resolution=64, channel_base=160, channel_max=8, num_layers=8, kernel=1, is_radial=True
+        ),
+        num_classes=3,
+        num_mapping_layers=3,
+        mapping_lr_mult=0.02,
+        conv_clamp=None,
+    ),
+    "16 px, generator alone": StyleGAN3Spec(
+        geometry=Geometry(resolution=16, channel_base=60, channel_max=6, num_layers=5, margin=6),
+        has_discriminator=False,
+    ),
+    "StyleGAN-XL with classes": StyleGAN3Spec(
+        geometry=Geometry(resolution=16, channel_base=60, channel_max=6, num_layers=6),
+        num_classes=4,
+        class_width=5,
+        has_discriminator=False,
+    ),
+    "StyleGAN-XL without classes": StyleGAN3Spec(
+        geometry=Geometry(resolution=16, channel_base=60, channel_max=6, num_layers=6),
+        class_width=5,
+        has_discriminator=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_import_stylegan3_of_any_shape_computes_the_papers_equations(
+    name: str, tmp_path: Path
+) -> None:
+    spec = VARIANTS[name]
+    state = write_stylegan3(tmp_path / "network.pkl", spec)
+    info = import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+    assert (info.discriminator is not None) == spec.has_discriminator
+    state = {key: tensor.double() for key, tensor in state.items()}
+    z = torch.randn(3, spec.z_dim, generator=torch.Generator().manual_seed(1))
+    classes = torch.tensor([0, 2, 1]) if spec.num_classes else None
+    w = reference_ws(spec, state, z.double(), classes)
+    mean = state["mapping.w_avg"]
+    mean = mean[classes] if mean.dim() == 2 else mean
+    ws = w[:, None].repeat(1, spec.geometry.num_layers + 2, 1)
+    ws[:, :4] = mean[..., None, :] + 0.6 * (ws[:, :4] - mean[..., None, :])  # the first four
+    image, features = synthesise(spec.geometry, state, ws, spec.conv_clamp, spec.output_scale)
+    found = inspect_latents(
+        tmp_path / "teacher",
+        z.numpy(),
+        labels=None if classes is None else classes.numpy(),
+        truncation_psi=0.6,
+        truncation_cutoff=4,
+    )
+    assert_golden(found["ws"], ws.numpy(), "ws")
+    assert_golden(found["image"], image.numpy(), "image")
+    for key, feature in features.items():
+        assert_golden(found[f"pooled.{key}"], feature.mean((2, 3)).numpy(), key)
+
+
+def test_import_stylegan3_state_dict_alone_is_taken_as_the_authors_train(tmp_path: Path) -> None:
+    spec = StyleGAN3Spec(geometry=replace(T_64, margin=10))
+    state = write_stylegan3(tmp_path / "network.pkl", spec)
+    import_teacher(tmp_path / "network.pkl", tmp_path / "whole")
+    torch.save({"epoch": 3, "G_ema": dict(state)}, tmp_path / "states.pt")
+    info = import_teacher(tmp_path / "states.pt", tmp_path / "alone")
+    assert (info.origin["weights"], info.origin["is_averaged"]) == ("G_ema", True)
+    assert "as the authors train" in info.origin["notes"][0]
+    z = np.random.default_rng(0).standard_normal((2, spec.z_dim)).astype(np.float32)
+    whole, alone = (inspect_latents(tmp_path / name, z) for name in ("whole", "alone"))
+    np.testing.assert_array_equal(alone["image"], whole["image"])
+
+
+def test_import_stylegan3_misfit_has_the_names_of_the_file(tmp_path: Path) -> None:
+    state = dict(write_stylegan3(tmp_path / "network.pkl", VARIANTS["16 px, generator alone"]))
+    del state["synthesis.input.affine.bias"]
+    torch.save({"G_ema": state}, tmp_path / "states.pt")
+    with pytest.raises(UserError, match=r"missing G_ema\.synthesis\.input\.affine\.bias"):
+        import_teacher(tmp_path / "states.pt", tmp_path / "teacher")
+    del state["mapping.fc0.weight"]
+    torch.save({"G_ema": state}, tmp_path / "states.pt")
+    with pytest.raises(UserError, match=r"G_ema\.mapping\.fc0\.weight is missing"):
+        import_teacher(tmp_path / "states.pt", tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_import_stylegan3_super_resolution_of_stylegan_xl_is_refused(tmp_path: Path) -> None:
+    spec = VARIANTS["StyleGAN-XL with classes"]
+    write_stylegan3(tmp_path / "network.pkl", spec, head_layer_names=["L7_32_4"])
+    with pytest.raises(UserError, match="super-resolution stages"):
+        import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
