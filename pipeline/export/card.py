@@ -204,6 +204,8 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
             f"{pool.outputs.resolution} px, seed {config.generate.seed}, truncation "
             f"{config.generate.truncation_psi:g}"
         )
+        if config.generate.classes is not None:
+            lineage["pool"] += f", classes {list(config.generate.classes)}"
     if origin.teacher_digest is not None:
         lineage["teacher"] = _teacher(config, origin.teacher_digest)
         lineage["teacher, SHA-256"] = origin.teacher_digest

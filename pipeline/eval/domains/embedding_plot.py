@@ -140,7 +140,8 @@ def _teacher_spaces(
         network = Frozen(backbone, config.train.pixel_mean, config.train.pixel_std)
         parts = represent(network, images, split_rows(images, rows, device), device)
         yield "discriminator", np.concatenate(list(parts))
-    yield "w", pool.gather_features([W], rows).astype(np.float32)
+    if info.generator.has_mapping:
+        yield "w", pool.gather_features([W], rows).astype(np.float32)
     blocks = [name for name in generate.outputs.features if name != W]
     if blocks:
         yield "generator", pool.gather_features(blocks, rows).astype(np.float32)

@@ -92,8 +92,8 @@ class _Options(NamedTuple):
 
     def _number(self, name: str, default: float) -> float:
         value = self.config.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"state_dict.pth: {name} must be a number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+            raise ValueError(f"state_dict.pth: {name} must be a number of at least 0")
         return float(value)
 
 

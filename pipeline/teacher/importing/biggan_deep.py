@@ -138,6 +138,6 @@ def _shape(
 ) -> list[int]:
     """Of a tensor that has to be there, with so many dimensions."""
     tensor = tensors.get(name)
-    if tensor is None or tensor.dim() != num_dims:
+    if tensor is None or tensor.dim() != num_dims or not tensor.numel():
         raise ValueError(f"{spelling.name(name)}: expected a tensor of {num_dims} dimensions")
     return list(tensor.shape)

@@ -113,11 +113,13 @@ class _Network:
         """`weight` by its spectral norm: one step of the power method from the stored `vector`,
         which the reference takes in evaluation, too (Miyato et al. 2018, algorithm 1).
         """
-        matrix = weight.flatten(1).double()
-        if vector.numel() != len(matrix):
+        rows = len(weight) if weight.dim() > 1 else 0
+        if not weight.numel() or vector.numel() != rows:
             raise ValueError(
-                f"{self.spelling.name(name)}: {len(matrix)} rows, but its u0 has {vector.numel()}"
+                f"{self.spelling.name(name)} is {list(weight.shape)}, but its u0 has "
+                f"{vector.numel()} numbers"
             )
+        matrix = weight.flatten(1).double()
         right = F.normalize(vector.double().flatten() @ matrix, dim=0, eps=eps)
         left = F.normalize(matrix @ right, dim=0, eps=eps)
         norm = left @ matrix @ right
@@ -128,10 +130,11 @@ class _Network:
     def shape(self, name: str, num_dims: int) -> list[int]:
         """Of a tensor that has to be there, with so many dimensions."""
         tensor = self.tensors.get(name)
-        if tensor is None or tensor.dim() != num_dims:
-            found = "missing" if tensor is None else f"{list(tensor.shape)}"
+        if tensor is None or tensor.dim() != num_dims or not tensor.numel():
+            found = "none" if tensor is None else f"{list(tensor.shape)}"
             raise ValueError(
-                f"{self.spelling.name(name)}: expected {num_dims} dimensions, found {found}"
+                f"{self.spelling.name(name)}: expected a tensor of {num_dims} dimensions, found "
+                f"{found}"
             )
         return list(tensor.shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def test_import_training_over_replicas_says_what_differs(tmp_path: Path) -> None
 
 
 def test_import_epsilon_of_spectral_norms_is_that_of_the_training(tmp_path: Path) -> None:
-    state, _ = write_training(tmp_path / "run", PLAIN, SN_eps=5.0)
+    state, _ = write_training(tmp_path / "run", PLAIN, SN_eps=5)
     teacher, _ = imported(tmp_path / "run")
     z, classes = draw(3, PLAIN.z_dim), torch.tensor([0, 4, 2])
     image, _ = render_reference(divide_by_norms(state, 5.0), z, classes)
@@ -261,7 +262,9 @@ def test_import_epsilon_of_spectral_norms_is_that_of_the_training(tmp_path: Path
         ({"n_classes": 1000}, "n_classes is 1000, the weights have 5"),
         ({"G_nl": "leaky_relu"}, "G_nl is leaky_relu"),
         ({"BN_eps": "small"}, "BN_eps must be a number"),
-        ({"BN_eps": -1.0}, "bn_eps"),
+        ({"SN_eps": -1.0}, "SN_eps must be a number"),
+        ({"SN_eps": float("nan")}, "SN_eps must be a number"),
+        ({"BN_eps": 5.0}, "bn_eps"),
     ],
 )
 def test_import_options_that_do_not_fit_are_named_and_nothing_is_written(
@@ -279,6 +282,9 @@ def test_import_options_that_do_not_fit_are_named_and_nothing_is_written(
         ("blocks.0.0.conv2.weight", None, "blocks.0.0.conv2.weight"),
         ("blocks.1.0.bn2.gain.weight", (3, 8), r"G_ema\.pth: blocks\.1\.0\.bn2\.gain\.weight is"),
         ("blocks.0.0.conv1.u0", (1, 3), "u0 has 3"),
+        ("blocks.0.0.conv1.weight", (), r"blocks\.0\.0\.conv1\.weight is \[\]"),
+        ("blocks.0.0.conv1.weight", (8, 0, 3, 3), r"blocks\.0\.0\.conv1\.weight is \[8, 0"),
+        ("linear.weight", (0, 12), r"linear\.weight is \[0, 12\]"),
         ("blocks.0.0.conv3.weight", (8, 8, 3, 3), "BigGAN-deep"),
         ("blocks.0.0.bn1.stored_mean", None, "blocks.0.0.bn1.stored_mean"),
         ("blocks.2.0.conv7.weight", (8, 8, 3, 3), "blocks.2.0.conv7.weight"),
@@ -295,6 +301,24 @@ def test_import_tensors_that_do_not_fit_are_named(
     with pytest.raises(UserError, match=words):
         import_teacher(tmp_path / "G_ema.pth", tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize("name", ["G_ema", "D", "state_dict"])
+def test_import_training_with_a_hostile_file_executes_nothing(name: str, tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+
+    class Hostile:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {marker}",)
+
+    write_training(tmp_path / "run", PLAIN)
+    file = tmp_path / "run" / f"{name}.pth"
+    content = torch.load(file, weights_only=name != "state_dict")
+    torch.save(content | {"more": Hostile()}, file)
+    with pytest.raises(UserError, match=rf"{name}\.pth.*system"):
+        imported(tmp_path / "run")
+    assert not marker.exists()
+    assert not (tmp_path / "run-teacher").exists()
 
 
 def test_import_misfit_of_the_discriminator_names_its_file(tmp_path: Path) -> None:
