@@ -4,10 +4,10 @@ can share the processors.
 By default GNU's libgomp, which torch's Linux wheels bring, lets a waiting thread spin for
 milliseconds. Where another process wants the processor, the thread that is waited for is then not
 running: two trainings side by side come nearly to a standstill. Threads that sleep at once cost a
-training that is alone half as much time again; a thousand turns cost little of either (README, "Two
-trainings on one machine"). The library reads the environment when torch is imported, so each entry
-point calls `limit_spinning` before that, and `connection.py` sends the outcome to workers
-elsewhere. Processes that are started here inherit it.
+training that is alone half as much time again; a thousand turns cost little of either
+(docs/speed.md). The library reads the environment when torch is imported, so each entry point calls
+`limit_spinning` before that, and `connection.py` sends the outcome to workers elsewhere. Processes
+that are started here inherit it.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from pipeline.config.root import Config
 from shards.errors import UserError
 
 WIDTH = 120
+_UNBROKEN = re.compile(r"`[^`]{1,80}`|\[[^]]*\]\([^)]*\)")
 _SENTENCE_END = re.compile(r"(?<=\.) (?!\d)")
 _NO_LIMIT = 10**6
 """Upper limits from here on only refuse slips of the keyboard; the manual leaves them out."""
@@ -261,9 +262,12 @@ def _name(place: str) -> str:
 
 
 def _filled(text: str, indent: str = "") -> str:
-    return textwrap.fill(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    """Lines of at most `WIDTH`, with code and links in one piece."""
+    whole = _UNBROKEN.sub(lambda match: match[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(
+        whole, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return lines.replace("\0", " ")
 
 
 def _joined(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What the cluster files and their README name exists, and none of them holds a secret."""
+"""What the cluster files and the page about them name exists, and none of them holds a secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.config.file import load_config
 from pipeline.config.root import Config
 from tests.support.shipped_clusters import CONFIGS, ROOT, YAML_FILES, load
 
-README = (CONFIGS / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 SECRET_NAME = re.compile(r"(password|secret|token|access_?key|credential)s?$", re.IGNORECASE)
 SECRET_TEXT = re.compile(
     r"AKIA[0-9A-Z]{16}|ghp_\w{30}|-----BEGIN|\bey[JK][\w-]{20}|\b[0-9a-fA-F]{32,}\b"
@@ -32,7 +32,7 @@ def pipeline_commands(text: str) -> Iterator[list[str]]:
 
 def shipped_commands() -> list[list[str]]:
     entrypoint = load("kuberay-rayjob.yaml")["spec"]["entrypoint"]
-    return [*pipeline_commands(README), *pipeline_commands(entrypoint)]
+    return [*pipeline_commands(PAGE), *pipeline_commands(entrypoint)]
 
 
 def load_shipped(arguments: list[str]) -> Config:
@@ -76,7 +76,7 @@ def test_commands_ask_for_no_more_trainers_than_there_are_nodes() -> None:
         assert ray.eval_workers * ray.gpus_per_worker <= limits["eval"]
 
 
-@pytest.mark.parametrize("name", [*YAML_FILES, "Containerfile", "README.md"])
+@pytest.mark.parametrize("name", [*YAML_FILES, "Containerfile", "../docs/cluster.md"])
 def test_cluster_files_have_no_credentials(name: str) -> None:
     text = (CONFIGS / name).read_text(encoding="utf-8")
     assert not SECRET_TEXT.search(text)
@@ -90,26 +90,23 @@ def test_cluster_files_have_no_credentials(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", YAML_FILES)
-def test_what_is_to_be_replaced_is_told_in_the_readme(name: str) -> None:
+def test_what_is_to_be_replaced_is_told_on_the_page(name: str) -> None:
     marks = set(re.findall(r"CHANGE-ME-[A-Z-]*[A-Z]", (CONFIGS / name).read_text(encoding="utf-8")))
     assert marks
-    assert marks <= set(re.findall(r"CHANGE-ME-[A-Z-]*[A-Z]", README))
+    assert marks <= set(re.findall(r"CHANGE-ME-[A-Z-]*[A-Z]", PAGE))
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    inside = set(re.findall(r"`([\w-]+\.yaml|Containerfile)`", README))
+def test_files_that_the_page_names_exist() -> None:
+    inside = set(re.findall(r"`([\w-]+\.yaml|Containerfile)`", PAGE))
     assert inside == {*YAML_FILES, "Containerfile"}
     assert all((CONFIGS / name).is_file() for name in inside)
-    named = set(re.findall(r"\b((?:ray_configs|configs)/[\w-]+(?:\.yaml|\.sh)?)", README))
+    named = set(re.findall(r"\b((?:ray_configs|configs)/[\w-]+(?:\.yaml|\.sh|\.json)?)", PAGE))
     assert {"configs/digits.yaml", "ray_configs/aws.yaml"} <= named
     assert all((ROOT / name).exists() for name in named - {"ray_configs/kuberay-"})
-    links = re.findall(r"\]\(([^)#]+)", README)
-    assert links
-    assert all((CONFIGS / link).exists() for link in links)
 
 
-def test_readme_says_that_no_cloud_was_used() -> None:
-    assert "**No file here has ever run on a cloud or on Kubernetes.**" in README
+def test_page_says_that_no_cloud_was_used() -> None:
+    assert "**No file here has ever run on a cloud or on Kubernetes.**" in PAGE
 
 
 def test_image_is_the_lock_and_the_code_without_root_and_data() -> None:
