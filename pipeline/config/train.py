@@ -79,6 +79,12 @@ class TrainConfig(Section):
     """Standard deviation of each channel; the default is CIFAR's."""
     student: StudentConfig = StudentConfig()
     """Backbone and projector."""
+    init: str | None = None
+    """Weights to start from; unset, random ones. A file (safetensors, or a state dict of torch) or
+    published weights of the student's architecture (`torchvision:ResNet18_Weights.IMAGENET1K_V1`,
+    `timm:a1_in1k`) for the backbone; or the name of a finished run, for the backbone and, where
+    that run has the same method, its other networks. Nothing is downloaded.
+    """
     view_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of the views that the student sees, in pixels; by default `real.resolution`. Random
     views are cut from stored images of any size; whole images are resized to it.
@@ -146,6 +152,8 @@ class TrainConfig(Section):
                 "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
                 "with train.images=real"
             )
+        if self.init is not None and not self.method.trains:
+            raise ValueError(f"method {self.method.name} trains nothing; leave init out")
         if isinstance(self.method, EncodingConfig):
             self._check_encoding()
         return self

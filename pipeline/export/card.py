@@ -209,6 +209,8 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
     if origin.teacher_digest is not None:
         lineage["teacher"] = _teacher(config, origin.teacher_digest)
         lineage["teacher, SHA-256"] = origin.teacher_digest
+    if train.outputs.init is not None:
+        lineage["weights that it started from, SHA-256"] = train.outputs.init
     return lineage | {
         "training": f"{train.config['method']['name']}, {train.config['variant']} variant, "
         f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs, seed "

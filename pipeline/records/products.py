@@ -75,6 +75,8 @@ class Student:
     """Different synthetic samples that the training could see."""
     synthetic: tuple[str, ...] = ()
     """Which they were: digests of pools, or where samples were drawn."""
+    init: str | None = None
+    """SHA-256 of the file with the weights that training started from."""
 
 
 @dataclass(frozen=True)

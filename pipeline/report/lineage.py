@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.config.root import Config
 from pipeline.records.ancestors import Ancestors
-from pipeline.records.products import RealImages
+from pipeline.records.products import RealImages, Student
 
 _LESSONS = {
     "squeeze_and_span": "Squeeze and span (Yang et al., NeurIPS 2022), with the pooled features of "
@@ -37,11 +37,17 @@ def describe_lineage(config: Config, origin: Ancestors) -> dict[str, str]:
         "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
         f"{config.train.batch_norm} batch normalisation, views of {config.view_size} px, "
-        f"{config.train.epochs} epochs, "
+        f"{config.train.epochs} epochs, {_start(config, train.outputs)}"
         f"fingerprint {train.fingerprint[:16]}, finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
     }
+
+
+def _start(config: Config, student: Student) -> str:
+    if config.train.init is None:
+        return ""
+    return f"from {config.train.init}, sha256 {str(student.init)[:16]}…, "
 
 
 def _student(config: Config) -> str:

@@ -33,6 +33,13 @@ class Backbone(nn.Module):
     """Normalised images [B, 3, R, R] -> representation [B, representation_dim]."""
 
     representation_dim: int
+    classifiers: tuple[str, ...] = ("fc",)
+    """Where the library has what is left out."""
+
+
+def is_of_classifier(backbone: Backbone, name: str) -> bool:
+    """Whether a tensor of that name in its library's file is of the classifier."""
+    return name.startswith(tuple(f"{part}." for part in backbone.classifiers))
 
 
 class StudentResNet(ResNet, Backbone):

@@ -40,13 +40,15 @@ _DEPTH = ("stochastic_depth", "drop_path", "drop_connect")
 
 
 def torchvision_network(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """A classifier of torchvision's whose last linear layer passes its input on, with attribute
-    `representation_dim`; raises UserError for an unknown name or option.
+    """A classifier of torchvision's whose last linear layer passes its input on, with the
+    attributes of a `Backbone`; raises UserError for an unknown name or option.
     """
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown(name, known, "torchvision")
-    network = _construct(lambda **given: models.get_model(name, weights=None, **given), options)
+    network: Any = _construct(
+        lambda **given: models.get_model(name, weights=None, **given), options
+    )
     _check_known(network, options)
     linear = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
@@ -54,6 +56,7 @@ def torchvision_network(name: str, options: Mapping[str, Any]) -> nn.Module:
     parent, _, child = linear[-1].rpartition(".")
     network.representation_dim = network.get_submodule(linear[-1]).in_features
     setattr(network.get_submodule(parent), child, nn.Identity())
+    network.classifiers = (linear[-1],)
     return _quieted(network, options, StochasticDepth, "p")
 
 
@@ -72,10 +75,12 @@ def timm_network(name: str, options: Mapping[str, Any]) -> nn.Module:
         return network
 
     try:
-        network = _construct(build, options)
+        network: Any = _construct(build, options)
     except RuntimeError as error:  # of the part of the name behind the dot
         raise UserError(f"{FIELD}=timm:{name}: {error}; leave the tag out") from None
     network.representation_dim = getattr(network, "head_hidden_size", network.num_features)
+    left_out = network.pretrained_cfg.get("classifier") or ()
+    network.classifiers = (left_out,) if isinstance(left_out, str) else tuple(left_out)
     return _quieted(network, options, DropPath, "drop_prob")
 
 

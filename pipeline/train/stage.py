@@ -45,6 +45,7 @@ from pipeline.train.inputs import TrainingInputs
 from pipeline.train.monitor.names import ALIGNMENT, KNN_TOP1, UNIFORMITY
 from pipeline.train.monitor.shards import MonitoredShards, monitored_shards
 from pipeline.train.perceptual import resolve_perceptual
+from pipeline.train.start import START_FILE, load_start, start_digest, write_start
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.schema import W
@@ -95,11 +96,14 @@ def run(config: Config) -> None:
 
         check_backbone(config.train.student, config.view_size)
     inputs, monitored = _inputs(config), monitored_shards(config)
+    init = None
+    if is_first_process():  # the others wait for it where workers get ready
+        from pipeline.train.loop import CHECKPOINT_FILE
+
+        begin(folder, spec, CHECKPOINT_FILE)
+        init = write_start(config, folder)
     with workers_ready(config.hardware.device):
         if is_first_process():
-            from pipeline.train.loop import CHECKPOINT_FILE
-
-            begin(folder, spec, CHECKPOINT_FILE)
             _check_shards(inputs)
         training = _training(config, spec, inputs, monitored)
         run_training(training, config.ray, config.hardware.device)
@@ -108,6 +112,7 @@ def run(config: Config) -> None:
                 digest=file_digest(student_file(config)),
                 pool_size=_pool_size(config, training.total),
                 synthetic=_synthetic_origins(folder, spec),
+                init=init,
             )
             write_record(folder, spec, student)
 
@@ -149,6 +154,8 @@ def _spec(config: Config) -> Spec:
         inputs["perceptual"] = resolve_perceptual(train.method)
     if isinstance(train.method, OwnMethodConfig):
         inputs["code"] = code_digest(train.method.name, "train.method.name")
+    if (digest := start_digest(config)) is not None:
+        inputs["init"] = digest
     return Spec.of("train", train, inputs)
 
 
@@ -291,6 +298,8 @@ def _train_worker(training: StudentTraining, device: Any, report: Report) -> Non
     shards = inputs.open(config, device, training.compile)
     context = MethodContext(shards.block_channels, lambda: inputs.load_generator(device))
     method = build_method(config, context)
+    if config.init is not None:
+        load_start(method, training.folder / START_FILE)
     folder, fingerprint = training.folder, training.fingerprint
     compile_mode, monitored = training.compile, training.monitored
     readers = None if monitored is None else monitored.open()

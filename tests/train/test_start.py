@@ -1,0 +1,135 @@
+"""A training that starts from weights: of a file, of another run, of what is not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.engine.state import load_state
+from pipeline.records.digests import file_digest
+from pipeline.train.loop import CHECKPOINT_FILE, STUDENT_FILE
+from tests.support.command_line import assert_mistake
+from tests.support.stored_pools import Site, make_site
+
+pytestmark = pytest.mark.slow
+TINY = (
+    "train.epochs=1",
+    "train.global_batch=8",
+    "train.method.name=vicreg",
+    "train.images=real",
+    "train.student.width=4",
+    "train.student.embedding_dim=8",
+    "train.student.projector_layers=2",
+    "train.monitor.every_epochs=0",
+)
+STILL = "train.learning_rate=1.0e-30"  # nothing moves but running statistics
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """With a finished run `first`."""
+    site = make_site(tmp_path_factory.mktemp("start"))
+    site.stage("real", "name=first", *TINY)
+    site.stage("train", "name=first", *TINY, "train.seed=7")
+    return site
+
+
+def folder_of(site: Site, name: str) -> Path:
+    return site.runs / name / "train"
+
+
+def train(site: Site, name: str, init: object, *more: str) -> Path:
+    site.stage("real", f"name={name}", *TINY)
+    site.stage("train", f"name={name}", *TINY, f"train.init={init}", *more)
+    return folder_of(site, name)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """Of all networks, less statistics."""
+    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"))
+    assert state is not None
+    return {
+        name: value
+        for name, value in state["method"].items()
+        if "running" not in name and "num_batches" not in name
+    }
+
+
+def differing(found: dict[str, Tensor], expected: dict[str, Tensor]) -> set[str]:
+    """Names of those that differ by more than what so small a rate adds to a zero."""
+    return {
+        name
+        for name, value in found.items()
+        if not torch.allclose(value, expected[name], rtol=0, atol=1e-20)
+    }
+
+
+def test_run_of_the_same_method_gives_all_its_networks(site: Site) -> None:
+    first = folder_of(site, "first")
+    folder = train(site, "second", "first", STILL)
+    assert not differing(weights_of(folder), weights_of(first))
+    record = record_of(folder)
+    digest = file_digest(first / STUDENT_FILE)
+    assert record["config"]["init"] == "first"
+    assert record["inputs"]["init"] == record["outputs"]["init"] == digest
+
+
+def test_run_of_another_method_and_a_file_give_their_backbone(site: Site) -> None:
+    first = folder_of(site, "first")
+    expected = weights_of(first)
+    simsiam = train(site, "other", "first", STILL, "train.method.name=simsiam")
+    plain = train(site, "plain", first / STUDENT_FILE, STILL)
+    for folder in (simsiam, plain):
+        found = weights_of(folder)
+        backbone = {name: value for name, value in found.items() if name.startswith("backbone.")}
+        assert not differing(backbone, expected)
+    assert "projector.0.weight" in differing(weights_of(plain), expected)
+
+
+def test_file_with_other_content_is_another_training(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = load_file(folder_of(site, "first") / STUDENT_FILE)
+    save_file(state, path)
+    train(site, "changed", path)
+    save_file({name: value + 1 for name, value in state.items()}, path)
+    result = site.try_stage("train", "name=changed", *TINY, f"train.init={path}")
+    assert_mistake(result, "input init=")
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        ("nobody", ["no such file", "no run of that name"]),
+        ("/nowhere/weights.pt", ["no such file"]),
+        ("first", ["is this run", "name="]),
+        ("torchvision:ResNet18_Weights.NONE", ["no such weights", "IMAGENET1K_V1"]),
+    ],
+)
+def test_start_that_is_not_there_is_one_line(site: Site, init: str, words: list[str]) -> None:
+    name = "first" if init == "first" else "wrong"
+    site.stage("real", f"name={name}", *TINY)
+    result = site.try_stage("train", f"name={name}", *TINY, f"train.init={init}")
+    assert_mistake(result, "train.init", *words)
+    assert not (site.runs / "wrong" / "train" / STUDENT_FILE).exists()
+
+
+def test_run_whose_networks_do_not_fit_is_named_with_what_to_start_from(site: Site) -> None:
+    site.stage("real", "name=wide", *TINY)
+    arguments = ("name=wide", *TINY, "train.init=first", "train.student.embedding_dim=16")
+    result = site.try_stage("train", *arguments)
+    assert_mistake(result, "train.init", "projector", STUDENT_FILE)
+    result = site.try_stage(
+        "train", "name=wide", *TINY, "train.init=first", "train.student.width=8"
+    )
+    assert_mistake(result, "train.init=first", "conv1.weight")
