@@ -104,6 +104,7 @@ check: lint type test ## All of lint, type and test
 bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.speed.render $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.render_biggan $(ARGS)
+	@$(PYTHON) -m benchmarks.speed.render_stylegan3 $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.train_step $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.stream $(ARGS)
 	@$(PYTHON) -m benchmarks.speed.probe --classes 10 $(ARGS)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class StyleGAN3Spec:
     conv_clamp: float | None = 256
     output_scale: float = 0.25
     has_discriminator: bool = True
+    layer_attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Of every layer, in place of those that it would have."""
 
 
 def write_stylegan3(path: Path, spec: StyleGAN3Spec, **attributes: Any) -> State:
@@ -192,5 +195,6 @@ def _layer(spec: StyleGAN3Spec, build: ModuleBuilder, layer: LayerGeometry) -> M
             "down_taps": layer.down_taps,
             "down_radial": layer.is_radial,
             "padding": [*layer.padding, *layer.padding],
+            **spec.layer_attributes,
         },
     )

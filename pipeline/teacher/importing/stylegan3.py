@@ -105,7 +105,7 @@ def convert_generator(
         num_classes=num_classes,
         class_width=class_width,
         mapping_lr_mult=lr_mult,
-        output_scale=float(_attributes(tree, "synthesis").get("output_scale", 0.25)),
+        output_scale=_number(_attributes(tree, "synthesis"), "output_scale", 0.25),
     )
     kept = StateDict(state.place, state.prefix, entries)
     return Converted(arch, kept.load(), kept.spelling)
@@ -154,14 +154,15 @@ def _layer(
     num_channels, _, kernel, _ = shapes.of(f"{name}.weight", 4)
     (up_taps, *_), down = shapes.filter(f"{name}.up_filter"), shapes.filter(f"{name}.down_filter")
     in_size, size = sizes
-    up = int(said.get("up_factor", max(1, up_taps // _USUAL_TAPS)))
-    lowered = int(said.get("down_factor", max(1, down[0] // _USUAL_TAPS)))
+    up = int(_number(said, "up_factor", max(1, up_taps // _USUAL_TAPS)))
+    lowered = int(_number(said, "down_factor", max(1, down[0] // _USUAL_TAPS)))
     total = (size - 1) * lowered + 1 - (in_size + kernel - 1) * up + up_taps + down[0] - 2
     usual = [(total + up) // 2, total - (total + up) // 2] * 2
-    padding = [int(number) for number in said.get("padding", usual)]
-    if len(padding) != 4 or padding[:2] != padding[2:]:
-        raise ValueError(f"{name}.padding: {padding} is not the same on both axes")
-    clamp = said.get("conv_clamp", _USUAL_CLAMP)
+    padding = said.get("padding", usual)
+    is_whole = isinstance(padding, (list, tuple)) and all(type(n) is int for n in padding)
+    if not is_whole or len(padding) != 4 or padding[:2] != padding[2:]:
+        raise ValueError(f"{name}.padding: not two whole numbers, the same on both axes")
+    has_clamp = said.get("conv_clamp", _USUAL_CLAMP) is not None
     return StyleGAN3Layer(
         num_channels=num_channels,
         size=_side(said.get("out_size", size), f"{name}.out_size"),
@@ -172,19 +173,18 @@ def _layer(
         down_taps=down[0],
         padding=(padding[0], padding[1]),
         is_radial=len(down) == 2,
-        conv_clamp=None if clamp is None else float(clamp),
+        conv_clamp=_number(said, "conv_clamp", _USUAL_CLAMP) if has_clamp else None,
         is_half=bool(said.get("use_fp16", False)),
     )
 
 
 def _input(shapes: _Shapes, tree: ModuleTree | None, first: StyleGAN3Layer) -> StyleGAN3Input:
     said = _attributes(tree, "synthesis.input")
-    rate = said.get("sampling_rate", first.size - 2 * _USUAL_MARGIN)
     return StyleGAN3Input(
         num_channels=shapes.of("synthesis.input.freqs", 2)[0],
         size=_side(said.get("size", first.size), "synthesis.input.size"),
-        sampling_rate=float(rate),
-        bandwidth=float(said.get("bandwidth", _USUAL_BANDWIDTH)),
+        sampling_rate=_number(said, "sampling_rate", first.size - 2 * _USUAL_MARGIN),
+        bandwidth=_number(said, "bandwidth", _USUAL_BANDWIDTH),
     )
 
 
@@ -192,10 +192,18 @@ def _attributes(tree: ModuleTree | None, name: str) -> Mapping[str, Any]:
     return {} if tree is None else tree.state(name)
 
 
+def _number(said: Mapping[str, Any], name: str, usual: float) -> float:
+    """The attribute `name`, or what is usual."""
+    value = said.get(name, usual)
+    if not isinstance(value, (int, float)) or not abs(value) < 2**31:
+        raise ValueError(f"{name}: no number, or out of range")
+    return float(value)
+
+
 def _side(value: Any, place: str) -> int:
     """The side of a square that is stored as one number or two."""
     numbers = value.to_tensor().flatten().tolist() if isinstance(value, Stored) else value
     sides = set(numbers) if isinstance(numbers, (list, tuple)) else {numbers}
-    if len(sides) != 1:
-        raise ValueError(f"{place}: maps of {sorted(sides)} px are not square")
+    if len(sides) != 1 or not all(type(side) is int for side in sides):
+        raise ValueError(f"{place}: not the side of a square")
     return int(sides.pop())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,3 +168,53 @@ def test_import_stylegan3_super_resolution_of_stylegan_xl_is_refused(tmp_path: P
     write_stylegan3(tmp_path / "network.pkl", spec, head_layer_names=["L7_32_4"])
     with pytest.raises(UserError, match="super-resolution stages"):
         import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("output_scale", "large"),
+        ("output_scale", float("nan")),
+        ("output_scale", 2**40),
+        ("output_scale", -1.0),
+        ("output_scale", None),
+    ],
+)
+def test_import_stylegan3_absurd_attribute_of_the_synthesis_is_named(
+    attribute: str, value: Any, tmp_path: Path
+) -> None:
+    spec = VARIANTS["16 px, generator alone"]
+    write_stylegan3(tmp_path / "network.pkl", spec, **{attribute: value})
+    with pytest.raises(UserError, match=attribute):
+        import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("up_factor", 10**9),
+        ("down_factor", 0),
+        ("down_factor", 1.5),
+        ("padding", [9, 8, 9, 7]),
+        ("padding", [9, 8]),
+        ("padding", "9898"),
+        ("padding", [2**40] * 4),
+        ("out_size", np.array([np.inf, np.inf])),
+        ("out_size", np.array([26, 27])),
+        ("out_size", "square"),
+        ("conv_clamp", "tight"),
+        ("activation", "relu"),
+    ],
+)
+def test_import_stylegan3_absurd_attribute_of_a_layer_is_refused(
+    attribute: str, value: Any, tmp_path: Path
+) -> None:
+    spec = replace(VARIANTS["16 px, generator alone"], layer_attributes={attribute: value})
+    write_stylegan3(tmp_path / "network.pkl", spec)
+    with pytest.raises(UserError) as raised:
+        import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+    message = str(raised.value)
+    assert message.isprintable()
+    assert len(message) < 500
+    assert not (tmp_path / "teacher").exists()
