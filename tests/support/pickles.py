@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,42 @@ ARRAYS = {
     "empty": np.zeros((0, 3), "f4"),
     "scalar": np.array(3.0, "f4"),
 }
+PROTO = b"\x80\x04"
+
+
+def doubling_tuples(use: bytes) -> bytes:
+    return b")" + b"2\x86" * 60 + use + b"."
+
+
+BOMBS = {
+    "memo-index": b"Nr\xff\xff\xff\x7f.",
+    "opcode-flood": b"N0" * 1_000_001 + b"N.",
+    "bytes-2^60": b"\x8e" + struct.pack("<Q", 2**60) + b"abc.",
+    "text-2^60": b"\x8d" + struct.pack("<Q", 2**60) + b"abc.",
+    "bytearray-2^60": b"\x96" + struct.pack("<Q", 2**60) + b"abc.",
+    "frame-2^40": b"\x95" + struct.pack("<Q", 2**40) + b"N.",
+    "bytes-4GiB": b"B" + struct.pack("<I", 2**32 - 1) + b"abc.",
+    "integer-1GiB": b"\x8b" + struct.pack("<i", 2**30) + b"abc.",
+    "integer-in-digits": b"I" + b"9" * 5000 + b"\n.",
+    "bytes(n)": b"cbuiltins\nbytes\n\x8a\x06" + b"\xff" * 5 + b"\0\x85R.",
+    "bytearray": b"cbuiltins\nbytearray\n\x8a\x06" + b"\xff" * 5 + b"\0\x85R.",
+    "deep-lists": b"]" + b"]" * 200_000 + b"a" * 200_000 + b".",
+    "deep-tuples": b")" + b"\x85" * 200_000 + b".",
+    "deep-key": b"}q\0" + b")" + b"\x85" * 200_000 + b"Ns.",
+    "doubling-tuples": doubling_tuples(b""),
+    "doubling-key": b"}" + doubling_tuples(b"Ns"),
+    "doubling-set": b"\x8f(" + doubling_tuples(b"\x90"),
+    "cycle": b"]q\0h\0a.",
+    "persistent-id": b"U\x03pidQ.",
+    "extension": b"\x82\x01.",
+    "out-of-band-buffer": b"\x97.",
+    "empty-stack": b"N0.",
+    "unknown-memo": b"h\x05.",
+    "unknown-opcode": b"\xff.",
+}
+"""Pickles, without their first opcode, that would take memory or time out of proportion, or are
+damaged.
+"""
 Read = Callable[[bytes], Any]
 
 

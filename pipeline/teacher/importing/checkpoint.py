@@ -28,6 +28,9 @@ from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from shards.errors import UserError
 
+_WRONG = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+"""What contents of the wrong kind cause in a layout's code."""
+
 
 def import_teacher(
     file: Path, folder: Path, *, architecture: Path | None = None, discriminator: Path | None = None
@@ -49,23 +52,24 @@ def import_teacher(
     try:
         source = _open(file, architecture, discriminator)
         imported = layouts.convert(source)
-        origin = {"kind": "import", "file": file.name} | source.digests()
+        origin: dict[str, Any] = {"kind": "import", "file": file.name} | source.digests()
         if architecture is not None:
             origin["architecture_sha256"] = file_digest(architecture)
         if (folder / TEACHER_FILE).exists():
             return _existing(folder, origin)
-        said = {
+        origin |= {
             "layout": imported.layout,
             "weights": imported.weights,
             "is_averaged": imported.is_averaged,
             "notes": list(imported.notes),
         }
         generator, judge = _build(imported, discriminator)
-        del imported, source  # whose tensors the networks have their own copies of
+        del source, imported  # the networks have weights of their own
         with torch.no_grad():
-            return save_teacher(folder, generator, judge, origin | said)
-    except (ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+            return save_teacher(folder, generator, judge, origin)
+    except _WRONG as error:
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         raise UserError(f"{file}: cannot be imported: {reason}") from None
 
 

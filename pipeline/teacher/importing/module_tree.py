@@ -14,7 +14,9 @@ from pipeline.teacher.importing.stand_ins import StoredModule
 from pipeline.teacher.importing.states import StateDict
 from pipeline.teacher.importing.stored_tensors import Stored
 
-MAX_MODULES = 10_000
+MAX_MODULES = 20_000
+MAX_TENSORS = 200_000
+"""Of all networks in a file, which may share modules."""
 MAX_DEPTH = 32
 MAX_DICTIONARIES = 4
 KINDS = ("_parameters", "_buffers")
@@ -47,46 +49,51 @@ def is_module(content: Any) -> bool:
     return isinstance(content, StoredModule) and "_modules" in content.state
 
 
-def read_tree(module: StoredModule, place: str) -> ModuleTree:
-    """The tree of `module`, which is at `place` in the file.
+def find_trees(content: Any) -> dict[str, ModuleTree]:
+    """Every network in `content` or its dictionaries, by the keys that lead to it.
 
     Raises:
-        ValueError: naming a part that is no module or tensor.
+        ValueError: naming a part of one that is no module or tensor.
     """
-    modules: dict[str, StoredModule] = {}
-    entries: dict[str, Stored] = {}
-
-    def walk(module: StoredModule, prefix: str, depth: int) -> None:
-        if depth > MAX_DEPTH or len(modules) > MAX_MODULES:
-            raise ValueError(f"{_join(place, prefix)}: modules nested beyond measure")
-        modules[prefix] = module
-        for kind in KINDS:
-            for name, value in _members(module, kind, _join(place, prefix)):
-                if not isinstance(value, Stored):
-                    raise ValueError(f"{_join(place, prefix, name)}: not a tensor")
-                entries[_join(prefix, name)] = value
-        for name, child in _members(module, "_modules", _join(place, prefix)):
-            if not isinstance(child, StoredModule):
-                raise ValueError(f"{_join(place, prefix, name)}: not a module")
-            walk(child, _join(prefix, name), depth + 1)
-
-    walk(module, "", 0)
-    return ModuleTree(place, modules, StateDict.of(place, entries))
-
-
-def find_trees(content: Any) -> dict[str, ModuleTree]:
-    """Every network in `content` or its dictionaries, by the keys that lead to it."""
     found: dict[str, ModuleTree] = {}
 
     def walk(content: Any, place: str, depth: int) -> None:
         if is_module(content):
-            found[place] = read_tree(content, place)
+            found[place] = _read_tree(content, place, found)
         elif isinstance(content, dict) and depth < MAX_DICTIONARIES:
             for name, value in content.items():
                 walk(value, _join(place, str(name)), depth + 1)
 
     walk(content, "", 0)
     return found
+
+
+def _read_tree(root: StoredModule, place: str, others: Mapping[str, ModuleTree]) -> ModuleTree:
+    modules: dict[str, StoredModule] = {}
+    entries: dict[str, Stored] = {}
+    num_modules = sum(len(tree.modules) for tree in others.values())
+    num_entries = sum(len(tree.weights.entries) for tree in others.values())
+
+    def walk(module: StoredModule, prefix: str, depth: int) -> None:
+        modules[prefix] = module
+        for kind in KINDS:
+            for name, value in _members(module, kind, _join(place, prefix)):
+                if not isinstance(value, Stored):
+                    raise ValueError(f"{_join(place, prefix, name)}: not a tensor")
+                entries[_join(prefix, name)] = value
+        if (
+            depth > MAX_DEPTH
+            or num_modules + len(modules) > MAX_MODULES
+            or num_entries + len(entries) > MAX_TENSORS
+        ):
+            raise ValueError(f"{_join(place, prefix)}: modules nested or shared beyond measure")
+        for name, child in _members(module, "_modules", _join(place, prefix)):
+            if not isinstance(child, StoredModule):
+                raise ValueError(f"{_join(place, prefix, name)}: not a module")
+            walk(child, _join(prefix, name), depth + 1)
+
+    walk(root, "", 0)
+    return ModuleTree(place, modules, StateDict.of(place, entries))
 
 
 def _members(module: StoredModule, kind: str, place: str) -> Iterator[tuple[str, Any]]:

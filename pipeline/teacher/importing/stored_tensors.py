@@ -80,7 +80,7 @@ class StoredTensor(Inert, Stored):
     def to_tensor(self) -> Tensor:
         """See `Stored`."""
         try:
-            storage, dtype = self.storage.load()
+            num_stored = self.storage.num_stored()
         except Exception as error:
             raise UserError(
                 f"{self.path}: a weights-only load refuses the payload of a tensor "
@@ -89,11 +89,15 @@ class StoredTensor(Inert, Stored):
         try:
             size, stride = to_extents(self.size), to_extents(self.stride)
             (offset,) = to_extents([self.offset])
-            num, num_stored = math.prod(size), storage.nbytes() // dtype.itemsize
+            num = math.prod(size)
             reach = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
             # No more elements than the storage has: strides of 0 would make much out of little.
             if num > num_stored or (num and reach >= num_stored):
                 raise ValueError(f"{size} at {offset} with strides {stride} of {num_stored}")
+            if num and reach + 1 - offset == num:
+                part = self.storage.read(offset, num)  # no more than the tensor itself
+                return part.as_strided(size, stride).contiguous()
+            storage, dtype = self.storage.load()
             view = torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
             return view.clone(memory_format=torch.contiguous_format)
         except Exception as error:
@@ -193,9 +197,19 @@ class Storage(Inert, ABC):
     def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
         """The storage and the type of its elements; raises whatever damage causes."""
 
+    def num_stored(self) -> int:
+        """How many elements it has; raises as `load`."""
+        storage, dtype = self.load()
+        return storage.nbytes() // dtype.itemsize
+
+    def read(self, start: int, num: int) -> Tensor:
+        """`num` elements from `start`, in memory of their own; raises as `load`."""
+        storage, dtype = self.load()
+        return torch.empty(0, dtype=dtype).set_(storage, start, (num,), (1,)).clone()
+
 
 class StoredSpan(Storage):
-    """`num_bytes` of a file from `start`; read once, when first asked for."""
+    """`num_bytes` of a file from `start`."""
 
     __slots__ = ("_loaded", "_path", "dtype", "num_bytes", "start")
 
@@ -215,19 +229,25 @@ class StoredSpan(Storage):
             raise ValueError(f"{num} numbers of {dtype} in {self.num_bytes} bytes")
 
     def load(self) -> tuple[torch.UntypedStorage, torch.dtype]:
-        """See `Storage`."""
+        """See `Storage`; kept, for tensors that share it."""
         if self._loaded is None:
-            with self._path.open("rb") as file:
-                file.seek(self.start)
-                content = bytearray(file.read(self.num_bytes))
-            if len(content) < self.num_bytes:
-                raise ValueError(f"{len(content)} bytes, {self.num_bytes} expected")
-            self._loaded = (
-                torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
-                if content
-                else torch.UntypedStorage(0)
-            )
+            num = self.num_stored()
+            self._loaded = self.read(0, num).untyped_storage() if num else torch.UntypedStorage(0)
         return self._loaded, self.dtype
+
+    def num_stored(self) -> int:
+        """See `Storage`."""
+        return self.num_bytes // self.dtype.itemsize
+
+    def read(self, start: int, num: int) -> Tensor:
+        """See `Storage`; nothing else of the file is read."""
+        num_bytes = num * self.dtype.itemsize
+        with self._path.open("rb") as file:
+            file.seek(self.start + start * self.dtype.itemsize)
+            content = bytearray(num_bytes)
+            if file.readinto(content) < num_bytes:
+                raise ValueError("the file ends within a tensor")
+        return torch.frombuffer(content, dtype=self.dtype)
 
 
 class StoredPayload(Storage):

@@ -217,3 +217,18 @@ def test_reference_clamps_of_these_cases_change_every_network(name: str, tmp_pat
     free_discriminator = reference_outputs(replace(spec, discriminator_clamp=None), *states, z)
     assert relative_difference(free_generator["image"], clamped["image"]) > 100 * TOLERANCE
     assert relative_difference(free_discriminator["logits"], clamped["logits"]) > 100 * TOLERANCE
+
+
+def test_import_stylegan2_by_the_stylegan3_code_gives_the_stored_arrays(tmp_path: Path) -> None:
+    import_teacher(GOLDEN / "stylegan2-by-stylegan3-tiny.pkl", tmp_path / "teacher")
+    wanted = dict(np.load(GOLDEN / "stylegan2-by-stylegan3-tiny.npz"))
+    found = inspect_latents(tmp_path / "teacher", wanted["z"])
+    plain = inspect_latents(tmp_path / "teacher", wanted["z"], noise="none")
+    truncated = inspect_latents(tmp_path / "teacher", wanted["z"], truncation_psi=0.7)
+    others = {
+        "image_const_noise": found["image"],
+        "image_no_noise": plain["image"],
+        "ws_truncated_psi_0_7": truncated["ws"],
+        "image_truncated_psi_0_7": truncated["image"],
+    }
+    assert_same_arrays({name: (found | others)[name] for name in wanted}, wanted)
