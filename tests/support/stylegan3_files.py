@@ -37,6 +37,10 @@ class StyleGAN3Spec:
     num_classes: int = 0
     class_width: int = 0
     """Of StyleGAN-XL; there without classes, too."""
+    num_embeddings: int = 5
+    """Of StyleGAN-XL: those of ImageNet, of which a data set uses the first."""
+    has_unused_projection: bool = False
+    """Of StyleGAN-XL without classes."""
     conv_clamp: float | None = 256
     output_scale: float = 0.25
     has_discriminator: bool = True
@@ -127,11 +131,12 @@ def _mapping(spec: StyleGAN3Spec, build: ModuleBuilder) -> Module:
     modules: dict[str, Module] = {}
     num_in = spec.z_dim
     if spec.class_width:
-        embedding = {"weight": build.draw(spec.num_classes or 1, spec.class_width)}
+        embedding = {"weight": build.draw(spec.num_embeddings, spec.class_width)}
         modules["embed"] = Module("Embedding", parameters=embedding)
-        modules["embed_proj"] = build.fully_connected(
-            spec.class_width, spec.z_dim, activation="lrelu"
-        )
+        if spec.num_classes or spec.has_unused_projection:
+            modules["embed_proj"] = build.fully_connected(
+                spec.class_width, spec.z_dim, activation="lrelu"
+            )
         num_in += spec.z_dim if spec.num_classes else 0
     elif spec.num_classes:
         modules["embed"] = build.fully_connected(spec.num_classes, spec.w_dim)

@@ -2,7 +2,7 @@
 
 The layout is a dictionary of persistent modules `G`, `D`, `G_ema`, as StyleGAN2-ADA's; each
 layer's state says how it resamples. Of a state dict alone, names and filters say that, and the rest
-is taken to be as the authors train. StyleGAN-XL is told by the mean `w` that each class has.
+is taken to be as the authors train. StyleGAN-XL is told by embeddings that have no bias.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def convert(source: Source) -> Imported:
         judge = None
         notes.append("its discriminator judges features of other networks, and is left out")
     return Imported(
-        "StyleGAN-XL stem" if generator.arch.class_width else "StyleGAN3",
+        "StyleGAN-XL stem" if _has_fixed_embeddings(found.state) else "StyleGAN3",
         generator,
         None if judge is None else stylegan2_ada.convert_discriminator(judge),
         notes=tuple(notes),
@@ -84,14 +84,20 @@ def convert_generator(
     w_avg = shapes.of("mapping.w_avg")
     has_class_means = len(w_avg) == 2
     entries = state.entries
-    if "mapping.embed_proj.weight" in entries and not has_class_means:
+    if _has_fixed_embeddings(state) and not has_class_means:
         entries = {n: e for n, e in entries.items() if not n.startswith(_UNUSED)}
     layers = _layers(shapes, tree)
     lr_mult = 0.01 if tree is None else stylegan2_ada.mapping_lr_mult(tree)
     z_dim = shapes.of("mapping.fc0.weight", 2)[1]
     num_classes = class_width = 0
     if has_class_means:
-        num_classes, class_width = shapes.of("mapping.embed.weight", 2)
+        num_classes = w_avg[0]
+        num_embeddings, class_width = shapes.of("mapping.embed.weight", 2)
+        if num_embeddings < num_classes:
+            raise ValueError(
+                f"{state.spelling.name('mapping.embed.weight')} has {num_embeddings} rows for "
+                f"{num_classes} classes"
+            )
         z_dim //= 2
     elif "mapping.embed.weight" in entries:
         width, num_classes = shapes.of("mapping.embed.weight", 2)
@@ -108,7 +114,15 @@ def convert_generator(
         output_scale=_number(_attributes(tree, "synthesis"), "output_scale", 0.25),
     )
     kept = StateDict(state.place, state.prefix, entries)
-    return Converted(arch, kept.load(), kept.spelling)
+    tensors = kept.load()
+    if has_class_means:  # those of ImageNet, of which a data set with fewer classes uses the first
+        tensors["mapping.embed.weight"] = tensors["mapping.embed.weight"][:num_classes].clone()
+    return Converted(arch, tensors, kept.spelling)
+
+
+def _has_fixed_embeddings(state: StateDict) -> bool:
+    names = state.entries
+    return "mapping.embed.weight" in names and "mapping.embed.bias" not in names
 
 
 class _Shapes:

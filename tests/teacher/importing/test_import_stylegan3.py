@@ -104,6 +104,12 @@ VARIANTS = {
         class_width=5,
         has_discriminator=False,
     ),
+    "StyleGAN-XL without classes, with a projection": StyleGAN3Spec(
+        geometry=Geometry(resolution=16, channel_base=60, channel_max=6, num_layers=6),
+        class_width=5,
+        has_unused_projection=True,
+        has_discriminator=False,
+    ),
 }
 
 
@@ -115,6 +121,8 @@ def test_import_stylegan3_of_any_shape_computes_the_papers_equations(
     state = write_stylegan3(tmp_path / "network.pkl", spec)
     info = import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
     assert (info.discriminator is not None) == spec.has_discriminator
+    assert info.origin["layout"] == ("StyleGAN-XL stem" if spec.class_width else "StyleGAN3")
+    assert info.generator.num_classes == spec.num_classes
     state = {key: tensor.double() for key, tensor in state.items()}
     z = torch.randn(3, spec.z_dim, generator=torch.Generator().manual_seed(1))
     classes = torch.tensor([0, 2, 1]) if spec.num_classes else None
@@ -160,6 +168,14 @@ def test_import_stylegan3_misfit_has_the_names_of_the_file(tmp_path: Path) -> No
     torch.save({"G_ema": state}, tmp_path / "states.pt")
     with pytest.raises(UserError, match=r"G_ema\.mapping\.fc0\.weight is missing"):
         import_teacher(tmp_path / "states.pt", tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_import_stylegan_xl_with_more_classes_than_embeddings_is_refused(tmp_path: Path) -> None:
+    spec = replace(VARIANTS["StyleGAN-XL with classes"], num_embeddings=3)
+    write_stylegan3(tmp_path / "network.pkl", spec)
+    with pytest.raises(UserError, match=r"mapping\.embed\.weight has 3 rows for 4 classes"):
+        import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()
 
 
