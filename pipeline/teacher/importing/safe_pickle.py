@@ -165,6 +165,7 @@ class _Unpickler(pickle.Unpickler):
             "torch._utils._rebuild_parameter_with_state": _parameter,
             "torch.Size": to_extents,
             "dill._dill._create_array": _create_array,
+            "dill._dill._load_type": self._load_type,
             "collections.OrderedDict": self._ordered_dict,
             "numpy.dtype": StoredDType,
             "_codecs.encode": self._bytes,
@@ -203,6 +204,12 @@ class _Unpickler(pickle.Unpickler):
         return StoredArray(
             self._path, shape if order in ("C", "F") else None, dtype, order == "F", raw
         )
+
+    def _load_type(self, name: Any) -> Any:
+        """How dill names a type of Python's own, such as that of bound methods."""
+        if not isinstance(name, str):
+            raise pickle.UnpicklingError("a type without a name")
+        return self.find_class("dill.types", name)
 
     def _bytes(self, content: str | bytes = b"", encoding: str = "latin1") -> bytes:
         if encoding not in ("latin1", "latin-1"):

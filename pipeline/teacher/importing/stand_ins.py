@@ -12,12 +12,11 @@ import sys
 from typing import Any
 
 MAX_NAMES = 1000
+STANDARD_MODULES = {"datetime", "decimal", "enum", "fractions", "pathlib", "typing", "uuid"}
 STANDARD_DATA = {
     *("argparse.Namespace", "types.SimpleNamespace", "functools.partial"),
     *("collections.defaultdict", "collections.Counter", "collections.deque"),
-    *(f"pathlib.{kind}{flavour}" for kind in ("", "Pure") for flavour in ("PosixPath", "Path")),
-    *("pathlib.WindowsPath", "pathlib.PureWindowsPath"),
-    *("datetime.datetime", "datetime.date", "datetime.timedelta"),
+    *(f"datetime.{kind}" for kind in ("date", "datetime", "time", "timedelta")),
     *(
         f"{module}.{kind}"
         for module in ("builtins", "__builtin__")
@@ -25,7 +24,7 @@ STANDARD_DATA = {
                      "object", "range")
     ),
 }  # fmt: skip
-"""Of the standard library: classes that files of networks keep beside the weights."""
+"""Of the standard library: modules and classes of what files keep beside the weights."""
 PYTHON_2 = {"__builtin__", "copy_reg"}
 
 
@@ -133,7 +132,8 @@ class Foreign:
 def is_refused(path: str) -> bool:
     """Whether the global `path` is one of the standard library that holds no data."""
     top = path.partition(".")[0]
-    return (top in sys.stdlib_module_names or top in PYTHON_2) and path not in STANDARD_DATA
+    is_standard = top in sys.stdlib_module_names or top in PYTHON_2
+    return is_standard and top not in STANDARD_MODULES and path not in STANDARD_DATA
 
 
 def is_function(path: str) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import functools
 import pickle
+import typing
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pipeline.teacher.importing.source import read_file
 from pipeline.teacher.importing.stand_ins import StoredModule, TensorFlowNetwork
@@ -137,3 +143,29 @@ def test_read_pickle_numpy_1_names_are_understood(read: Read) -> None:
 
 def test_read_pickle_bytes_after_the_end_are_ignored(read: Read) -> None:
     assert read(pickle.dumps({"a": 1}) + b"garbage") == {"a": 1}
+
+
+def test_read_pickle_objects_of_any_class_keep_their_attributes(read: Read) -> None:
+    objects = {
+        "args": argparse.Namespace(size=32, path=Path("/data"), day=datetime.date(2020, 1, 2)),
+        "linear": nn.Linear(2, 3),
+        "counts": collections.Counter(a=2),
+        "act": functools.partial(nn.functional.leaky_relu, negative_slope=0.2),
+        "kind": torch.bfloat16,
+        "any": typing.Any,
+    }
+    found = read(pickle.dumps(objects, 2))
+    assert found["args"].class_path == "argparse.Namespace"
+    assert found["args"].state["size"] == 32
+    linear = found["linear"]
+    assert (linear.class_path, linear.class_name) == ("torch.nn.modules.linear.Linear", "Linear")
+    assert linear.state["out_features"] == 3
+    weight = linear.state["_parameters"]["weight"].to_tensor()
+    assert torch.equal(weight, objects["linear"].weight)  # type: ignore[attr-defined]
+    assert found["kind"] is torch.bfloat16
+
+
+def test_read_pickle_bound_methods_as_dill_writes_them_are_read_over(read: Read) -> None:
+    load = b"cdill._dill\n_load_type\nX\x0a\0\0\0MethodType\x85R"
+    method = load + b"ctorch.nn.functional\nrelu\n}\x86R"
+    assert read(b"\x80\x04" + method + b".").class_path == "dill.types.MethodType"
