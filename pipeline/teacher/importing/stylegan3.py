@@ -75,10 +75,10 @@ def convert_generator(
     """
     if tree is not None:
         stylegan2_ada.check_activations(tree)
-        if "head_layer_names" in tree.state("synthesis"):
+        if any("head_layer_names" in module.state for module in tree.modules.values()):
             raise ValueError(
-                f"{state.spelling.name('synthesis')}: super-resolution stages of StyleGAN-XL are "
-                "not supported; import the stem that they were trained on"
+                f"{tree.place}: super-resolution stages of StyleGAN-XL are not supported; import "
+                "the stem that they were trained on"
             )
     shapes = _Shapes(state)
     w_avg = shapes.of("mapping.w_avg")
