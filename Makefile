@@ -20,7 +20,7 @@ BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 pyth
 # Two files of tests at once, in the order of tests/conftest.py.
 ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
 TEACHER ?=
-OUT ?= teachers/$(basename $(notdir $(TEACHER)))
+OUT ?= teachers/$(basename $(notdir $(patsubst %/,%,$(TEACHER))))
 DISCRIMINATOR ?=
 ARCHITECTURE ?=
 DATA ?=

@@ -17,22 +17,29 @@ from benchmarks.speed.render_stylegan3 import build_random_generator
 from pipeline.config.generate import GenerateConfig
 from pipeline.generate.plan import Plan, make_plan, make_recipe
 from pipeline.generate.render import render_shard
-from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
+from pipeline.teacher.architectures.dcgan import (
+    DCGANArchitecture,
+    NamedDCGANArchitecture,
+    NamedLayer,
+    TransposedLayer,
+)
 from pipeline.teacher.architectures.fastgan import FastGANArchitecture
 from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
 from pipeline.teacher.architectures.projected_gan import ProjectedGANArchitecture
 from pipeline.teacher.architectures.r3gan import R3GANArchitecture, R3GANStage
+from pipeline.teacher.architectures.rosinality import RosinalityArchitecture
 from pipeline.teacher.checkpoint import build_generator, save_teacher
 from pipeline.teacher.description import TeacherInfo
 from pipeline.teacher.importing import biggan_deep as biggan_deep_files
 from pipeline.teacher.importing import biggan_tensors
 from pipeline.teacher.interface import TeacherGenerator
-from pipeline.teacher.networks.dcgan import DCGANGenerator
+from pipeline.teacher.networks.dcgan import DCGANGenerator, NamedDCGANGenerator
 from pipeline.teacher.networks.fastgan import FastGANGenerator
 from pipeline.teacher.networks.lucidrains import LucidrainsGenerator
 from pipeline.teacher.networks.module import wrap_module
 from pipeline.teacher.networks.projected_gan import ProjectedGANGenerator
 from pipeline.teacher.networks.r3gan import R3GANGenerator
+from pipeline.teacher.networks.rosinality import RosinalityGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
 from pipeline.teacher.networks.stylegan3 import StyleGAN3Generator
 from pipeline.teacher.spelling import Spelling
@@ -58,6 +65,7 @@ def stylegan2(**changes: Any) -> Generator:
 
 
 def dcgan(image_channels: int = 3) -> DCGANGenerator:
+    """As imported with a JSON."""
     layers = (
         TransposedLayer(8, 4, 1, 0),
         TransposedLayer(6, 4, 2, 1),
@@ -69,6 +77,28 @@ def dcgan(image_channels: int = 3) -> DCGANGenerator:
         for name, buffer in generator.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.01, 0.1)
+    return generator.eval().requires_grad_(False)
+
+
+def named_dcgan() -> NamedDCGANGenerator:
+    """As imported without a JSON."""
+    layers = tuple(
+        NamedLayer(layer, f"main.{3 * index}", f"main.{3 * index + 1}" * layer.has_norm, activation)
+        for index, (layer, activation) in enumerate(
+            zip(dcgan().arch.layers, ["main.2", "main.5", ""], strict=True)
+        )
+    )
+    return with_statistics(NamedDCGANGenerator, NamedDCGANArchitecture(7, layers))
+
+
+def rosinality() -> RosinalityGenerator:
+    """Whose noise inputs act."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        generator = RosinalityGenerator(RosinalityArchitecture(6, 2, (8, 6, 4)))
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.data.uniform_(0.2, 0.5)
     return generator.eval().requires_grad_(False)
 
 
@@ -162,6 +192,8 @@ TEACHERS = {
     "residual": lambda: stylegan2(skips="resnet"),
     "dcgan": dcgan,
     "grey-dcgan": lambda: dcgan(1),
+    "named-dcgan": named_dcgan,
+    "rosinality": rosinality,
     "r3gan": r3gan,
     "stylegan3": stylegan3,
     "lucidrains": lucidrains,
