@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pipeline.teacher.importing.module_tree import ModuleTree
 from pipeline.teacher.importing.states import StateDict
 
 
@@ -20,6 +21,10 @@ class FoundNetwork(NamedTuple):
     state: StateDict
     is_averaged: bool | None
     """Whether its name says that the weights are averaged; None where it says nothing."""
+
+    def tree(self, trees: Mapping[str, ModuleTree]) -> ModuleTree | None:
+        """The modules that hold it, where the file has those."""
+        return None if self.state.prefix else trees.get(self.state.place)
 
     @property
     def notes(self) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.teacher.architectures.stylegan2 import StyleGAN2DiscriminatorArchitecture
 from pipeline.teacher.architectures.stylegan3 import (
     StyleGAN3Architecture,
     StyleGAN3Input,
@@ -18,7 +19,7 @@ from pipeline.teacher.architectures.stylegan3 import (
 )
 from pipeline.teacher.importing import stylegan2_ada
 from pipeline.teacher.importing.imported import Imported
-from pipeline.teacher.importing.infer import Converted
+from pipeline.teacher.importing.infer import Converted, infer_discriminator
 from pipeline.teacher.importing.module_tree import ModuleTree
 from pipeline.teacher.importing.source import Source
 from pipeline.teacher.importing.states import StateDict
@@ -26,6 +27,7 @@ from pipeline.teacher.importing.stored_networks import find_network
 from pipeline.teacher.importing.stored_tensors import Stored
 
 _SIGN = "synthesis.input.freqs"
+_DISCRIMINATOR_SIGN = "b4.fc.weight"
 _USUAL_TAPS = 6
 _USUAL_MARGIN = 10
 _USUAL_CLAMP = 256.0
@@ -43,26 +45,37 @@ def convert(source: Source) -> Imported:
     """Generator and, where there is a StyleGAN2's, discriminator; raises as `convert_generator`."""
     found = find_network(source.states, _SIGN)
     assert found is not None
-    tree = None if found.state.prefix else source.trees.get(found.state.place)
+    tree = found.tree(source.trees)
     generator = convert_generator(found.state, tree)
-    judge = source.trees.get("D")
+    judge = _convert_discriminator(source)
     notes = found.notes
     if tree is None:
         notes.append(
             "a state dict does not say how it is clamped, scaled and band-limited: it is taken to "
             "be as the authors train"
         )
-    if judge is not None and "b4.fc" not in judge.modules:
-        judge = None
+    if judge is None and any(name.rpartition(".")[2] == "D" for name in source.trees):
         notes.append("its discriminator judges features of other networks, and is left out")
     return Imported(
         "StyleGAN-XL stem" if _has_fixed_embeddings(found.state) else "StyleGAN3",
         generator,
-        None if judge is None else stylegan2_ada.convert_discriminator(judge),
+        judge,
         notes=tuple(notes),
         weights=found.name,
         is_averaged=found.is_averaged,
     )
+
+
+def _convert_discriminator(source: Source) -> Converted[StyleGAN2DiscriminatorArchitecture] | None:
+    """The StyleGAN2 discriminator of the file, if it has one."""
+    found = find_network(source.states, _DISCRIMINATOR_SIGN)
+    if found is None:
+        return None
+    if (tree := found.tree(source.trees)) is not None:
+        return stylegan2_ada.convert_discriminator(tree)
+    tensors, spelling = found.state.load(), found.state.spelling
+    arch = infer_discriminator(tensors, spelling, conv_clamp=_USUAL_CLAMP, mbstd_group_size=4)
+    return Converted(arch, tensors, spelling)
 
 
 def convert_generator(

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.speed.reference_stylegan3 import Geometry, synthesise
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
-from pipeline.teacher.checkpoint import load_generator
+from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.features import captured
 from pipeline.teacher.importing.checkpoint import import_teacher
 from pipeline.teacher.inspection import inspect_latents
@@ -145,17 +145,26 @@ def test_import_stylegan3_of_any_shape_computes_the_papers_equations(
         assert_golden(found[f"pooled.{key}"], feature.mean((2, 3)).numpy(), key)
 
 
-def test_import_stylegan3_state_dict_alone_is_taken_as_the_authors_train(tmp_path: Path) -> None:
-    spec = StyleGAN3Spec(geometry=replace(T_64, margin=10))
-    state = write_stylegan3(tmp_path / "network.pkl", spec)
-    import_teacher(tmp_path / "network.pkl", tmp_path / "whole")
-    torch.save({"epoch": 3, "G_ema": dict(state)}, tmp_path / "states.pt")
+@pytest.mark.parametrize("outside", [(), ("state", "networks")])
+def test_import_stylegan3_state_dicts_are_taken_as_the_authors_train(
+    outside: tuple[str, ...], tmp_path: Path
+) -> None:
+    import_teacher(GOLDEN / "stylegan3-t-tiny.pkl", tmp_path / "whole")
+    content: Any = {
+        "G_ema": load_generator(tmp_path / "whole").state_dict(),
+        "D": load_discriminator(tmp_path / "whole").state_dict(),
+    }
+    for key in reversed(outside):
+        content = {key: content, "epoch": 3}
+    torch.save(content, tmp_path / "states.pt")
     info = import_teacher(tmp_path / "states.pt", tmp_path / "alone")
-    assert (info.origin["weights"], info.origin["is_averaged"]) == ("G_ema", True)
+    assert info.origin["weights"] == ".".join([*outside, "G_ema"])
+    assert info.origin["is_averaged"] is True
     assert "as the authors train" in info.origin["notes"][0]
-    z = np.random.default_rng(0).standard_normal((2, spec.z_dim)).astype(np.float32)
-    whole, alone = (inspect_latents(tmp_path / name, z) for name in ("whole", "alone"))
-    np.testing.assert_array_equal(alone["image"], whole["image"])
+    wanted = read_golden("stylegan3-t-tiny")
+    found = inspect_latents(tmp_path / "alone", wanted["z"])
+    for key in ("image", "logits"):
+        assert_golden(found[key], wanted[key], key)
 
 
 def test_import_stylegan3_misfit_has_the_names_of_the_file(tmp_path: Path) -> None:
