@@ -12,6 +12,7 @@ from pipeline.config.method import DiscriminatorConfig
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.student.view_size import bring_to_size
+from pipeline.teacher.architectures.sizes import RGBA
 from pipeline.teacher.checkpoint import read_discriminator
 from pipeline.teacher.description import read_teacher_info
 from pipeline.teacher.features import captured, pool_features
@@ -46,6 +47,8 @@ class DiscriminatorBackbone(nn.Module):
         images = 2 * bring_to_size(images * self.std + self.mean, arch.resolution) - 1
         if arch.image_channels == 1:
             images = images.mean(1, keepdim=True)
+        elif arch.image_channels == RGBA:
+            images = torch.cat([images, torch.ones_like(images[:, :1])], 1)  # opaque
         labels = images.new_zeros(len(images), arch.num_classes) if arch.num_classes else None
         with captured(self.discriminator.feature_root, self._names) as found:
             self.discriminator(images, labels)

@@ -69,6 +69,6 @@ def run_generator(
 
 
 def to_pixels(image: Tensor) -> Tensor:
-    """Images in [-1, 1] -> uint8 [n, 3, R, R]: shards hold RGB."""
+    """Grey, RGB or RGBA images in [-1, 1] -> uint8 [n, 3, R, R]: shards hold RGB."""
     pixels = (image.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.student.backbone import Normalise
 from pipeline.student.view_size import bring_to_size
 from pipeline.teacher.architectures.biggan import BigGANDiscriminatorArchitecture
 from pipeline.teacher.architectures.r3gan import R3GANDiscriminatorArchitecture, R3GANStage
+from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.networks.biggan import BigGANDiscriminator
 from pipeline.teacher.networks.discriminator import Discriminator
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator
@@ -69,3 +71,15 @@ def test_features_of_a_biggan_are_its_blocks_with_attention_and_what_its_logit_s
     features = backbone(normalised(images))
     assert features.shape == (2, num_features)
     assert features.std(0).max() > 0
+
+
+@torch.no_grad()
+def test_features_of_a_discriminator_of_transparent_images_are_those_of_opaque_ones() -> None:
+    discriminator = Discriminator(replace(DISCRIMINATOR, image_channels=4))
+    backbone = DiscriminatorBackbone(discriminator, "single", TRAIN_CONFIG).eval()
+    images = torch.rand(4, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(1))
+    opaque = torch.cat([2 * images - 1, torch.ones_like(images[:, :1])], 1)
+    with captured(discriminator.feature_root, [discriminator.last]) as found:
+        discriminator(opaque)
+    expected = pool_features(found)
+    torch.testing.assert_close(backbone(normalised(images)), expected, rtol=1e-4, atol=1e-5)

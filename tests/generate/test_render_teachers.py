@@ -13,7 +13,7 @@ import torch
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured
 from shards.pool import IMAGES, PoolReader
-from tests.support.tiny_teachers import NUM_CLASSES, TEACHERS, render, stylegan2
+from tests.support.tiny_teachers import NUM_CLASSES, TEACHERS, dcgan, render, stylegan2
 
 
 def read_meta(pool: PoolReader) -> list[dict[str, int]]:
@@ -70,6 +70,15 @@ def test_render_shard_grey_teacher_gives_three_equal_channels(make: Any, tmp_pat
     assert np.ptp(images) > 10
     np.testing.assert_array_equal(images[:, 0], images[:, 1])
     np.testing.assert_array_equal(images[:, 0], images[:, 2])
+
+
+def test_render_shard_transparent_teacher_gives_its_colours(tmp_path: Path) -> None:
+    generator = dcgan(image_channels=4)
+    plan, pool = render(generator, tmp_path)
+    inputs = draw_inputs(generator, plan.recipe.sampling, np.arange(12))
+    levels = (generator(inputs.z).image[:, :3].clamp(-1, 1) + 1) * 127.5
+    images = torch.from_numpy(pool.images.gather("image", np.arange(12))).float()
+    assert (images - levels).abs().max() <= 0.5 + 1e-2
 
 
 def test_render_shard_conditional_records_the_label_of_every_sample(tmp_path: Path) -> None:

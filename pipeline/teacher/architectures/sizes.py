@@ -4,6 +4,9 @@ from __future__ import annotations
 
 MAX_WIDTH = 1 << 16
 MAX_RESOLUTION = 1 << 12
+RGBA = 4
+IMAGE_CHANNELS = (1, 3, RGBA)
+"""Grey, RGB, and RGB with transparency, which samples do not have."""
 
 
 def check_sizes(resolution: int, **sizes: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.records.digests import file_digest
+from pipeline.teacher.architectures.sizes import IMAGE_CHANNELS, RGBA
 from pipeline.teacher.architectures.stylegan2 import (
     StyleGAN2Architecture,
     StyleGAN2DiscriminatorArchitecture,
@@ -51,7 +52,7 @@ def import_teacher(
         raise UserError(f"{file}: no such file")
     try:
         source = _open(file, architecture, discriminator)
-        imported = layouts.convert(source)
+        imported = _with_known_channels(layouts.convert(source))
         origin: dict[str, Any] = {"kind": "import", "file": file.name} | source.digests()
         if architecture is not None:
             origin["architecture_sha256"] = file_digest(architecture)
@@ -81,6 +82,19 @@ def _open(file: Path, architecture: Path | None, discriminator: Path | None) -> 
         None if architecture is None else read_architecture(architecture),
         None if discriminator is None else Source(discriminator),
     )
+
+
+def _with_known_channels(imported: Imported) -> Imported:
+    """The same; with a note if samples will lack something of the images."""
+    num_channels = imported.generator.arch.image_channels
+    if num_channels not in IMAGE_CHANNELS:
+        raise ValueError(
+            f"the images have {num_channels} channels; a teacher's are grey, RGB or RGBA"
+        )
+    if num_channels != RGBA:
+        return imported
+    note = "samples lose the images' alpha channel, and real images are opaque to the discriminator"
+    return imported._replace(notes=(*imported.notes, note))
 
 
 def _existing(folder: Path, origin: dict[str, Any]) -> TeacherInfo:

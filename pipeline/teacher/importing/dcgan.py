@@ -22,6 +22,7 @@ from pipeline.teacher.architectures.dcgan import (
     NamedLayer,
     TransposedLayer,
 )
+from pipeline.teacher.architectures.sizes import IMAGE_CHANNELS
 from pipeline.teacher.importing.dcgan_described import convert_described
 from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import Converted
@@ -34,7 +35,6 @@ GENERATOR_FILES = ("netG*", "generator*", "G.*")
 DISCRIMINATOR_FILES = ("netD*", "discriminator*", "D.*")
 GENERATOR = re.compile(r"(?i)(^|[._])(net_?g|g|gen)(_?ema)?[._]|generator")
 DISCRIMINATOR = re.compile(r"(?i)(^|[._])(net_?d|d|disc)[._]|discriminator|critic")
-IMAGE_CHANNELS = (1, 3)
 NORM_KINDS = {"weight", "bias", "running_mean", "running_var"}
 ASSUMED = (
     "no tensor tells strides, paddings and activations: taken as in Radford et al. 2016; say "

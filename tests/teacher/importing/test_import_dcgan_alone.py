@@ -162,6 +162,16 @@ def test_import_dcgan_whole_module_that_computes_otherwise_is_refused(
     assert not (tmp_path / "teacher").exists()
 
 
+def test_import_dcgan_with_transparency_says_that_samples_lose_it(tmp_path: Path) -> None:
+    module = OrdinaryDCGAN(5, [Layer(6, **FIRST), Layer(5), Layer(4)])
+    judge = save_state(dict(OrdinaryDiscriminator(16, 4).state_dict()), tmp_path / "netD.pt")
+    info = import_content(tmp_path, module.state_dict(), discriminator=judge)
+    assert_images(tmp_path, module)
+    assert info.discriminator is not None
+    assert info.discriminator.image_channels == info.generator.image_channels == 4
+    assert "alpha channel" in info.origin["notes"][-1]
+
+
 def test_import_dcgan_discriminator_of_another_size_is_refused(tmp_path: Path) -> None:
     judge = save_state(dict(OrdinaryDiscriminator(32).state_dict()), tmp_path / "netD.pt")
     with pytest.raises(UserError, match=r"netD\.pt.*32 px.*16 px"):

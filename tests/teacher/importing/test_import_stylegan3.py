@@ -180,6 +180,17 @@ def test_import_stylegan3_misfit_has_the_names_of_the_file(tmp_path: Path) -> No
     assert not (tmp_path / "teacher").exists()
 
 
+def test_import_stylegan3_with_other_channels_than_those_of_images_is_refused(
+    tmp_path: Path,
+) -> None:
+    spec = VARIANTS["16 px, generator alone"]
+    spec = replace(spec, geometry=replace(spec.geometry, image_channels=5))
+    write_stylegan3(tmp_path / "network.pkl", spec)
+    with pytest.raises(UserError, match="5 channels"):
+        import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
 def test_import_stylegan_xl_with_more_classes_than_embeddings_is_refused(tmp_path: Path) -> None:
     spec = replace(VARIANTS["StyleGAN-XL with classes"], num_embeddings=3)
     write_stylegan3(tmp_path / "network.pkl", spec)
