@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from benchmarks.speed.view_rivals import as_pictures, lightly_settings
 from pipeline.config.train import TrainConfig
 from pipeline.student.backbone import build_backbone
-from pipeline.train.step import learning_rate
+from pipeline.train.optimizer import learning_rate
 
 
 class _Pictures(Dataset[list[Tensor]]):

@@ -69,6 +69,8 @@ class SimSiamConfig(MethodSection):
     reads_features = False
 
     name: Literal["simsiam"]
+    projector_layers: Literal[2, 3] = 2
+    """Layers of its projector; 2 are SimSiam's on CIFAR-10, 3 on ImageNet."""
 
 
 class EncodingConfig(MethodSection):

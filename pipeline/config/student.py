@@ -37,6 +37,10 @@ class StudentConfig(Section):
     """
     projector_layers: Positive = 5
     """Linear layers of the projector."""
+    projector_hidden: Positive | None = None
+    """Width of the projector's hidden layers; unset, that of the representation. Not of SimSiam,
+    whose projector is its own.
+    """
     embedding_dim: Positive = 2048
     """Width of the embedding and of the squeezed representation."""
 

@@ -1,8 +1,8 @@
 """The `train` section of a config: how a student is trained.
 
 Defaults are the paper's CIFAR table (Yang et al. 2022, appendix). Neighbours: `student.py`,
-`augment.py`, `method.py` and `monitor.py` have the sections inside this one, `root.py` the other
-sections.
+`augment.py`, `method.py`, `optimizer.py` and `monitor.py` have the sections inside this one,
+`root.py` the other sections.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.config.fields import (
 )
 from pipeline.config.method import EncodingConfig, MethodConfig, SqueezeAndSpanConfig
 from pipeline.config.monitor import MonitorConfig
+from pipeline.config.optimizer import OptimizerConfig
 from pipeline.config.student import StudentConfig
 
 
@@ -62,13 +63,15 @@ class TrainConfig(Section):
     objective.
     """
     learning_rate: PositiveFloat = 0.03
-    """Base learning rate of SGD, multiplied by global_batch / 256; cosine to 0, stepped per
-    epoch, without warm-up.
+    """Base learning rate, multiplied by global_batch / 256; cosine to 0, stepped per epoch, without
+    warm-up, unless `optimizer` says otherwise.
     """
     momentum: Fraction = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD and LARS."""
     weight_decay: NonNegativeFloat = 5e-4
-    """Weight decay of SGD, on every parameter."""
+    """Weight decay, on every parameter unless `optimizer.decay` says otherwise."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimiser and schedule."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the networks; losses and weights are always float32. `auto` is bfloat16 on
     a GPU that supports it, else float32.
@@ -151,6 +154,11 @@ class TrainConfig(Section):
             raise ValueError(
                 "images=real leaves nothing to distil; span alone is train.method.name=vicreg "
                 "with train.images=real"
+            )
+        if self.optimizer.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} are no fewer than "
+                f"epochs={self.epochs}; warm up over fewer, or train for more"
             )
         if self.init is not None and not self.method.trains:
             raise ValueError(f"method {self.method.name} trains nothing; leave init out")

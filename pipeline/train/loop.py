@@ -115,7 +115,7 @@ def train(
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
             output = trainer.losses(stream.batch(step), step)
-            rate = trainer.update(output, step, step // epoch_steps)
+            rate = trainer.update(output, step, step / epoch_steps)
             samples_seen = (step + 1) * config.global_batch
             is_last = step + 1 == num_steps
             is_asked = False

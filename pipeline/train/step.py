@@ -8,7 +8,6 @@ float32.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -28,12 +27,7 @@ from pipeline.engine.gpu import (
 from pipeline.samples.seeding import torch_generator
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.method import Batch, Method, StepOutput, check_output
-
-
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Rate in `epoch`: linear in the global batch, cosine to 0, stepped per epoch."""
-    base = config.learning_rate * config.global_batch / 256
-    return base * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+from pipeline.train.optimizer import StudentOptimizer, divergence_remedy
 
 
 class StudentTrainer:
@@ -57,13 +51,7 @@ class StudentTrainer:
             torch._dynamo.config.optimize_ddp = False
         compile_in_place(self.method, self._compile_mode)
         self._precision = choose_precision(config.precision, device)
-        self._optimizer = torch.optim.SGD(
-            self.method.parameter_groups(),
-            lr=0.0,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=device.type == "cuda",
-        )
+        self._optimizer = StudentOptimizer(config, self.method, device)
         self._wrapped: nn.Module = (
             DistributedDataParallel(self.method, broadcast_buffers=False)
             if num_workers() > 1
@@ -92,32 +80,20 @@ class StudentTrainer:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def update(self, output: StepOutput, step: int, epoch: int) -> float:
-        """Move the weights; returns the learning rate.
+    def update(self, output: StepOutput, step: int, epoch: float) -> float:
+        """Move the weights at the rate of `epoch`, a fraction within one; returns the rate.
 
         Raises:
             UserError: if the loss is not finite (`LossGuard` says when).
         """
-        self._guard.watch(
-            output.loss, f"train: the loss is not finite at step {step}; lower train.learning_rate"
-        )
+        remedy = divergence_remedy(self.config, step)
+        self._guard.watch(output.loss, f"train: the loss is not finite at step {step}; {remedy}")
         self.backward(output)
-        return self.optimise(epoch)
+        return self._optimizer.step(epoch)
 
     def backward(self, output: StepOutput) -> None:
         """Gradients of the loss."""
         output.loss.backward()
-
-    def optimise(self, epoch: int) -> float:
-        """Follow the gradients at the rate of `epoch`, which is returned, and let go of them: CUDA
-        graphs want their memory back before the next step.
-        """
-        rate, fixed = learning_rate(self.config, epoch), learning_rate(self.config, 0)
-        for group in self._optimizer.param_groups:
-            group["lr"] = fixed if group.get("fixed_rate") else rate
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return rate
 
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimiser, for `load_state_dict`; raises as `update` does."""
@@ -128,5 +104,3 @@ class StudentTrainer:
         """Inverse of `state_dict`."""
         self.method.load_state_dict(state["method"])
         self._optimizer.load_state_dict(state["optimizer"])
-        for group in self._optimizer.param_groups:  # of whatever device saved them
-            group["fused"] = self.device.type == "cuda"

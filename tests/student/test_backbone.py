@@ -124,7 +124,16 @@ def layer_kinds(network: nn.Sequential) -> list[str]:
 
 def test_projector_has_five_layers_without_bias_as_the_paper_says() -> None:
     hidden = ["Linear 64-64", "BatchNorm1d", "ReLU"]
-    assert layer_kinds(build_projector(64, 32, 5)) == hidden * 4 + ["Linear 64-32"]
+    student = StudentConfig(projector_layers=5)
+    assert layer_kinds(build_projector(64, 32, student)) == hidden * 4 + ["Linear 64-32"]
+
+
+def test_projector_has_hidden_layers_of_another_width_where_it_is_set() -> None:
+    found = layer_kinds(
+        build_projector(64, 32, StudentConfig(projector_layers=3, projector_hidden=48))
+    )
+    linear = [kind for kind in found if kind.startswith("Linear")]
+    assert linear == ["Linear 64-48", "Linear 48-48", "Linear 48-32"]
 
 
 def test_squeeze_module_head_has_the_papers_layers() -> None:

@@ -133,3 +133,28 @@ def test_run_whose_networks_do_not_fit_is_named_with_what_to_start_from(site: Si
         "train", "name=wide", *TINY, "train.init=first", "train.student.width=8"
     )
     assert_mistake(result, "train.init=first", "conv1.weight")
+
+
+def test_training_from_a_run_equals_one_that_never_stopped_where_it_should(site: Site) -> None:
+    """Every step sees all twelve images as they are, at a constant rate and without momentum: then
+    a step is a function of the networks alone, up to the order in which images are summed up.
+    """
+    settings = (
+        *TINY,
+        "train.global_batch=12",
+        "train.momentum=0",
+        "train.augment.enabled=false",
+        "train.optimizer.schedule=constant",
+    )
+    for name in ("whole", "half", "rest"):
+        site.stage("real", f"name={name}", *settings)
+    site.stage("train", "name=whole", *settings, "train.epochs=4")
+    site.stage("train", "name=half", *settings, "train.epochs=2")
+    site.stage("train", "name=rest", *settings, "train.epochs=2", "train.init=half")
+    found, expected = (weights_of(folder_of(site, name)) for name in ("rest", "whole"))
+    # float32 sums in another order, through a network of some 25 layers
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    half = weights_of(folder_of(site, "half"))
+    assert not torch.allclose(
+        half["backbone.conv1.weight"], expected["backbone.conv1.weight"], atol=1e-4
+    )

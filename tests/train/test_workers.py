@@ -16,6 +16,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.engine.collectives import num_workers, worker_rank
 from pipeline.train.batch_norm import synchronise_batch_norm
 from pipeline.train.data import TrainingShards
+from pipeline.train.optimizer import StudentOptimizer
 from pipeline.train.step import StudentTrainer
 from shards.pool import PoolReader
 from tests.support.processes import run_workers
@@ -23,6 +24,7 @@ from tests.support.tiny_shards import FEATURES, TRAIN_CONFIG, open_training_shar
 from tests.support.trainings import (
     CPU,
     METHODS,
+    changed,
     config_of,
     in_double,
     make_method,
@@ -32,14 +34,21 @@ from tests.support.trainings import (
 )
 
 NUM_STEPS = 2
-GLOBAL = [name for name in METHODS if name != "release"]
-"""Methods whose statistics are of the global batch."""
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "lars": {"name": "lars", "decay": "weights", "warmup_epochs": 1},
+    "adamw": {"name": "adamw", "decay": "weights", "clip_norm": 0.1},
+}
+"""Optimisers beside SGD, of trainings by VICReg."""
+GLOBAL = [*(name for name in METHODS if name != "release"), *OPTIMIZERS]
+"""Methods whose statistics are of the global batch, and optimisers."""
 BLURRED = TRAIN_CONFIG.model_copy(update={"augment": AugmentConfig(blur_p=0.5, rotation_deg=10)})
 
 
 def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any]:
     """Two float64 optimiser steps of one worker; its losses, first gradients and final state."""
-    config = config_of(name)
+    config = config_of("vicreg real" if name in OPTIMIZERS else name)
+    if name in OPTIMIZERS:
+        config = changed(config, optimizer=OPTIMIZERS[name])
     shards = shards_of(config, open_training_shards(folder))
     stream = open_stream(shards, config, rank, workers)
     method = make_method(config, shards.block_channels).double()
@@ -47,12 +56,11 @@ def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any
     wrapped: nn.Module = method
     if workers > 1:
         wrapped = DistributedDataParallel(method, broadcast_buffers=False)
-    optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    optimizer = StudentOptimizer(config, method, CPU)
     result: dict[str, Any] = {"losses": [], "metrics": []}
     wrapped.train()
     for step in range(NUM_STEPS):
         output = wrapped(in_double(stream.batch(step)))
-        optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         if step == 0:
             result["gradients"] = {
@@ -60,7 +68,7 @@ def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any
                 for name, parameter in method.named_parameters()
                 if parameter.grad is not None
             }
-        optimizer.step()
+        optimizer.step(epoch=0.5)
         result["losses"].append(output.loss.detach())
         result["metrics"].append(output.metrics())
     result["state"] = method.state_dict()

@@ -1,7 +1,7 @@
 """What the paper's linear probe trains, how, and at what rates: a linear layer, its optimiser, and
 the settings of both recipes (Yang et al. 2022, appendix; the protocol of Chen and He 2021).
 
-Neighbours: `linear_sgd.py` trains it on views, `lars.py` has the rates of large batches.
+Neighbours: `linear_sgd.py` trains it on views, `engine/lars.py` has the rates of large batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config.augment import AugmentConfig
-from pipeline.eval.probes.lars import TRUST, adapt_gradients
+from pipeline.engine.lars import TRUST, adapt_gradients
 from pipeline.samples.seeding import torch_generator
 
 _MOMENTUM = 0.9

@@ -25,10 +25,15 @@ class SimSiam(Method):
         super().__init__(config, context)
         self.backbone = build_backbone(config.student, config.seed)
         width, dim = self.backbone.representation_dim, config.student.embedding_dim
+        hidden_layers: list[nn.Module] = []
+        for _ in range(options.projector_layers - 1):
+            hidden_layers += [
+                nn.Linear(width, width, bias=False),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+            ]
         self.projector = nn.Sequential(
-            nn.Linear(width, width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
+            *hidden_layers,
             nn.Linear(width, dim, bias=False),
             nn.BatchNorm1d(dim, affine=False),
         )

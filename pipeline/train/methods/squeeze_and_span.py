@@ -30,9 +30,7 @@ class SqueezeAndSpan(Method):
         channels = context.block_channels
         width = config.student.embedding_dim if options.squeeze else sum(channels)
         self.backbone = build_backbone(config.student, config.seed)
-        self.projector = build_projector(
-            self.backbone.representation_dim, width, config.student.projector_layers
-        )
+        self.projector = build_projector(self.backbone.representation_dim, width, config.student)
         self.squeeze = SqueezeModule(channels, width) if options.squeeze else nn.Identity()
         self.weights = LossWeights.of(options)
         self.squeeze_convention = STUDENT_ONLY if config.variant == "release" else PAPER

@@ -19,9 +19,7 @@ class VicReg(Method):
         super().__init__(config, context)
         self.backbone = build_backbone(config.student, config.seed)
         self.projector = build_projector(
-            self.backbone.representation_dim,
-            config.student.embedding_dim,
-            config.student.projector_layers,
+            self.backbone.representation_dim, config.student.embedding_dim, config.student
         )
         self.weights = LossWeights.of(options)
         self.convention = options.convention or config.variant

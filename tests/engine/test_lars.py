@@ -1,4 +1,6 @@
-"""Layer-wise adaptive rates against Algorithm 1 of You et al. 2017, written out."""
+"""Layer-wise adaptive rates against Algorithm 1 of You et al. 2017, written out, and
+with weight decay against the formula of VICReg's authors.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.eval.probes.lars import adapt_gradients
+from pipeline.engine.lars import Lars, adapt_gradients
 
 TRUST = 0.001
 MOMENTUM = 0.9
@@ -98,3 +100,24 @@ def test_adapt_gradients_every_parameter_has_a_rate_of_its_own() -> None:
 def test_adapt_gradients_parameter_without_a_gradient_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a gradient"):
         adapt_gradients([torch.nn.Parameter(torch.ones(2))])
+
+
+@pytest.mark.parametrize("is_adapted", [True, False])
+def test_lars_with_weight_decay_equals_the_formula(is_adapted: bool) -> None:
+    """One number at a time: g + β w, times η ‖w‖ / ‖g + β w‖ where it is adapted; momentum."""
+    decay, start, gradients = 0.1, torch.linspace(-1, 1, 12), draw_gradients((12,), 5)
+    weights, velocity = start.tolist(), [0.0] * 12
+    for gradient in gradients:
+        slope = [g + decay * w for g, w in zip(gradient.tolist(), weights, strict=True)]
+        local = TRUST * norm(weights) / norm(slope) if is_adapted else 1.0
+        velocity = [MOMENTUM * v + local * d for v, d in zip(velocity, slope, strict=True)]
+        weights = [w - RATE * v for w, v in zip(weights, velocity, strict=True)]
+    parameter = torch.nn.Parameter(start.clone())
+    group = {"params": [parameter], "weight_decay": 0.0, "adapted_decay": decay}
+    if not is_adapted:
+        group = {"params": [parameter], "weight_decay": decay}
+    optimizer = Lars([group], lr=RATE, momentum=MOMENTUM)
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        optimizer.step()
+    np.testing.assert_allclose(parameter.detach().numpy(), weights, rtol=1e-5, atol=1e-5)
