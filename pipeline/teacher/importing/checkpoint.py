@@ -60,18 +60,23 @@ def import_teacher(
             return _existing(folder, origin)
         origin |= {
             "layout": imported.layout,
-            "weights": imported.weights,
+            "weights": _printable(imported.weights),
             "is_averaged": imported.is_averaged,
-            "notes": list(imported.notes),
+            "notes": [_printable(note) for note in imported.notes],
         }
         generator, judge = _build(imported, discriminator)
         del source, imported  # the networks have weights of their own
         with torch.no_grad():
             return save_teacher(folder, generator, judge, origin)
     except _WRONG as error:
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        reason = _printable(str(error)) or type(error).__name__
         raise UserError(f"{file}: cannot be imported: {reason}") from None
+
+
+def _printable(text: str) -> str:
+    """One line, in which names of the file steer no terminal."""
+    line = " ".join(text.split())[:300]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _open(file: Path, architecture: Path | None, discriminator: Path | None) -> Source:

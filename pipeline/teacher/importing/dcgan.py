@@ -107,6 +107,8 @@ def convert(source: Source) -> Imported:
     judge = source.discriminator
     with naming(None if judge is None else judge.path):
         discriminator = _convert_discriminator(source, file, generator.arch)
+    if discriminator is None and (beside := _beside(source)):
+        notes += (f"{beside} lies beside it and is left out; name it with --discriminator",)
     return Imported(
         "DCGAN",
         generator,
@@ -115,6 +117,12 @@ def convert(source: Source) -> Imported:
         weights=": ".join(part for part in (file, state.key) if part),
         is_averaged=says_averaged(state.key),
     )
+
+
+def _beside(source: Source) -> str | None:
+    """The file of a discriminator that goes with the file of the generator by its name."""
+    name = source.path.name.replace("netG", "netD")
+    return name if name != source.path.name and name in source.names else None
 
 
 def _find_generator(source: Source) -> Found | None:

@@ -95,9 +95,10 @@ def convert(source: Source) -> Imported:
             )
         return layout.convert(source)
     known = ", ".join(layout.name for layout in LAYOUTS)
+    remedy = "Name one of its files. " if source.is_folder else ""
     raise UserError(
-        f"{source.path}: no checkpoint of a known layout; found {_describe(source)}. Known are: "
-        f"{known}"
+        f"{source.path}: no checkpoint of a known layout; found {_describe(source)}. {remedy}Known "
+        f"are: {known}"
     )
 
 

@@ -216,3 +216,23 @@ def test_import_dcgan_layers_named_one_by_one_have_features_of_our_naming(tmp_pa
     info = import_content(tmp_path, renamed)
     assert info.blocks == ("bn1_activation", "bn2_activation")
     assert_images(tmp_path, small_dcgan())
+
+
+def test_import_dcgan_beside_its_discriminator_names_it(tmp_path: Path) -> None:
+    torch.save(OrdinaryDiscriminator(16).state_dict(), tmp_path / "netD.pt")
+    info = import_content(tmp_path, small_dcgan().state_dict())
+    assert info.discriminator is None
+    assert "netD.pt" in info.origin["notes"][-1]
+
+
+def test_import_folder_of_nothing_known_asks_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    torch.save({"a": 1}, tmp_path / "folder" / "network.pt")
+    with pytest.raises(UserError, match=r"network\.pt.*Name one of its files"):
+        import_teacher(tmp_path / "folder", tmp_path / "teacher")
+
+
+def test_import_key_that_steers_a_terminal_is_not_shown_as_it_is(tmp_path: Path) -> None:
+    content = {"\x1b[31mgenerator": small_dcgan().state_dict()}
+    info = import_content(tmp_path, content)
+    assert info.origin["weights"] == "\\x1b[31mgenerator"
