@@ -139,7 +139,17 @@ def require_record(
 
 
 def _refusal(folder: Path, how: str, found: Spec, wanted: Spec) -> str:
+    problem = f"{folder}: {how} with {describe_difference(found, wanted)}"
+    if found.stage != "train" or found.without("epochs") != wanted.without("epochs"):
+        remedy = "change that back, take another run with name=…, or delete that folder"
+        return f"{problem}; {remedy}"
+    before, after = (spec.config["epochs"] for spec in (found, wanted))
+    if how == "begun":
+        return (
+            f"{problem}; to finish it, run `make train` with train.epochs={before}, which its "
+            f"learning rates follow; to train for {after} anew, add name=…"
+        )
     return (
-        f"{folder}: {how} with {describe_difference(found, wanted)}; change that back, take "
-        "another run with name=…, or delete that folder"
+        f"{problem}; it is finished: to train its student further, run `make train` with name=… "
+        f"train.init={folder.parent.name} added; to train for {after} anew, add name=… alone"
     )

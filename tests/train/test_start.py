@@ -16,6 +16,7 @@ from pipeline.records.digests import file_digest
 from pipeline.train.loop import CHECKPOINT_FILE, STUDENT_FILE
 from tests.support.command_line import assert_mistake
 from tests.support.stored_pools import Site, make_site
+from tests.support.trainings import interrupted_when_saved
 
 pytestmark = pytest.mark.slow
 TINY = (
@@ -158,3 +159,23 @@ def test_training_from_a_run_equals_one_that_never_stopped_where_it_should(site:
     assert not torch.allclose(
         half["backbone.conv1.weight"], expected["backbone.conv1.weight"], atol=1e-4
     )
+
+
+def test_more_epochs_of_a_finished_run_are_told_to_start_from_it(site: Site) -> None:
+    site.stage("train", "name=first", *TINY, "train.seed=7")
+    more = ("name=first", *TINY, "train.seed=7", "train.epochs=3")
+    for stage in ("train", "eval"):
+        result = site.try_stage(stage, *more)
+        assert_mistake(result, "train.epochs=1 (now 3)", "name=… train.init=first", " train ")
+
+
+def test_more_epochs_of_an_unfinished_run_are_told_to_finish_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = (*TINY, "train.epochs=4", "train.checkpoint_interval_s=0")
+    site.stage("real", "name=broken", *slow)
+    with interrupted_when_saved(monkeypatch):
+        assert site.try_stage("train", "name=broken", *slow)[0] == 130
+    result = site.try_stage("train", "name=broken", *slow, "train.epochs=8")
+    assert_mistake(result, "begun with train.epochs=4 (now 8)", "with train.epochs=4", "name=…")
+    site.stage("train", "name=broken", *slow)
