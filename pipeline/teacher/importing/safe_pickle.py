@@ -163,6 +163,7 @@ class _Unpickler(pickle.Unpickler):
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_parameter": _parameter,
             "torch._utils._rebuild_parameter_with_state": _parameter,
+            "torch._tensor._rebuild_from_type_v2": _with_attributes,
             "torch.Size": to_extents,
             "dill._dill._create_array": _create_array,
             "dill._dill._load_type": self._load_type,
@@ -260,6 +261,12 @@ def _read_module(meta: Any) -> StoredModule:
     if not isinstance(meta["class_name"], str) or not isinstance(meta["state"], dict):
         raise pickle.UnpicklingError("a module without a class name or a state")
     return StoredModule(meta["class_name"], meta["state"])
+
+
+def _with_attributes(function: Any, _: Any, arguments: Any, *__: Any) -> StoredTensor:
+    """A tensor that somebody gave attributes, which are dropped."""
+    tensor = function(*arguments) if isinstance(function, _Function) else None
+    return _parameter(tensor)
 
 
 def _create_array(function: Any, arguments: Any, state: Any, *_: Any) -> StoredArray:

@@ -71,6 +71,13 @@ def test_stored_array_of_any_layout_and_protocol_is_restored(
     assert torch.equal(tensor, torch.from_numpy(expected.copy()))
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_stored_tensor_with_attributes_is_restored_without(read: Read, protocol: int) -> None:
+    tensor = torch.arange(6.0)
+    tensor.step = 3  # type: ignore[attr-defined]
+    assert torch.equal(read(pickle.dumps(tensor, protocol)).to_tensor(), torch.arange(6.0))
+
+
 def test_stored_tensor_result_has_memory_of_its_own(read: Read) -> None:
     tensor = read(pickle.dumps(TENSORS["slice"]))
     tensor.to_tensor().zero_()
