@@ -49,6 +49,7 @@ from pipeline.teacher.commands import import_command, inspect_command
 from pipeline.terminal.command import Command, announce, typed_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
+from shards.atomic import exclusive
 from shards.errors import UserError
 from shards.storage import StorageError
 
@@ -214,6 +215,19 @@ def help_command(
         print(manual.page(), end="")
     else:
         print(manual.overview() if place is None else manual.explain(place))
+
+
+@app.command("finish", help="Make the student of an interrupted training that of its run.")
+def finish(config: ConfigPath, overrides: Overrides = None) -> None:
+    """End a training by hand: its student can then be measured and exported."""
+    resolved = _load(config, overrides)
+    stage = load_stage("train")
+    record = stage.find(resolved)
+    state = "done" if record is not None else "finished"
+    if record is None:
+        with exclusive(resolved.run_dir / "train"):
+            record = stage.finish(resolved)
+    console.print(f"train     {state}: {stage.describe(resolved, record)}", soft_wrap=True)
 
 
 @app.command("run", help="All stages, one after the other; what is done is not done again.")

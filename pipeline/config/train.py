@@ -82,6 +82,10 @@ class TrainConfig(Section):
     """Standard deviation of each channel; the default is CIFAR's."""
     student: StudentConfig = StudentConfig()
     """Backbone and projector."""
+    patience: NonNegative = 0
+    """Looks of the monitor in a row without a better kNN accuracy after which training ends, with
+    the student as it then is; 0: never. Name a `monitor.set` that is not what you test on.
+    """
     init: str | None = None
     """Weights to start from; unset, random ones. A file (safetensors, or a state dict of torch) or
     published weights of the student's architecture (`torchvision:ResNet18_Weights.IMAGENET1K_V1`,
@@ -159,6 +163,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} are no fewer than "
                 f"epochs={self.epochs}; warm up over fewer, or train for more"
+            )
+        if self.patience and self.monitor.every_epochs == 0:
+            raise ValueError(
+                f"patience={self.patience} counts looks of the monitor, and "
+                "monitor.every_epochs=0 has none; set that, or leave patience out"
             )
         if self.init is not None and not self.method.trains:
             raise ValueError(f"method {self.method.name} trains nothing; leave init out")

@@ -211,10 +211,12 @@ def _lineage(config: Config, origin: Ancestors, weights_sha256: str) -> dict[str
         lineage["teacher, SHA-256"] = origin.teacher_digest
     if train.outputs.init is not None:
         lineage["weights that it started from, SHA-256"] = train.outputs.init
+    stopped = train.outputs.stopped_at_epoch
+    after = "" if stopped is None else f" (stopped after {stopped:g})"
     return lineage | {
         "training": f"{train.config['method']['name']}, {train.config['variant']} variant, "
-        f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs, seed "
-        f"{train.config['seed']}, finished {train.created_at}",
+        f"{train.config['batch_norm']} batch normalisation, {train.config['epochs']} epochs"
+        f"{after}, seed {train.config['seed']}, finished {train.created_at}",
         "training, fingerprint": train.fingerprint,
         "student of the run, SHA-256": train.outputs.digest,
         f"{WEIGHTS_FILE}, SHA-256": weights_sha256,

@@ -77,6 +77,8 @@ class Student:
     """Which they were: digests of pools, or where samples were drawn."""
     init: str | None = None
     """SHA-256 of the file with the weights that training started from."""
+    stopped_at_epoch: float | None = None
+    """Where training was ended, by hand or by its monitor; None if it went to its end."""
 
 
 @dataclass(frozen=True)

@@ -37,17 +37,21 @@ def describe_lineage(config: Config, origin: Ancestors) -> dict[str, str]:
         "student": f"{_student(config)}, sha256 {student}…",
         "training": f"{config.train.method.name}, {config.train.variant} variant, "
         f"{config.train.batch_norm} batch normalisation, views of {config.view_size} px, "
-        f"{config.train.epochs} epochs, {_start(config, train.outputs)}"
+        f"{config.train.epochs} epochs, {_ends(config, train.outputs)}"
         f"fingerprint {train.fingerprint[:16]}, finished {train.created_at}",
         "code": str(train.commit or "not a git checkout"),
         "versions": ", ".join(f"{name} {version}" for name, version in train.versions.items()),
     }
 
 
-def _start(config: Config, student: Student) -> str:
-    if config.train.init is None:
-        return ""
-    return f"from {config.train.init}, sha256 {str(student.init)[:16]}…, "
+def _ends(config: Config, student: Student) -> str:
+    """Where a training began and ended, unless that is at random weights and at its end."""
+    texts = []
+    if student.stopped_at_epoch is not None:
+        texts.append(f"stopped after {student.stopped_at_epoch:g}, ")
+    if config.train.init is not None:
+        texts.append(f"from {config.train.init}, sha256 {str(student.init)[:16]}…, ")
+    return "".join(texts)
 
 
 def _student(config: Config) -> str:

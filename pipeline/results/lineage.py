@@ -30,14 +30,19 @@ def read_lineage(config: Config, device: str) -> Lineage:
     pool_key, teacher = None, record.inputs.get("teacher")
     if pool is not None:
         pool_key, teacher = pool.outputs.key, pool.inputs["teacher"]
+    stopped = record.outputs.stopped_at_epoch
+    epochs = train.epochs if stopped is None else int(stopped)
+    digest = record.spec.without("seed").fingerprint
+    if stopped is not None and not train.patience:  # by hand: no seed of the same training
+        digest = hashlib.sha256(f"{digest} {stopped}".encode()).hexdigest()
     return Lineage(
         run=config.name,
         method=train.method.name,
         variant=train.variant,
         batch_norm=train.batch_norm if train.method.trains else "",
         train_seed=train.seed,
-        epochs=train.epochs if train.method.trains else 0,
-        training_digest=record.spec.without("seed").fingerprint,
+        epochs=epochs if train.method.trains else 0,
+        training_digest=digest,
         student_digest=record.outputs.digest,
         pool_key=pool_key,
         pool_size=record.outputs.pool_size,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.config.hardware import CompileMode
@@ -28,6 +29,7 @@ from pipeline.terminal.progress import console
 from pipeline.train.data import BatchStream, TrainingShards
 from pipeline.train.method import Method
 from pipeline.train.monitor.measure import start_monitor
+from pipeline.train.monitor.patience import Patience
 from pipeline.train.monitor.schedule import make_schedule
 from pipeline.train.monitor.shards import MonitoredReaders
 from pipeline.train.step import StudentTrainer
@@ -66,7 +68,8 @@ def train(
     compile_networks: CompileMode = "off",
     monitored: MonitoredReaders | None = None,
 ) -> None:
-    """Train to the end, going on from `folder`'s checkpoint, and leave the student there.
+    """Train to the end, or for as long as `train.patience` has it, going on from `folder`'s
+    checkpoint, and leave the student there.
 
     Args:
         method: fresh from `build_method`.
@@ -105,6 +108,7 @@ def train(
     spectrum_interval = interval * (1 if device.type == "cpu" else _SPECTRUM_LINES)
     schedule = make_schedule(config, type(method), num_steps, shards.view_size)
     monitor = start_monitor(config, schedule, monitored, shards.view_size, device)
+    patience = Patience(config.patience, device, (state or {}).get("patience"))
     log = _Log(folder, samples_seen) if rank == 0 else None
     saved_at = time.monotonic()
     waiting = _Waiting(stream)
@@ -114,6 +118,8 @@ def train(
         console.print(f"train     resumed at {samples_seen:,} samples{note}", soft_wrap=True)
     with deferred_interrupts() as is_interrupted, closing(stream):
         for step in range(samples_seen // config.global_batch, num_steps):
+            if patience.is_over:
+                break
             output = trainer.losses(stream.batch(step), step)
             rate = trainer.update(output, step, step / epoch_steps)
             samples_seen = (step + 1) * config.global_batch
@@ -124,15 +130,18 @@ def train(
                 losses = output.metrics(is_last or (step + 1) % spectrum_interval == 0)
                 metrics = {**losses, "learning_rate": rate, "epoch": epoch}
                 if monitor is not None and monitor.is_due(step + 1, interval):
-                    metrics |= monitor.look(method.backbone)
+                    seen = monitor.look(method.backbone)
+                    patience.look(seen)
+                    metrics |= seen
                 if log is not None:
                     log.write(samples_seen, metrics)
                 is_asked = report(samples_seen, {**metrics, "loader_wait_share": waiting.share()})
             is_due = is_asked or time.monotonic() - saved_at > config.checkpoint_interval_s
-            if rank == 0 and (is_last or is_due or is_interrupted()):
+            if rank == 0 and (is_last or is_due or patience.is_over or is_interrupted()):
                 shards.check_unchanged()
                 state = {"fingerprint": fingerprint, "samples_seen": samples_seen}
-                state |= {"synthetic": synthetic, **trainer.state_dict()}
+                state |= {"synthetic": synthetic, "patience": patience.state_dict()}
+                state |= trainer.state_dict()
                 save_state(folder / CHECKPOINT_FILE, state)
                 saved_at = time.monotonic()
             if is_interrupted():
@@ -140,10 +149,10 @@ def train(
     if not all(parameter.isfinite().all() for parameter in method.parameters()):
         raise UserError("train: the student's weights are not finite; lower train.learning_rate")
     if rank == 0:
-        export_student(method, config, folder)
+        export_student(method.backbone, config, folder)
 
 
-def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
+def export_student(backbone: nn.Module, config: TrainConfig, folder: Path) -> None:
     """Write the backbone under its names in torchvision or timm (without the classifier).
 
     The file's metadata has one entry, "student": JSON of the architecture, of a ResNet's width and
@@ -157,8 +166,7 @@ def export_student(method: Method, config: TrainConfig, folder: Path) -> None:
     }
     metadata = {"student": json.dumps(description)}
     tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in method.backbone.state_dict().items()
+        name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()
     }
     write_atomic(folder / STUDENT_FILE, save(tensors, metadata))
 

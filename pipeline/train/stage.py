@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.hardware import CompileMode
-from pipeline.config.method import EncodingConfig, OwnMethodConfig
+from pipeline.config.method import OwnMethodConfig
 from pipeline.config.root import Config
 from pipeline.config.train import TrainConfig
 from pipeline.engine.launch import (
@@ -18,9 +18,8 @@ from pipeline.engine.launch import (
     run_training,
     workers_ready,
 )
-from pipeline.records.digests import code_digest, file_digest
+from pipeline.records.digests import file_digest
 from pipeline.records.products import (
-    Pool,
     Student,
     is_intact,
     pool_shards,
@@ -33,9 +32,6 @@ from pipeline.records.record import Record, begin, find_complete, write_record
 from pipeline.records.spec import Spec
 from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
-    GENERATOR_FILE,
-    TEACHER_FILE,
-    Sampling,
     Teacher,
     check_digest,
     read_teacher_info,
@@ -44,11 +40,10 @@ from pipeline.terminal.progress import console, progress_bar
 from pipeline.train.inputs import TrainingInputs
 from pipeline.train.monitor.names import ALIGNMENT, KNN_TOP1, UNIFORMITY
 from pipeline.train.monitor.shards import MonitoredShards, monitored_shards
-from pipeline.train.perceptual import resolve_perceptual
-from pipeline.train.start import START_FILE, load_start, start_digest, write_start
+from pipeline.train.spec import feature_names, sampling_of, training_spec
+from pipeline.train.start import START_FILE, load_start, write_start, written_start_digest
 from shards.atomic import write_atomic
 from shards.errors import UserError
-from shards.schema import W
 from shards.verify import verify_digests
 
 _SEEN = ((KNN_TOP1, "kNN", 1), (ALIGNMENT, "alignment", 2), (UNIFORMITY, "uniformity", 2))
@@ -70,14 +65,14 @@ class StudentTraining:
 
 def find(config: Config) -> Record[Student] | None:
     """Record of the student trained in this run, None if it is still to be trained."""
-    record = find_complete(config.run_dir / "train", _spec(config), Student)
+    record = find_complete(config.run_dir / "train", training_spec(config), Student)
     is_there = record is not None and is_intact(student_file(config), record.outputs.digest)
     return record if is_there else None
 
 
 def run(config: Config) -> None:
     """Train the student, or go on where an interrupted training stopped."""
-    spec = _spec(config)
+    spec = training_spec(config)
     sizes = {"synthetic ": config.train.num_synthetic, "real ": config.train.num_real}
     parts = {name: size for name, size in sizes.items() if size}
     check_share(config.ray, "train.global_batch", parts)
@@ -96,25 +91,48 @@ def run(config: Config) -> None:
 
         check_backbone(config.train.student, config.view_size)
     inputs, monitored = _inputs(config), monitored_shards(config)
-    init = None
     if is_first_process():  # the others wait for it where workers get ready
         from pipeline.train.loop import CHECKPOINT_FILE
 
         begin(folder, spec, CHECKPOINT_FILE)
-        init = write_start(config, folder)
+        write_start(config, folder)
     with workers_ready(config.hardware.device):
         if is_first_process():
             _check_shards(inputs)
         training = _training(config, spec, inputs, monitored)
         run_training(training, config.ray, config.hardware.device)
         if is_first_process():
-            student = Student(
-                digest=file_digest(student_file(config)),
-                pool_size=_pool_size(config, training.total),
-                synthetic=_synthetic_origins(folder, spec),
-                init=init,
-            )
-            write_record(folder, spec, student)
+            write_record(folder, spec, _student(config, spec))
+
+
+def finish(config: Config) -> Record[Student]:
+    """Make the student of an interrupted training, as its checkpoint has it, that of the run.
+
+    Raises:
+        UserError: if there is no such training under these settings.
+    """
+    import torch
+
+    from pipeline.engine.state import load_state
+    from pipeline.student.backbone import build_backbone
+    from pipeline.train.loop import CHECKPOINT_FILE, export_student
+
+    spec, folder = training_spec(config), config.run_dir / "train"
+    if not (folder / CHECKPOINT_FILE).exists():
+        raise UserError(f"{folder}: no training was begun and saved; run `make train` first")
+    begin(folder, spec, CHECKPOINT_FILE)
+    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
+    assert state is not None
+    backbone, prefix = build_backbone(config.train.student, config.train.seed), "backbone."
+    backbone.load_state_dict(
+        {
+            name.removeprefix(prefix): value
+            for name, value in state["method"].items()
+            if name.startswith(prefix)
+        }
+    )
+    export_student(backbone, config.train, folder)
+    return write_record(folder, spec, _student(config, spec))
 
 
 def _take_discriminator(config: Config, spec: Spec) -> None:
@@ -132,55 +150,31 @@ def _take_discriminator(config: Config, spec: Spec) -> None:
 def describe(config: Config, record: Record[Student]) -> str:
     """One line for the terminal."""
     method, epochs = config.train.method, record.config["epochs"]
-    how = f"{method.name}, {epochs} epochs" if method.trains else f"{method.name}, not trained"
-    return f"{student_file(config)}, {how}"
+    how = f"{epochs} epochs" if method.trains else "not trained"
+    if (stopped := record.outputs.stopped_at_epoch) is not None:
+        how = f"stopped after {stopped:g} of {how}"
+    return f"{student_file(config)}, {method.name}, {how}"
 
 
-def _spec(config: Config) -> Spec:
-    train = config.train
-    inputs = {"real": require_real(config).outputs.digests["train"]}
-    if train.reads_pool:
-        pool = require_pool(config)
-        inputs |= _pool_inputs(config, pool)
-    if train.needs_teacher:
-        info = read_teacher_info(config.teacher_folder)
-        network = GENERATOR_FILE if train.method.trains else DISCRIMINATOR_FILE
-        inputs["teacher"] = info.digests.get(network, "")
-    if train.renders:
-        inputs["sampling"] = str(_sampling(config))
-    if train.num_synthetic and train.method.reads_features and train.features == "all":
-        inputs["features"] = ", ".join(_features(config))  # the shards may hold more than asked for
-    if isinstance(train.method, EncodingConfig):
-        inputs["perceptual"] = resolve_perceptual(train.method)
-    if isinstance(train.method, OwnMethodConfig):
-        inputs["code"] = code_digest(train.method.name, "train.method.name")
-    if (digest := start_digest(config)) is not None:
-        inputs["init"] = digest
-    return Spec.of("train", train, inputs)
-
-
-def _pool_inputs(config: Config, pool: Record[Pool]) -> dict[str, str]:
-    """What the pool is by its spec; its bytes, which are others on another kind of machine, are
-    in the product of the training.
-    """
-    inputs = {"pool": pool.outputs.key, "pool size": str(pool.outputs.num_samples)}
-    if config.train.method.reads_features:
-        inputs["feature type"] = pool.config["feature_dtype"]
-    return inputs
-
-
-def _synthetic_origins(folder: Path, spec: Spec) -> tuple[str, ...]:
-    """Which synthetic samples the finished training in `folder` has seen, as its checkpoint says:
-    digests of pools, or where samples were drawn.
-    """
+def _student(config: Config, spec: Spec) -> Student:
+    """What the training in the run's folder has left, as its checkpoint says."""
     import torch
 
     from pipeline.engine.state import load_state
     from pipeline.train.loop import CHECKPOINT_FILE
 
+    train, folder = config.train, config.run_dir / "train"
     state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
     assert state is not None
-    return tuple(state["synthetic"])
+    num_real = require_real(config).outputs.num_samples["train"]
+    epoch = state["samples_seen"] / train.global_batch / train.steps_per_epoch(num_real)
+    return Student(
+        digest=file_digest(student_file(config)),
+        pool_size=_pool_size(config, state["samples_seen"]),
+        synthetic=tuple(state["synthetic"]),
+        init=written_start_digest(config, folder),
+        stopped_at_epoch=epoch if epoch < train.epochs else None,
+    )
 
 
 def _pool_size(config: Config, samples_seen: int) -> int:
@@ -189,34 +183,6 @@ def _pool_size(config: Config, samples_seen: int) -> int:
         return require_pool(config).outputs.num_samples
     steps = samples_seen // config.train.global_batch
     return steps * config.train.num_synthetic
-
-
-def _sampling(config: Config) -> Sampling:
-    generate = config.generate
-    return Sampling(
-        generate.seed,
-        generate.noise,
-        generate.truncation_psi,
-        generate.truncation_cutoff,
-        generate.classes,
-    )
-
-
-def _features(config: Config) -> tuple[str, ...]:
-    """Names of the features to read."""
-    train = config.train
-    if not (train.num_synthetic and train.method.reads_features):
-        return ()
-    if train.features != "all":
-        encodes = isinstance(train.method, EncodingConfig)  # which says itself what it needs
-        has_teacher = (config.teacher_folder / TEACHER_FILE).exists()
-        if W in train.features and has_teacher and not encodes:
-            read_teacher_info(config.teacher_folder).select([W], "train.features")
-        return train.features
-    if train.renders:
-        info = read_teacher_info(config.teacher_folder)
-        return tuple(name for name, _ in info.select(config.generate.features))
-    return require_pool(config).outputs.features
 
 
 def _check_shards(inputs: TrainingInputs) -> None:
@@ -233,9 +199,9 @@ def _inputs(config: Config) -> TrainingInputs:
     return TrainingInputs(
         real=real_shards(config, "train"),
         pool=pool_shards(config) if config.train.reads_pool else None,
-        features=_features(config),
+        features=feature_names(config),
         teacher=Teacher(config.teacher_folder, config.teacher.factory),
-        sampling=_sampling(config),
+        sampling=sampling_of(config),
         render_batch=config.generate.render_batch,
         precision=config.generate.precision,
         view_size=config.view_size,

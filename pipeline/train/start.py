@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START_FILE = "start.safetensors"
 _BACKBONE = "backbone."
+_SOURCE = "sha256"
 _LIBRARIES = ("torchvision:", "timm:")
 
 
@@ -40,22 +41,31 @@ def start_digest(config: Config) -> str | None:
     return file_digest(path) if path.is_file() else _run(config, init).outputs.digest
 
 
-def write_start(config: Config, folder: Path) -> str | None:
-    """Leave what the training starts from as `START_FILE` in `folder`; returns the SHA-256 of the
-    file that it is from, None where nothing is to start from.
+def write_start(config: Config, folder: Path) -> None:
+    """Leave what the training starts from as `START_FILE` in `folder`; nothing without
+    `train.init`.
 
     Raises:
         UserError: if it is not there or does not fit the student.
     """
     if config.train.init is None:
-        return None
+        return
     from safetensors.torch import save
 
     from shards.atomic import write_atomic
 
     state, source = _read(config, config.train.init)
-    write_atomic(folder / START_FILE, save(state))
-    return file_digest(source)
+    write_atomic(folder / START_FILE, save(state, {_SOURCE: file_digest(source)}))
+
+
+def written_start_digest(config: Config, folder: Path) -> str | None:
+    """SHA-256 of the file that `write_start` took it from, None where there was nothing to take."""
+    if config.train.init is None:
+        return None
+    from safetensors import safe_open
+
+    with safe_open(folder / START_FILE, "pt") as file:
+        return str(file.metadata()[_SOURCE])
 
 
 def load_start(method: Method, path: Path) -> None:

@@ -28,7 +28,7 @@ def grown(version_: int = 1, default: int = 3) -> type[TrainConfig]:
 
     class Grown(TrainConfig):
         version: ClassVar[int] = version_
-        patience: int = default
+        foresight: int = default
 
     Grown.__name__ = "TrainConfig"
     return Grown
@@ -64,7 +64,7 @@ def test_keys_of_the_digits_are_what_they_were() -> None:
 def test_new_field_at_its_default_changes_no_fingerprint_and_another_value_does() -> None:
     section = grown()
     assert fingerprint(section()) == fingerprint(TrainConfig())
-    assert fingerprint(section(patience=5)) != fingerprint(TrainConfig())
+    assert fingerprint(section(foresight=5)) != fingerprint(TrainConfig())
 
 
 def test_changed_default_changes_fingerprints_by_the_version_of_the_section() -> None:

@@ -205,7 +205,7 @@ def test_exported_student_says_what_it_is(
     tmp_path: Path, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     config = changed(TRAIN_CONFIG, student={**fields, **SMALL})
-    export_student(make_method(config, [4]), config, tmp_path)
+    export_student(make_method(config, [4]).backbone, config, tmp_path)
     with safe_open(tmp_path / STUDENT_FILE, "pt") as file:
         described = json.loads(file.metadata()["student"])
     normalisation = {"pixel_mean": list(config.pixel_mean), "pixel_std": list(config.pixel_std)}
