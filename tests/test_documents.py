@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def test_links_of_a_page_lead_to_files_and_headings_that_exist(path: Path) -> No
 def test_every_page_is_reached_from_the_readme() -> None:
     reached = set(re.findall(r"\]\((docs/\w+\.md)", (ROOT / "README.md").read_text("utf-8")))
     assert reached == {name(path) for path in ROOT.glob("docs/*.md")}
+
+
+def test_contributing_has_the_sentence_of_every_room() -> None:
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    rooms = [ROOT / "shards", *(path.parent for path in (ROOT / "pipeline").glob("*/__init__.py"))]
+    for room in rooms:
+        sentence = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+        assert f"{room.name}/ {sentence}" in text
 
 
 def test_readme_is_short() -> None:
