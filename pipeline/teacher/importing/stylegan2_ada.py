@@ -18,6 +18,9 @@ from pipeline.teacher.importing.infer import Converted, infer_discriminator, inf
 from pipeline.teacher.importing.module_tree import ModuleTree
 from pipeline.teacher.importing.source import Source
 
+JUDGES_FEATURES = "its discriminator judges features of other networks, and is left out"
+"""As those of Projected GAN (Sauer et al. 2021), whose StyleGAN2 is NVIDIA's."""
+
 States = Mapping[str, Mapping[str, Any]]
 """Attributes of every submodule, by its dotted name."""
 
@@ -31,10 +34,15 @@ def recognises(source: Source) -> bool:
 def convert(source: Source) -> Imported:
     """The networks `G_ema` and `D`; raises as `convert_generator`."""
     judge = source.trees.get("D")
+    notes: list[str] = []
+    if judge is not None and "b4" not in judge.modules:
+        judge = None
+        notes.append(JUDGES_FEATURES)
     return Imported(
         "StyleGAN2-ADA PyTorch pickle",
         convert_generator(source.trees["G_ema"]),
         None if judge is None else convert_discriminator(judge),
+        notes=tuple(notes),
         weights="G_ema",
         is_averaged=True,
     )

@@ -55,7 +55,7 @@ def convert(source: Source) -> Imported:
             "be as the authors train"
         )
     if judge is None and any(name.rpartition(".")[2] == "D" for name in source.trees):
-        notes.append("its discriminator judges features of other networks, and is left out")
+        notes.append(stylegan2_ada.JUDGES_FEATURES)
     return Imported(
         "StyleGAN-XL stem" if _has_fixed_embeddings(found.state) else "StyleGAN3",
         generator,

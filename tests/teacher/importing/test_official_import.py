@@ -24,8 +24,8 @@ from tests.support.official_files.cases import (
     TENSORFLOW_CONDITIONAL,
     Case,
 )
-from tests.support.official_files.pickling import REFERRED
-from tests.support.official_files.pytorch import write_pytorch_pickle
+from tests.support.official_files.pickling import REFERRED, Module, write_pickle
+from tests.support.official_files.pytorch import build_generator, write_pytorch_pickle
 from tests.support.official_files.specification import OfficialSpec, State
 from tests.support.official_files.tensorflow import read_tensorflow_state
 from tests.support.reference_networks import Skips, reference_outputs
@@ -232,3 +232,15 @@ def test_import_stylegan2_by_the_stylegan3_code_gives_the_stored_arrays(tmp_path
         "image_truncated_psi_0_7": truncated["image"],
     }
     assert_same_arrays({name: (found | others)[name] for name in wanted}, wanted)
+
+
+def test_import_stylegan2_by_the_projected_gan_code_is_its_generator(tmp_path: Path) -> None:
+    spec = OfficialSpec(resolution=16, channel_base=64)
+    content = {
+        "D": Module("ProjectedDiscriminator", modules={"feature_network": Module("F_RandomProj")}),
+        "G_ema": build_generator(spec, np.random.default_rng(0)),
+    }
+    write_pickle(tmp_path / "network.pkl", content, 4, is_numpy_2=False)
+    info = import_teacher(tmp_path / "network.pkl", tmp_path / "teacher")
+    assert (info.generator.resolution, info.discriminator) == (16, None)
+    assert "left out" in info.origin["notes"][0]
