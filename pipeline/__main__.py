@@ -59,17 +59,18 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML such as configs/digits.yaml.")
+    Path,
+    typer.Argument(metavar="CONFIG", help="YAML file of the run, such as configs/digits.yaml."),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[section.field=value | FILE …]",
-        help="Changes to it; FILE: one with changes, such as configs/methods/vicreg-real.yaml.",
+        help="Overrides, or a YAML file of overrides such as configs/methods/vicreg-real.yaml.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the resolved config and what is to do, and stop.")
+    bool, typer.Option("--dry-run", help="Show the resolved config and what would run, and stop.")
 ]
 
 
@@ -162,7 +163,9 @@ def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = Fa
         raise typer.Exit(1)
 
 
-@app.command("quality-sweep", help="Accuracy against the teacher's quality, the paper's Fig. 4.")
+@app.command(
+    "quality-sweep", help="Plot accuracy against the teacher's quality, as the paper's Fig. 4."
+)
 def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Train students of the teacher's snapshots; `--dry-run` lists the trainings."""
     from pipeline.studies.sweeps.stage import run_quality_sweep
@@ -172,7 +175,10 @@ def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryR
         raise typer.Exit(1)
 
 
-@app.command("pool-sweep", help="Accuracy against the size of the pool, beside online rendering.")
+@app.command(
+    "pool-sweep",
+    help="Plot accuracy against the size of the pool, and compare with online rendering.",
+)
 def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Train students on pools of several sizes; `--dry-run` lists the trainings."""
     from pipeline.studies.sweeps.stage import run_pool_sweep
@@ -182,7 +188,7 @@ def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun 
         raise typer.Exit(1)
 
 
-@app.command("worth", help="What the teacher adds to real images, beside learning without it.")
+@app.command("worth", help="Measure what the teacher adds: train with and without it.")
 def worth(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Train with and without the teacher at equal views; `--dry-run` lists the trainings."""
     from pipeline.studies.worth.stage import run_worth
@@ -207,7 +213,7 @@ def help_command(
         str | None, typer.Argument(metavar="[SECTION | SECTION.FIELD]", show_default=False)
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print all of it, as docs/configuration.md has it.")
+        bool, typer.Option("--markdown", help="Print the whole page docs/configuration.md.")
     ] = False,
 ) -> None:
     """Print what the manual says of a section or field; without one, list the sections."""
@@ -230,7 +236,7 @@ def finish(config: ConfigPath, overrides: Overrides = None) -> None:
     console.print(f"train     {state}: {stage.describe(resolved, record)}", soft_wrap=True)
 
 
-@app.command("run", help="All stages, one after the other; what is done is not done again.")
+@app.command("run", help="Run all stages; finished ones are skipped.")
 def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Run every stage that is needed and not done; train a teacher if the config names none."""
     from pipeline.studies.control import load_control
@@ -250,7 +256,7 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
             load_stage("generate").check(resolved)
     _run_stages(names, resolved, dry_run)
     if control is not None:
-        console.print(f"control   run {control.name}, which the results are shown beside")
+        console.print(f"control   run {control.name}, shown beside the results")
         _run_stages(needed_stages(control)[:-1], control, dry_run)
     _run_stages([report], resolved, dry_run)
     if not dry_run:
@@ -275,7 +281,7 @@ def main() -> int:
     except StorageError as error:
         message = (
             f"{error.filename}: {error.strerror}; check the address, the network and the "
-            "credentials in the environment, and type the command again"
+            "credentials in the environment, and run the command again"
         )
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
@@ -284,7 +290,7 @@ def main() -> int:
     except Interrupted:
         ignore_interrupts()
         console.print("" if console.is_terminal else "\n", end="")
-        console.print("interrupted; the same command takes it up again")
+        console.print("interrupted; run the same command again to resume")
         return 130
     finally:
         connection.disconnect()

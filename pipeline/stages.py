@@ -26,15 +26,15 @@ from shards.errors import UserError
 
 STAGES = {
     "real": "Pack real images into shards.",
-    "teacher": "Train a GAN on the real shards (the digits' teacher is shipped).",
-    "generate": "Render the teacher's images and features into shards, on Ray.",
+    "teacher": "Train a GAN on the real shards (the digits have one already).",
+    "generate": "Render the teacher's images and features into shards.",
     "train": "Train the student: squeeze and span, or another method.",
-    "eval": "Probe the student and its baselines on real images.",
+    "eval": "Measure the student and its baselines on real images.",
     "report": "Write the results as one HTML page.",
 }
 EXTRAS = {
-    "transfer": "Probe the student on other data sets.",
-    "finetune": "Fine-tune the student on objects, segmentation or surface normals.",
+    "transfer": "Measure the student on other data sets.",
+    "finetune": "Fine-tune the student on detection, segmentation or surface normals.",
 }
 """Like stages, but only run when asked for."""
 _ROOMS = {"transfer": "eval.transfer", "finetune": "eval.dense"}

@@ -88,7 +88,7 @@ def require(config: RayConfig, work: WorkKind, workers: int = 1) -> None:
         if _has_grown(config, work, workers):
             return
     raise UserError(
-        f"{problem}; ask for less, add nodes, or let it wait for an autoscaler with ray.grow_s=900"
+        f"{problem}; ask for less, add nodes, or wait for an autoscaler with ray.grow_s=900"
     )
 
 

@@ -112,9 +112,9 @@ def _ask(client: Any, job: str) -> Any:
         except _ERRORS as error:
             if "does not exist" in str(error) or time.monotonic() > deadline:
                 raise UserError(
-                    f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: nothing more is known of job {job} "
-                    f"({_reason(error)}); once the cluster is back, type the command again: it "
-                    "goes on from what is done"
+                    f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no answer about job {job} "
+                    f"({_reason(error)}); once the cluster is back, run the command again to "
+                    "resume"
                 ) from None
             time.sleep(_POLL_S)
 
@@ -130,7 +130,7 @@ def _stop(client: Any, job: str, is_impatient: Callable[[], bool]) -> None:
                 raise RuntimeError("asked to stop, not over yet")
             time.sleep(_POLL_S)
     except _ERRORS as error:
-        console.print(f"job       {job} may run on: {_reason(error)}", soft_wrap=True)
+        console.print(f"job       {job} may still be running: {_reason(error)}", soft_wrap=True)
 
 
 def _reason(error: Exception) -> str:

@@ -236,8 +236,8 @@ class InFlight(Generic[T]):
         if num_dead > self._num_dead:
             lost = num_dead - self._num_dead
             console.print(
-                f"cluster   lost {lost} node{'s' if lost > 1 else ''}; what was at work is given "
-                f"out again, {len(self)} tasks",
+                f"cluster   lost {lost} node{'s' if lost > 1 else ''}; its work is given out "
+                f"again, {len(self)} tasks",
                 soft_wrap=True,
             )
             for item in dict.fromkeys(self._items.values()):

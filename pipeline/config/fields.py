@@ -22,7 +22,7 @@ Rgb = tuple[Finite, Finite, Finite]
 
 def _check_distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("duplicate seed")
+        raise ValueError("duplicate seed; name each once")
     return values
 
 

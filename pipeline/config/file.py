@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such config; the ones that ship are under configs/") from None
+        raise UserError(f"{path}: no such file; the configs that ship are in configs/") from None
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
@@ -135,7 +135,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise UserError(
-            f"{override}: overrides look like section.field=value, files with changes end in .yaml"
+            f"{override}: overrides look like section.field=value, files of overrides end in .yaml"
         )
     *parents, leaf = name.split(".")
     for depth, parent in enumerate(parents):
@@ -150,7 +150,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         data[leaf] = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
-        raise UserError(f"{name}: cannot read the value {text!r}") from None
+        raise UserError(f"{name}: value {text!r} is not valid YAML; quote it") from None
 
 
 def _describe(error: ValidationError, place: str) -> str:

@@ -142,11 +142,11 @@ class FinetuneConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> FinetuneConfig:
         if self.task == "detection" and len(self.test_sides) > 1:
-            raise ValueError("test_sides has one value for task=detection, whose boxes are its own")
+            raise ValueError("test_sides must have one value for task=detection")
         if self.task != "detection" and self.batch < 2:
             raise ValueError(f"batch must be at least 2 for task={self.task}, which normalises it")
         if self.task == "normals" and self.flip_p:
             raise ValueError("flip_p must be 0 for task=normals, as in the protocol")
         if len(set(self.voc_years)) < len(self.voc_years):
-            raise ValueError("voc_years has a year twice")
+            raise ValueError("voc_years: duplicate year; name each once")
         return self

@@ -14,7 +14,7 @@ from pipeline.config.fields import Fraction, ImageCodec, NonNegative, Positive, 
 
 def _sort_distinct(classes: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(classes)) < len(classes):
-        raise ValueError("duplicate class")
+        raise ValueError("duplicate class; name each once")
     return tuple(sorted(classes))
 
 

@@ -123,6 +123,7 @@ def explain(place: str) -> str:
     Raises:
         UserError: if there is neither under this name.
     """
+    place = re.sub(r"^eval\.sets\.\w+", "eval.sets.NAME", place)
     sections = list_sections()
     found = [section.lines() for section in sections if place and section.place == place]
     fields = [field for section in sections for field in section.fields]

@@ -35,7 +35,7 @@ from shards.storage import Folder
 
 def _check_name(name: str) -> str:
     if name in ("results.parquet", "representations"):
-        raise ValueError("is a folder for all runs; choose another name")
+        raise ValueError("is reserved for all runs; choose another name")
     return name
 
 

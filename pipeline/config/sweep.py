@@ -14,7 +14,7 @@ from pipeline.config.fields import Positive, Section, Seeds
 
 def _check_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
     if list(sizes) != sorted(set(sizes)):
-        raise ValueError("pool sizes must rise")
+        raise ValueError("must be in rising order, each once")
     return sizes
 
 

@@ -15,7 +15,7 @@ from pipeline.config.fields import Positive, PositiveFloat, Section, Seeds
 def _check_sizes(sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
     numbers = [size for size in sizes if size != "all"]
     if numbers != sorted(set(numbers)) or "all" in sizes[:-1]:
-        raise ValueError("numbers of images must rise, and `all` is the last")
+        raise ValueError("must be in rising order, each once, with `all` last")
     return sizes
 
 

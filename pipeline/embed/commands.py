@@ -18,19 +18,19 @@ from shards.errors import UserError
 
 _Subject = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG", help="Of a run with a student, or an exported folder."),
+    typer.Argument(metavar="CONFIG", help="Config of a run with a student, or an exported folder."),
 ]
 _Images = Annotated[
     str,
     typer.Argument(
         metavar="IMAGES",
-        help="What real.train takes: a folder, zip, tar, Parquet file, URL or pattern; a folder "
-        "with splits; digits, or such as cifar10:FOLDER.",
+        help="A folder, zip, tar, Parquet file, URL or pattern, as for real.train; a folder with "
+        "splits; digits; or cifar10:FOLDER and the like.",
     ),
 ]
 _NEIGHBOURS = 8
-_PLACES = "For an exported folder, what is kept goes under runs/ and store/ here, or paths.runs=… "
-_PLACES += "and paths.store=…"
+_PLACES = "With an exported folder, files are kept in runs/ and store/ here; paths.runs=… and "
+_PLACES += "paths.store=… choose other places."
 
 
 def embed_command(
@@ -38,27 +38,33 @@ def embed_command(
     images: _Images,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[section.field=value | FILE …]", help=f"Changes. {_PLACES}"),
+        typer.Argument(metavar="[section.field=value | FILE …]", help=f"Overrides. {_PLACES}"),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File; by default in runs/NAME/embed/. .parquet, .npz or .safetensors."),
+        typer.Option(
+            help="File to write (.parquet, .npz or .safetensors); by default in runs/NAME/embed/."
+        ),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--format", help="parquet, npz or safetensors; by default by the suffix."),
+        typer.Option(
+            "--format", help="parquet, npz or safetensors; by default from the suffix of --out."
+        ),
     ] = None,
 ) -> None:
     """Write the student's representations of any images: rows `source`, `embedding`, `label`."""
     from pipeline.embed.table import choose_format
 
     if out is not None and out.is_dir():
-        raise UserError(f"--out={out}: a folder; name a file, such as {out / 'embeddings.parquet'}")
+        raise UserError(
+            f"--out={out}: is a folder; name a file, such as {out / 'embeddings.parquet'}"
+        )
     chosen = choose_format(out, kind)
     for word in changes or []:
         if not is_file(word) and not is_override(word):
             raise UserError(
-                f"{word}: IMAGES is one place, a pattern in quotes; changes look like "
+                f"{word}: IMAGES is one place (quote a pattern); overrides look like "
                 "section.field=value"
             )
     from pipeline.embed.embedded import embed
@@ -86,24 +92,25 @@ def neighbours_command(
         list[str],
         typer.Argument(
             metavar="QUERY… [section.field=value | FILE …]",
-            help=f"Image files whose neighbours are asked for, and changes. {_PLACES}",
+            help=f"Image files to find the neighbours of, and overrides. {_PLACES}",
         ),
     ],
     k: Annotated[
-        int | None, typer.Option(help=f"Neighbours of each query; by default {_NEIGHBOURS}.")
+        int | None,
+        typer.Option(help=f"Number of neighbours of each query; by default {_NEIGHBOURS}."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; by default in runs/NAME/embed/.")
+        Path | None, typer.Option(help="Folder to write; by default in runs/NAME/embed/.")
     ] = None,
 ) -> None:
     """Find the images that are nearest to others by the student: a page, and a table."""
     queries, changes = _sort_words(words)
     if not queries:
-        raise UserError("QUERY: none given; name image files behind IMAGES")
+        raise UserError("QUERY: missing; name image files after IMAGES")
     if k is not None and k < 1:
-        raise UserError(f"--k={k}: take a neighbour at least")
+        raise UserError(f"--k={k}: must be at least 1")
     if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out={out}: a file; name a folder")
+        raise UserError(f"--out={out}: is a file; name a folder")
     from pipeline.embed.embedded import embed
     from pipeline.embed.images import home_of, pack_images
     from pipeline.embed.naming import resolve

@@ -158,7 +158,7 @@ def read_licence(card: Path) -> dict[str, Any]:
         return {}
     except (yaml.YAMLError, ValueError):
         raise UserError(
-            f"{card}: its front matter cannot be read, so a licence there would be lost; mend it "
+            f"{card}: its front matter cannot be read, so a licence there would be lost; fix it "
             "or delete the file"
         ) from None
     fields = fields if isinstance(fields, dict) else {}

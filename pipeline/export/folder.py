@@ -89,7 +89,7 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
 def _check_place(folder: Path, usual: Path) -> None:
     """Raise `UserError` if files of somebody else could be replaced."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out={folder}: a file; name a folder")
+        raise UserError(f"--out={folder}: is a file; name a folder")
     if folder == usual or not folder.exists() or not any(folder.iterdir()):
         return
     card = folder / CARD_FILE

@@ -176,8 +176,8 @@ def _read_info(config: Config) -> TeacherInfo:
     if (info.generator.family == "module") != (factory is not None):
         raise UserError(
             "teacher.factory: "
-            + ("only for a teacher of one's own code; leave it out" if factory else
-               f"{config.teacher_folder} is one's own module; name its code as "
+            + ("only for a teacher in your own code; leave it out" if factory else
+               f"{config.teacher_folder} is a module in your own code; name it as "
                "teacher.factory=package.module:callable")
         )  # fmt: skip
     return info
@@ -241,7 +241,8 @@ def _schemas(plan: Plan, names: tuple[str, ...]) -> dict[str, Schema]:
 
 def _unwritable(folder: Folder, index: int, reason: object) -> UserError:
     return UserError(
-        f"{folder}: shard {index} cannot be written ({reason}); make room or mend the rights"
+        f"{folder}: shard {index} cannot be written ({reason}); free some space or fix the "
+        "permissions"
     )
 
 

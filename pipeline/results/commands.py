@@ -35,30 +35,33 @@ def results_command(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [field=value …]",
-            help="A config, for its run alone; and filters, such as probe=linear or run=digits.",
+            help="A config, to show its run only, and filters such as probe=linear or run=digits.",
         ),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder of runs, in place of a config's paths.runs.")
+        Path | None, typer.Option(help="Folder of runs, instead of the config's paths.runs.")
     ] = None,
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="RUN_A RUN_B", help="B less A, wherever both were measured alike."),
+        typer.Option(metavar="RUN_A RUN_B", help="B − A, for measurements that share a protocol."),
     ] = None,
     over_trainings: Annotated[
         bool,
         typer.Option(
-            "--over-trainings", help="Mean and spread over trainings that differ in train.seed."
+            "--over-trainings",
+            help="Mean and spread over trainings that differ in train.seed only.",
         ),
     ] = False,
     spread: Annotated[
-        Spread, typer.Option(help="After ±: standard deviation, or half of the 95 % interval.")
+        Spread,
+        typer.Option(help="Number after ±: standard deviation, or half of the 95 % interval."),
     ] = "std",
     form: Annotated[
-        Format | None, typer.Option("--format", help="By default a table, or as --out ends.")
+        Format | None,
+        typer.Option("--format", help="By default a table, or from the suffix of --out."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write in place of the terminal.")
+        Path | None, typer.Option(help="File to write to, instead of the terminal.")
     ] = None,
 ) -> None:
     """Show what was measured, with protocol, n and spread; different protocols are never mixed."""
@@ -75,7 +78,7 @@ def results_command(
     if out is None:
         print(text, end="")
     elif out.exists() and not out.is_file():
-        raise UserError(f"--out={out}: there, and no file; name another")
+        raise UserError(f"--out={out}: is not a file; choose another name")
     else:
         write_atomic(out, text)
         console.print(f"written   {out}", soft_wrap=True)

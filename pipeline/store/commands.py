@@ -24,12 +24,10 @@ from pipeline.teacher.description import read_teacher_info
 from shards.errors import UserError
 from shards.storage import Folder
 
-app = typer.Typer(
-    no_args_is_help=True, help="Look at the store of shards, check and mend it, make room."
-)
+app = typer.Typer(no_args_is_help=True, help="List, check, repair and clean the store of shards.")
 
 
-@app.command("list", help="Every recipe in the store, and which runs use it.")
+@app.command("list", help="List every recipe in the store, and the runs that use it.")
 def list_command(store: Store = STORE, runs: Runs = RUNS) -> None:
     """Print one row per recipe."""
     references = inventory.find_references(runs)
@@ -63,7 +61,7 @@ def list_command(store: Store = STORE, runs: Runs = RUNS) -> None:
             out.print(f"note: {problem}", soft_wrap=True)
 
 
-@app.command("show", help="The record of one recipe: what it was made of, and its sets.")
+@app.command("show", help="Show one recipe: its sets, columns and record.")
 def show_command(key: Key, store: Store = STORE) -> None:
     """Print sets as a table and the recipe as JSON on standard output."""
     entry = inventory.find_entry(Folder.at(store), key)
@@ -88,7 +86,7 @@ def show_command(key: Key, store: Store = STORE) -> None:
     print(json.dumps(entry.recipe, indent=2))
 
 
-@app.command("diff", help="What a config asks for that KEY is not: the fields that differ.")
+@app.command("diff", help="List the fields in which a config differs from KEY.")
 def diff_command(
     key: Key,
     config: Annotated[Path, typer.Argument(metavar="CONFIG")],
@@ -124,7 +122,7 @@ def diff_command(
         out.print(line, soft_wrap=True)
     if lines:
         raise typer.Exit(1)
-    out.print(f"{entry.key}: just what {config} asks for")
+    out.print(f"{entry.key}: no difference from {config}")
 
 
 app.command("verify", help="Check every shard of KEY, render damaged ones again, or audit some.")(
@@ -132,17 +130,16 @@ app.command("verify", help="Check every shard of KEY, render damaged ones again,
 )
 
 
-@app.command("gc", help="List what no run refers to; --delete makes room.")
+@app.command("gc", help="List recipes that no run refers to; --delete removes them.")
 def gc_command(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY …]", help="Only these; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY …]", help="Only these recipes; by default all."),
     ] = None,
     store: Store = STORE,
     runs: Runs = RUNS,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete them, after a question.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
     """List unreferenced recipes, and delete them on request."""
     root = _open_store(store)
@@ -192,7 +189,8 @@ def _open_store(store: str) -> Folder:
     """The root of a store that exists."""
     root = Folder.at(store)
     if not root.is_there():
-        raise UserError(f"--store={store}: no such {'folder' if root.is_local else 'bucket'}")
+        kind = "folder" if root.is_local else "bucket"
+        raise UserError(f"--store={store}: no such {kind}; name the one of paths.store")
     return root
 
 

@@ -16,7 +16,7 @@ from pipeline.config.paths import PathsConfig
 
 Store = Annotated[str, typer.Option(help="Root of the store: a folder, s3://… or gs://…")]
 Runs = Annotated[list[Path], typer.Option(help="Folders of runs; may be given several times.")]
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of one.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A key, or its first digits.")]
 STORE = PathsConfig().store
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 """Standard output: what these commands find is meant to be piped."""

@@ -28,20 +28,21 @@ if TYPE_CHECKING:
 def verify_command(
     key: Key,
     store: Store = STORE,
-    mend: Annotated[
-        bool, typer.Option("--repair", help="Render damaged shards again, and no other.")
-    ] = False,
+    mend: Annotated[bool, typer.Option("--repair", help="Render damaged shards again.")] = False,
     audit: Annotated[
-        int, typer.Option(min=0, help="Render so many random samples and compare.")
+        int,
+        typer.Option(
+            min=0, help="Render this many random samples and compare them with the store."
+        ),
     ] = 0,
     teacher: Annotated[
         Path | None, typer.Option(help="The teacher's folder, if it has moved.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Shards rendered at once, on Ray; 0: in this process.")
+        int, typer.Option(min=0, help="Shards rendered at once on Ray; 0 renders in this process.")
     ] = 0,
     cache: Annotated[
-        Path, typer.Option(help="Copies of a remote store's shards.")
+        Path, typer.Option(help="Folder for copies of a remote store's shards.")
     ] = PathsConfig().cache,
 ) -> None:
     """Print what is wrong; exit with 1 if anything stays wrong."""

@@ -64,7 +64,7 @@ def read_outcomes(cells: Sequence[Cell], must_agree: Sequence[str] = MUST_AGREE)
         if differences := name_differences(number, first, must_agree):
             raise UserError(
                 f"{number.run} and {first.run}: measured by different protocols: "
-                f"{', '.join(differences)}; delete the `eval` folder of one and type the command "
+                f"{', '.join(differences)}; delete the `eval` folder of one and run the command "
                 "again"
             )
     return outcomes

@@ -25,13 +25,14 @@ def import_command(
     file: Annotated[Path, typer.Argument(help="A checkpoint, or a folder with its files.")],
     out: Annotated[Path, typer.Option(help="Folder of the teacher, such as teachers/NAME.")],
     architecture: Annotated[
-        Path | None, typer.Option(help="JSON that says what a state dict does not: its family.")
+        Path | None,
+        typer.Option(help="JSON with what a state dict does not say, such as its family."),
     ] = None,
     discriminator: Annotated[
-        Path | None, typer.Option(help="The discriminator, if it is another file.")
+        Path | None, typer.Option(help="File of the discriminator, if it is another one.")
     ] = None,
 ) -> None:
-    """Make a teacher of somebody's checkpoint, executing nothing from the file."""
+    """Import a GAN checkpoint as a teacher; nothing in the file is executed."""
     with console.status(f"reading {file}"):
         from pipeline.teacher.checkpoint import load_generator
         from pipeline.teacher.importing.checkpoint import import_teacher
@@ -48,30 +49,33 @@ def import_command(
 def inspect_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a teacher.")],
     latents: Annotated[
-        Path | None, typer.Option(help=".npy of latents [N, z_dim] to compute on.")
+        Path | None, typer.Option(help="File .npy with latents [N, z_dim] to compute on.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help=".npy of class indices [N] or one-hot rows.")
+        Path | None, typer.Option(help="File .npy with class indices [N] or one-hot rows.")
     ] = None,
-    noise: Annotated[NoiseOption, typer.Option(help="Noise inputs.")] = "const",
-    truncation_psi: Annotated[float, typer.Option(help="1: no truncation.")] = 1.0,
+    noise: Annotated[NoiseOption, typer.Option(help="Noise inputs of the generator.")] = "const",
+    truncation_psi: Annotated[float, typer.Option(help="Truncation; 1 is none.")] = 1.0,
     truncation_cutoff: Annotated[
-        int | None, typer.Option(min=0, help="Truncate only the first so many layers.")
+        int | None, typer.Option(min=0, help="Truncate this many layers, from the first.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of random noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random noise.")] = 0,
     factory: Annotated[
-        str | None, typer.Option(help="package.module:callable, for one's own module.")
+        str | None,
+        typer.Option(help="Your code that builds the teacher, as package.module:callable."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help=".npz for the arrays, or .png for the grid; samples.png if unset."),
+        typer.Option(
+            help="File .npz for the arrays, or .png for the grid; by default samples.png."
+        ),
     ] = None,
 ) -> None:
     """Show a teacher: a sample grid and its features; with --latents, everything it computes."""
     info = read_teacher_info(folder)
     if info.generator.family == "module" and factory is None:
         raise UserError(
-            "--factory: this teacher is somebody's own module; name the code that builds it as "
+            "--factory: this teacher is a module in your own code; name what builds it as "
             "package.module:callable"
         )
     if latents is None:

@@ -71,7 +71,7 @@ class TeacherInfo:
             sizes[W] = self.generator.w_dim
         names = self.blocks if wanted == "blocks" else wanted
         if len(set(names)) < len(names):
-            raise UserError(f"{field}: a name is there twice")
+            raise UserError(f"{field}: duplicate name")
         if W in names and not self.generator.has_mapping:
             raise UserError(
                 f"{field}: a {self.generator.family} teacher has no mapped latent {W!r}; name "

@@ -115,7 +115,7 @@ def _spec(config: Config) -> Spec:
         )
     if (side := config.real.resolution) & (side - 1):
         raise UserError(
-            f"real.resolution: a teacher's own training wants a power of two, not {side}; train it "
+            f"real.resolution: training a teacher needs a power of two, not {side}; train it "
             "on images of another size, under another name, and give its folder as "
             "teacher.checkpoint"
         )

@@ -44,7 +44,7 @@ class TrainingShards:
 
     def __post_init__(self) -> None:
         if len(set(self.features)) < len(self.features):
-            raise UserError("train.features: a name is there twice")
+            raise UserError("train.features: duplicate name; name each feature once")
         try:
             _ = self.block_channels
         except UserError as error:

@@ -167,9 +167,9 @@ def test_a_job_that_the_cluster_has_forgotten_is_given_up_at_once(
     ("answers", "is_impatient", "said"),
     [
         (["RUNNING", "RUNNING", "RUNNING", "STOPPED"], False, None),
-        ([REFUSED], False, "may run on: no answer"),
-        (["RUNNING", "RUNNING"], True, "may run on: asked to stop"),
-        (["RUNNING"] * 200, False, "may run on: asked to stop"),
+        ([REFUSED], False, "may still be running: no answer"),
+        (["RUNNING", "RUNNING"], True, "may still be running: asked to stop"),
+        (["RUNNING"] * 200, False, "may still be running: asked to stop"),
     ],
 )
 def test_a_stopped_job_is_waited_for_and_else_said_to_run_on(
@@ -186,7 +186,7 @@ def test_a_stopped_job_is_waited_for_and_else_said_to_run_on(
     assert server.is_stopped
     printed = capsys.readouterr().err
     assert "stopping job-1" in printed
-    assert (said is None) == ("may run on" not in printed)
+    assert (said is None) == ("may still be running" not in printed)
     assert (said or "") in printed
     assert clock[0] < 62
 

@@ -98,4 +98,4 @@ def test_lost_node_is_said_in_one_line(ray: FakeRay, capsys: pytest.CaptureFixtu
     ray.alive[0] = False
     list(tasks.ended())
     lines = [line for line in capsys.readouterr().err.splitlines() if "lost" in line]
-    assert lines == ["cluster   lost 1 node; what was at work is given out again, 3 tasks"]
+    assert lines == ["cluster   lost 1 node; its work is given out again, 3 tasks"]

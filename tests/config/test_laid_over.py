@@ -67,7 +67,7 @@ def test_load_config_error_names_the_file_laid_over(tmp_path: Path) -> None:
     (tmp_path / "changes.yaml").write_text("train: {imagess: real}")
     with pytest.raises(UserError, match=r"changes\.yaml.*did you mean images"):
         load_config(Path("configs/digits.yaml"), [str(tmp_path / "changes.yaml")])
-    with pytest.raises(UserError, match=r"none\.yaml: no such config"):
+    with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         load_config(Path("configs/digits.yaml"), [str(tmp_path / "none.yaml")])
     with pytest.raises(UserError, match=r"end in \.yaml"):
         load_config(Path("configs/digits.yaml"), ["configs/methods/squeeze"])

@@ -52,6 +52,7 @@ def test_page_fits_its_width() -> None:
         ("train.method.squeeze", "`squeeze`: `true` or `false`, default `true`."),
         ("eval.probes", "list of `linear`, `knn` or `linear_sgd`, default `[linear, knn]`."),
         ("eval.sets.NAME.path", "`path`: path or URL, optional."),
+        ("eval.sets.birds.path", "`path`: path or URL, optional."),
         ("finetune.short_sides", "`short_sides`: list of integers from 16 to 10000"),
     ],
 )

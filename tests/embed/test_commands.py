@@ -159,16 +159,18 @@ def test_mistakes_are_one_line_each(student_run: StudentRun, images: Path, tmp_p
     query = images / "a" / "00.png"
     assert_mistake(embed(student_run, empty), "IMAGES: no images in", empty)
     assert_mistake(embed(student_run, tmp_path / "absent"), "IMAGES: ", "absent is not there")
-    assert_mistake(embed(student_run, images, "--out", tmp_path), f"--out={tmp_path}: a folder")
+    assert_mistake(embed(student_run, images, "--out", tmp_path), f"--out={tmp_path}: is a folder")
     assert_mistake(embed(student_run, images, "--out", "a.csv"), "--out=a.csv")
     assert_mistake(embed(student_run, images, "--format", "csv"), "--format=csv")
     assert_mistake(embed(student_run, images, query), f"{query}: IMAGES is one place")
     assert_mistake(embed(student_run, images, "ray.eval_worker=2"), "ray.eval_worker")
     assert_mistake(neighbours(student_run, images, text), f"QUERY: {text}: not an image")
     assert_mistake(neighbours(student_run, images, "absent.png"), "QUERY: absent.png")
-    assert_mistake(neighbours(student_run, images, "ray.eval_workers=0"), "QUERY: none given")
+    assert_mistake(neighbours(student_run, images, "ray.eval_workers=0"), "QUERY: missing")
     assert_mistake(neighbours(student_run, images, query, "--k", 21), "--k=21", "20 images")
-    assert_mistake(neighbours(student_run, images, query, "--out", text), f"--out={text}: a file")
+    assert_mistake(
+        neighbours(student_run, images, query, "--out", text), f"--out={text}: is a file"
+    )
     assert_mistake(run("embed", empty, images), f"{empty}: a folder without config.json")
     other = run("embed", student_run.config_file, images, "name=other")
     assert_mistake(other, "train stage has not finished", "python -m pipeline train")

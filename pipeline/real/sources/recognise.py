@@ -92,9 +92,11 @@ def _below_root(config: RealConfig, root: str, split: str) -> Source | None:
     if config.takes_whole and not is_folder(root):
         return _recognise(config, root, "real.path") if split == "train" else None
     if not is_folder(root):
-        what = "is a file" if exists(root) else "is not there"
-        hint = f"; name what it holds as real.train={root}" if exists(root) else ""
-        raise UserError(f"real.path: {root} {what}; it is a folder with train/ and test/{hint}")
+        if exists(root):
+            problem = f"is a file; if it holds train images, name it as real.train={root}"
+        else:
+            problem = "is not there; name a folder that contains train/ and test/"
+        raise UserError(f"real.path: {root} {problem}")
     for within in _WITHIN:
         folder = join(root, within) if within else root
         if within and not is_folder(folder):

@@ -39,7 +39,7 @@ def run_worth(path: Path, changes: Sequence[str], dry_run: bool = False) -> bool
     if base.real.limit is not None:
         raise UserError("real.limit: here worth.sizes are the numbers of real images; leave it out")
     if dry_run and load_stage("real").find(base) is None:
-        console.print("real      to do; then the trainings can be listed")
+        console.print("real      to do; run it to list the trainings")
         return True
     plan = Plan(path, changes, _count_images(base))
     plan.size_trials({})  # refuses sizes before anything long begins
@@ -77,8 +77,8 @@ def _count_images(base: Config) -> int:
     images: RealImages = (stage.find(base) or run_stage("real", base)).outputs
     if not images.class_names or not images.num_samples["test"]:
         raise UserError(
-            "real.path: accuracy tells what a teacher adds, and wants labelled images, one "
-            "sub-folder per class under train/ and test/"
+            "real.path: what a teacher adds is measured as accuracy, which needs labels; put images"
+            " in one sub-folder per class under train/ and test/"
         )
     return images.num_samples["train"]
 

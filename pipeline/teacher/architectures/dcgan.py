@@ -172,4 +172,4 @@ def check_paths(layers: tuple[NamedLayer, ...]) -> None:
         if any(".".join(parts[:end]) in taken for end in range(1, len(parts))):
             raise ValueError(f"layers: {name!a} is within another layer")
     if len(taken) < len(names):
-        raise ValueError("layers: a name is there twice")
+        raise ValueError("layers: duplicate name")

@@ -49,7 +49,7 @@ def import_teacher(
         UserError: naming the file and what is wrong with it; nothing is written then.
     """
     if not file.exists():
-        raise UserError(f"{file}: no such file")
+        raise UserError(f"{file}: no such file; name a checkpoint, or a folder with its files")
     try:
         source = _open(file, architecture, discriminator)
         imported = _with_known_channels(layouts.convert(source))

@@ -64,7 +64,7 @@ def build_module(arch: ModuleArchitecture, factory: str | None) -> ModuleGenerat
     """
     if factory is None:
         raise UserError(
-            "teacher.factory: this teacher is somebody's own module; name the code that builds it "
+            "teacher.factory: this teacher is a module in your own code; name what builds it "
             "as teacher.factory=package.module:callable"
         )
     package, _, name = factory.partition(":")
@@ -127,7 +127,7 @@ def wrap_module(
         ValueError: if the module takes no such latents, or does not make square images.
     """
     if len(set(blocks)) < len(blocks) or W in blocks:
-        raise ValueError(f"blocks: a name is there twice, or called {W!r}")
+        raise ValueError(f"blocks: duplicate name, or one called {W!r}")
     z_shape, image = try_latent(module.eval(), z_dim, num_classes)
     if image.dim() != 4 or image.shape[2] != image.shape[3]:
         raise ValueError(f"the module must make images [B, C, R, R], made {list(image.shape)}")

@@ -118,7 +118,7 @@ def test_export_again_touches_nothing_and_keeps_the_users_licence(site: Site) ->
     export(site)
     before = snapshot(folder)
     _, _, errors = export(site)
-    assert "done already" in errors
+    assert "up to date" in errors
     assert snapshot(folder) == before
     card = folder / "README.md"
     export(site, "--license", "apache-2.0")

@@ -155,7 +155,7 @@ def test_results_on_a_full_disk_names_the_option_that_chooses_the_place(
         (("tiny",), ("did you mean run=tiny?",)),
         (("paths.runs=x",), ("only after a config",)),
         (("--compare", "tiny", "longr"), ("did you mean longer?",)),
-        (("nothing.yaml",), ("no such config",)),
+        (("nothing.yaml",), ("no such file",)),
     ],
 )
 def test_results_with_a_mistake_say_what_was_meant(

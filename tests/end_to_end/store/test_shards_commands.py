@@ -111,7 +111,7 @@ def test_shards_diff_with_its_own_config_finds_nothing(site: Site) -> None:
     for entry in (site.pool, site.real):
         code, out, errors = site.shards("diff", entry.name, site.config)
         assert (code, errors) == (0, "")
-        assert out.splitlines() == [f"{entry.name}: just what {site.config} asks for"]
+        assert out.splitlines() == [f"{entry.name}: no difference from {site.config}"]
 
 
 @pytest.mark.parametrize(
