@@ -140,7 +140,7 @@ def _generator_name_in_file(name: str) -> str:
         return f"noises.noise_{0 if match[1] is None else int(match[1]) + 1}"
     if name == "const":
         return "input.input"
-    module, _, kind = name.rpartition(".")
+    module, dot, kind = name.rpartition(".")
     is_rgb = module.startswith("to_rgb")
     names = {
         "weight": "conv.weight",
@@ -150,7 +150,7 @@ def _generator_name_in_file(name: str) -> str:
     }
     if module.endswith(".affine"):
         return f"{module.removesuffix('.affine')}.conv.modulation.{kind}"
-    return f"{module}.{names.get(kind, kind)}"
+    return f"{module}{dot}{names.get(kind, kind)}"
 
 
 def _shape_in_file(name: str, shape: Sequence[int]) -> list[int]:

@@ -24,6 +24,9 @@ from shards.errors import UserError
 
 MAX_DIMS = 8
 MAX_NETWORK_BYTES = 8 * 2**30
+MAX_SHARING = 4
+"""Bytes of tensors for each byte of their file, above `FREE_BYTES`: more than tied weights make."""
+FREE_BYTES = 64 * 2**20
 STORAGE_DTYPES = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
@@ -44,6 +47,7 @@ class Stored(ABC):
     """A tensor of a file, not yet loaded."""
 
     __slots__ = ()
+    path: Path
 
     @property
     @abstractmethod
@@ -165,8 +169,8 @@ class StoredEntry(Stored):
 
 
 class WeightBudget:
-    """Turns what is stored into tensors, of one network at most `MAX_NETWORK_BYTES`: many may share
-    one storage, and each is a copy.
+    """Turns what is stored into tensors, of one network no more than its file may hold: many may
+    share one storage, and each is a copy.
     """
 
     def __init__(self) -> None:
@@ -178,6 +182,9 @@ class WeightBudget:
         self._left -= tensor.nbytes
         if self._left < 0:
             raise ValueError(f"more than {MAX_NETWORK_BYTES >> 30} GiB of weights")
+        num_loaded = MAX_NETWORK_BYTES - self._left
+        if num_loaded > FREE_BYTES + MAX_SHARING * stored.path.stat().st_size:
+            raise ValueError(f"its tensors share storage: {num_loaded >> 20} MiB and more of them")
         return tensor
 
 

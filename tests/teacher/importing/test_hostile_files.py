@@ -18,6 +18,7 @@ import torch
 
 from pipeline.teacher.importing.checkpoint import import_teacher
 from pipeline.teacher.importing.source import read_file
+from pipeline.teacher.importing.states import find_states
 from pipeline.teacher.importing.torch_files import OLD_HEAD
 from shards.errors import UserError
 from tests.support.ordinary_dcgan import small_dcgan
@@ -193,6 +194,18 @@ def test_read_torch_zip_storage_that_is_not_there_is_refused(
             assert read_file(path)["weight"].to_tensor().tolist() == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(UserError, match=r"network\.pt"):
         read_file(path)["weight"].to_tensor()
+
+
+def test_load_of_many_tensors_that_share_a_storage_is_refused_in_little_memory(
+    tmp_path: Path,
+) -> None:
+    shared = torch.zeros(1 << 10, 1 << 10)
+    torch.save({f"{index}.weight": shared for index in range(1000)}, tmp_path / "network.pt")
+    state = find_states(read_file(tmp_path / "network.pt"))[""]
+    before = peak_bytes()
+    with pytest.raises(ValueError, match="share storage"):
+        state.load()
+    assert peak_bytes() - before < 300 * 2**20
 
 
 def test_read_torch_zip_of_two_pickles_is_refused(tmp_path: Path) -> None:

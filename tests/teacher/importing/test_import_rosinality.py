@@ -129,3 +129,10 @@ def test_import_rosinality_misfit_has_the_names_and_shapes_of_the_file(
         import_content(content, tmp_path)
     assert mention in str(raised.value)
     assert not (tmp_path / "teacher").exists()
+
+
+def test_import_rosinality_tensor_that_it_does_not_have_is_named(tmp_path: Path) -> None:
+    content = golden_content()
+    content["g_ema"]["extra"] = torch.zeros(3)
+    with pytest.raises(UserError, match=r"unknown g_ema\.extra"):
+        import_content(content, tmp_path)
