@@ -96,9 +96,9 @@ def find_group(
 
 
 NO_LABELS = (
-    "The run has no labelled images, so that no probe has measured the student. Some hundred "
-    "labelled images of any kind would say how good it is: name them as eval.sets.NAME.train and "
-    "eval.sets.NAME.test, and type make eval."
+    "The run has no labelled images, so no probe has measured the student. A few hundred labelled "
+    "images are enough: name them as eval.sets.NAME.train and eval.sets.NAME.test, and run make "
+    "eval."
 )
 
 
