@@ -31,8 +31,8 @@ DATA ?=
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 24
 	@echo
-	@echo "  Every stage takes CONFIG=configs/x.yaml, overrides such as train.epochs=10, and ARGS='FILE …', files of overrides;"
-	@echo "  RAY_ADDRESS=… names a cluster."
+	@echo "  Every stage takes CONFIG=configs/x.yaml, overrides such as train.epochs=10, and ARGS='FILE …', YAML files of"
+	@echo "  overrides. RAY_ADDRESS=… runs it on a cluster. python -m pipeline help SECTION.FIELD explains a field."
 
 setup: $(STAMP) ## Create the environment in .venv (uv if there is one or it can be installed, else pip)
 
@@ -45,16 +45,16 @@ $(STAMP): requirements.lock
 	else PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pip install --require-hashes -r requirements.lock; fi
 	@touch $@
 
-run: $(STAMP) ## Everything from real images to a report, for any CONFIG
+run: $(STAMP) ## Run all stages from real images to a report; finished ones are skipped
 	@$(RUN) run $(ON_CONFIG)
 
-demo: $(STAMP) ## The same; without a CONFIG it is ten of the embedded digits, beside a student without a teacher
+demo: $(STAMP) ## Run the demo: ten digits, with and without a teacher
 	@$(RUN) run $(ON_DEMO)
 
-teacher: $(STAMP) ## Train a GAN on the real shards (the digits' teacher is shipped)
+teacher: $(STAMP) ## Train a GAN on the real shards (the digits have one already)
 	@$(RUN) teacher $(ON_CONFIG)
 
-import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER OUT=teachers/name (DISCRIMINATOR=FILE ARCHITECTURE=FILE.json)
+import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER OUT=teachers/NAME
 	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=FILE_OR_FOLDER OUT=teachers/name" >&2; exit 2; }
 	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(if $(DISCRIMINATOR),--discriminator "$(DISCRIMINATOR)") \
 		$(if $(ARCHITECTURE),--architecture "$(ARCHITECTURE)") $(ARGS)
@@ -62,13 +62,13 @@ import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER
 real: $(STAMP) ## Pack real images into shards
 	@$(RUN) real $(ON_CONFIG)
 
-generate: $(STAMP) ## Render the teacher's images and features into shards, on Ray
+generate: $(STAMP) ## Render the teacher's images and features into shards
 	@$(RUN) generate $(ON_CONFIG)
 
-train: $(STAMP) ## Distil the teacher into a student
+train: $(STAMP) ## Train the student: squeeze and span, or another method
 	@$(RUN) train $(ON_CONFIG)
 
-eval: $(STAMP) ## Probe the student and its baselines on real images
+eval: $(STAMP) ## Measure the student and its baselines on real images
 	@$(RUN) eval $(ON_CONFIG)
 
 report: $(STAMP) ## Write the results as one HTML page
@@ -77,13 +77,13 @@ report: $(STAMP) ## Write the results as one HTML page
 tables: $(STAMP) ## Run every row of the paper's tables 1, 2 and 5
 	@$(RUN) tables $(ON_CONFIG)
 
-quality-sweep: $(STAMP) ## Accuracy against the teacher's quality: wants teacher.snapshot_images
+quality-sweep: $(STAMP) ## Plot accuracy against the teacher's quality; needs teacher.snapshot_images
 	@$(RUN) quality-sweep $(ON_CONFIG)
 
-worth: $(STAMP) ## What the teacher adds to real images, beside learning without it
+worth: $(STAMP) ## Measure what the teacher adds: train with and without it
 	@$(RUN) worth $(ON_CONFIG)
 
-pool-sweep: $(STAMP) ## Accuracy against the size of the pool, and beside online rendering
+pool-sweep: $(STAMP) ## Plot accuracy against the size of the pool, and compare with online rendering
 	@$(RUN) pool-sweep $(ON_CONFIG)
 
 test: $(STAMP) ## Run the test suite
@@ -99,7 +99,7 @@ lint: $(STAMP) ## Check format and lint
 type: $(STAMP) ## Check types
 	@$(PYTHON) -m mypy
 
-check: lint type test ## All of lint, type and test
+check: lint type test ## Run lint, type and test
 
 bench: $(STAMP) ## Run the benchmarks that fit a laptop
 	@$(PYTHON) -m benchmarks.speed.render $(ARGS)
@@ -113,6 +113,6 @@ bench: $(STAMP) ## Run the benchmarks that fit a laptop
 accelerator-dry-run: $(STAMP) ## Try both commands for a borrowed GPU on the CPU: DATA=cifar10-jpeg.tar.xz
 	@$(PYTHON) -m benchmarks.accelerator dry-run $(if $(DATA),--data "$(DATA)")
 
-clean: ## Remove caches of tools; runs/ and store/ stay
+clean: ## Remove caches of tools; keeps runs/ and store/
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
