@@ -192,6 +192,7 @@ def test_a_stopped_job_is_waited_for_and_else_said_to_run_on(
 
 
 def test_work_here_is_not_sent_to_a_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.disconnect()  # from what another test may have left
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
     with pytest.raises(UserError, match="HOST:6379"):
         connection.connect(RayConfig())
