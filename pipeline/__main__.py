@@ -6,11 +6,10 @@ session, `tables` runs the paper's tables, the sweeps its Fig. 4 and pools of se
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
-from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ from pipeline.config.root import Config
 from pipeline.embed.commands import embed_command, neighbours_command
 from pipeline.engine.launch import is_first_process
 from pipeline.export.commands import export_command
+from pipeline.failures import describe, is_told
 from pipeline.records.sets import packed_sets, set_config
 from pipeline.results.commands import results_command
 from pipeline.stages import (
@@ -46,16 +46,12 @@ from pipeline.stages import (
 )
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
-from pipeline.terminal.command import Command, announce, typed_command
+from pipeline.terminal.command import announce, typed_command
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
 from shards.atomic import exclusive
 from shards.errors import UserError
 from shards.storage import StorageError
-
-_ON_CLUSTERS = {*STAGES, *EXTRAS, "run", "tables", "quality-sweep", "pool-sweep", "worth", "embed"}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 ConfigPath = Annotated[
@@ -153,49 +149,35 @@ for _name, _help in {**STAGES, **EXTRAS}.items():
     _add_command(_name, _help)
 
 
-@app.command("tables", help="Run every row of the paper's tables 1, 2 and 5, and write them.")
-def tables(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Run the rows that are not done; `--dry-run` lists them."""
-    from pipeline.studies.tables.stage import run_tables
-
-    _load(config, overrides)
-    if not run_tables(config, overrides or [], dry_run):
-        raise typer.Exit(1)
-
-
-@app.command(
-    "quality-sweep", help="Plot accuracy against the teacher's quality, as the paper's Fig. 4."
-)
-def quality_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Train students of the teacher's snapshots; `--dry-run` lists the trainings."""
-    from pipeline.studies.sweeps.stage import run_quality_sweep
-
-    _load(config, overrides)
-    if not run_quality_sweep(config, overrides or [], dry_run):
-        raise typer.Exit(1)
+_STUDIES = {
+    "tables": ("Run every row of the paper's tables 1, 2 and 5, and write them.", "tables"),
+    "quality-sweep": (
+        "Plot accuracy against the teacher's quality, as the paper's Fig. 4.",
+        "sweeps",
+    ),
+    "pool-sweep": (
+        "Plot accuracy against the size of the pool, and compare with online rendering.",
+        "sweeps",
+    ),
+    "worth": ("Measure what the teacher adds: train with and without it.", "worth"),
+}
+"""Studies: what they do, and their room in `studies/`, which has a `run_NAME`."""
 
 
-@app.command(
-    "pool-sweep",
-    help="Plot accuracy against the size of the pool, and compare with online rendering.",
-)
-def pool_sweep(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Train students on pools of several sizes; `--dry-run` lists the trainings."""
-    from pipeline.studies.sweeps.stage import run_pool_sweep
-
-    _load(config, overrides)
-    if not run_pool_sweep(config, overrides or [], dry_run):
-        raise typer.Exit(1)
+def _add_study(name: str, help_text: str, room: str) -> None:
+    @app.command(name, help=help_text)
+    def command(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+        _load(config, overrides)
+        stage = import_module(f"pipeline.studies.{room}.stage")
+        run = getattr(stage, f"run_{name.replace('-', '_')}")
+        if not run(config, overrides or [], dry_run):
+            raise typer.Exit(1)
 
 
-@app.command("worth", help="Measure what the teacher adds: train with and without it.")
-def worth(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Train with and without the teacher at equal views; `--dry-run` lists the trainings."""
-    from pipeline.studies.worth.stage import run_worth
+_ON_CLUSTERS = {*STAGES, *EXTRAS, *_STUDIES, "run", "embed"}
 
-    _load(config, overrides)
-    if not run_worth(config, overrides or [], dry_run):
-        raise typer.Exit(1)
+for _name, (_help, _room) in _STUDIES.items():
+    _add_study(_name, _help, _room)
 
 
 app.add_typer(shards_app, name="shards")
@@ -284,9 +266,9 @@ def main() -> int:
             "credentials in the environment, and run the command again"
         )
     except OSError as error:
-        if error.filename is None and error.errno not in _FULL:
+        if not is_told(error):
             raise
-        message = _describe(error)
+        message = describe(error, typed_command())
     except Interrupted:
         ignore_interrupts()
         console.print("" if console.is_terminal else "\n", end="")
@@ -298,49 +280,6 @@ def main() -> int:
     message = typed_command().advise(" ".join(message.split()))
     console.print(Text("error: ", style="red") + message, soft_wrap=True)
     return 2
-
-
-def _describe(error: OSError) -> str:
-    """What cannot be read or written, and what to do about it; another place for what lies where
-    the command lets it be written.
-    """
-    if error.errno in _FULL:
-        remedy = "free some space"
-    elif error.errno in _FORBIDDEN:
-        remedy = "check its permissions"
-    else:
-        remedy = "check this path"
-    places = _places(typed_command())
-    if error.filename is None:
-        elsewhere = f", or write elsewhere with {', '.join(places)}" if places else ""
-        return f"{error.strerror}; {remedy}{elsewhere}"
-    file = Path(os.fsdecode(error.filename)).absolute()
-    for name, place in places.items():
-        if file.is_relative_to(place.absolute()) or place.absolute().is_relative_to(file):
-            remedy += f", or write elsewhere with {name}"
-            break
-    is_taken = isinstance(error, FileExistsError)
-    reason = "a file where a folder should be" if is_taken else error.strerror
-    return f"{error.filename}: {reason}; {remedy}"
-
-
-def _places(typed: Command) -> dict[str, Path]:
-    """Where the command writes, by what chooses the place."""
-    chosen = {} if typed.out is None else {"--out …": typed.out}
-    is_of_run = typed.name in ("embed", "neighbours")  # they write elsewhere, too
-    if (chosen and not is_of_run) or typed.name == "results":  # to the terminal
-        return chosen
-    with suppress(UserError):
-        config = load_config(Path(typed.config or ""), typed.changes)
-        if typed.name == "export":
-            return {"--out …": config.run_dir / "export"}
-        paths = config.paths
-        return chosen | {
-            "paths.runs=…": paths.runs,
-            "paths.store=…": Path(paths.store),
-            "paths.cache=…": paths.cache,
-        }
-    return chosen
 
 
 if __name__ == "__main__":

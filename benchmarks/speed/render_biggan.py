@@ -1,27 +1,15 @@
 """`python -m benchmarks.speed.render_biggan`: BigGANs' rendering, against their plain form.
 
-A turn is latents and classes -> image and block features -> pooled features. Both forms compute on
-the same weights, spectral norms divided out before, and are first shown to give equal results.
-Neighbour: `render.py` does it for StyleGAN2.
+Spectral norms are divided out of the plain form's weights before. Neighbour: `render_forms.py` says
+what is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from benchmarks.measure import (
-    OURS,
-    ResultTable,
-    TableCell,
-    against_rivals,
-    common_parser,
-    interleave,
-    prepare,
-    tabulate_ratios,
-)
+from benchmarks.measure import ResultTable, prepare
 from benchmarks.speed.reference_biggan import (
     Sizes,
     divide_by_norms,
@@ -34,15 +22,13 @@ from benchmarks.speed.reference_biggan_deep import (
     random_deep_generator,
     render_deep_reference,
 )
-from benchmarks.speed.render import Renderer, check_equal
+from benchmarks.speed.render import Renderer
+from benchmarks.speed.render_forms import build_forms, compare, forms_parser
 from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.checkpoint import build_generator
-from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.importing import biggan_deep, biggan_tensors
-from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.spelling import Spelling
 
-REFERENCE = "reference form"
 SIZES: dict[str, tuple[Sizes | DeepSizes, int]] = {
     "BigGAN 32 px, CIFAR setting": (Sizes((256,) * 4, (8,), z_dim=128, num_classes=10), 16),
     "BigGAN 64 px": (
@@ -87,11 +73,11 @@ def build_renderers(
         state = random_generator(sizes)
         ours = build_generator(*biggan_tensors.convert_generator(state, Spelling(), 1e-8, 1e-5)[:2])
         state = _move(divide_by_norms(state, 1e-8), device)
-        return _renderers(ours.to(device), z, labels, lambda: render_reference(state, z, classes))
+        return build_forms(ours.to(device), z, labels, lambda: render_reference(state, z, classes))
     deep = random_deep_generator(sizes)
     ours = build_generator(*biggan_deep.convert_generator(deep, Spelling(), sizes.config)[:2])
     deep = _move(divide_deep_by_norms(deep), device)
-    return _renderers(
+    return build_forms(
         ours.to(device), z, labels, lambda: render_deep_reference(deep, sizes, z, labels)
     )
 
@@ -100,45 +86,20 @@ def _move(state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in state.items()}
 
 
-def _renderers(
-    generator: TeacherGenerator,
-    z: Tensor,
-    labels: Tensor,
-    plain: Callable[[], tuple[Tensor, dict[str, Tensor]]],
-) -> dict[str, Renderer]:
-    @torch.no_grad()
-    def ours() -> tuple[Tensor, Tensor]:
-        with captured(generator.feature_root, generator.blocks) as features:
-            image = generator(z, labels=labels).image
-        return image, pool_features(features)
-
-    @torch.no_grad()
-    def reference() -> tuple[Tensor, Tensor]:
-        image, features = plain()
-        return image, pool_features(features)
-
-    return {OURS: ours, REFERENCE: reference}
-
-
 def benchmark(
     sizes: dict[str, tuple[Sizes | DeepSizes, int]], repeats: int, device: torch.device
 ) -> ResultTable:
-    """Check that both forms of every network agree, then time them turn by turn."""
-    rows: list[tuple[TableCell, ...]] = []
-    for name, (network, batch) in sizes.items():
-        renderers = build_renderers(network, batch, device)
-        check_equal(renderers)
-        seconds = interleave(renderers, repeats, device)
-        rates = {form: batch / value for form, value in seconds.items()}
-        rows += against_rivals(f"{name}, batch {batch}", "images/s", rates)
-    return tabulate_ratios("render and pool", device, rows)
+    """Both forms of every network, batch by batch."""
+    networks = (
+        (name, batch, build_renderers(network, batch, device))
+        for name, (network, batch) in sizes.items()
+    )
+    return compare(networks, repeats, device)
 
 
 def main() -> None:
     """Run the command line."""
-    parser = common_parser("BigGANs' rendering against their plain form in torch.")
-    parser.set_defaults(threads=1)  # `make generate` renders every shard on one CPU thread
-    arguments = parser.parse_args()
+    arguments = forms_parser("BigGANs' rendering against their plain form in torch.").parse_args()
     _, device = prepare(arguments)
     sizes = {
         name: (network, arguments.batch or batch)

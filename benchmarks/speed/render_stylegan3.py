@@ -1,33 +1,22 @@
 """`python -m benchmarks.speed.render_stylegan3`: StyleGAN3's rendering, against its plain form.
 
-A turn is latents -> image and block features -> pooled features. Both forms compute on the same
-weights, and are first shown to give equal results. Neighbour: `render.py` does it for StyleGAN2.
+Neighbour: `render_forms.py` says what is compared.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from benchmarks.measure import (
-    OURS,
-    ResultTable,
-    TableCell,
-    against_rivals,
-    common_parser,
-    interleave,
-    prepare,
-    tabulate_ratios,
-)
+from benchmarks.measure import ResultTable, prepare
 from benchmarks.speed.reference_stylegan3 import Geometry, synthesise
-from benchmarks.speed.render import REFERENCE, Renderer, check_equal
+from benchmarks.speed.render import Renderer
+from benchmarks.speed.render_forms import build_forms, compare, forms_parser
 from pipeline.samples.seeding import torch_generator
 from pipeline.teacher.architectures.stylegan3 import (
     StyleGAN3Architecture,
     StyleGAN3Input,
     StyleGAN3Layer,
 )
-from pipeline.teacher.features import captured, pool_features
 from pipeline.teacher.networks.stylegan3 import StyleGAN3Generator
 
 CLAMP = 256.0
@@ -102,39 +91,25 @@ def build_renderers(geometry: Geometry, batch: int, device: torch.device) -> dic
     draws = torch_generator(0, "benchmark/stylegan3/latents")
     z = torch.randn(batch, generator.arch.z_dim, generator=draws).to(device)
 
-    @torch.no_grad()
-    def ours() -> tuple[Tensor, Tensor]:
-        with captured(generator, generator.blocks) as features:
-            image = generator(z).image
-        return image, pool_features(features)
-
-    @torch.no_grad()
-    def reference() -> tuple[Tensor, Tensor]:
-        image, features = synthesise(geometry, state, generator.mapping(z), CLAMP)
-        return image, pool_features(features)
-
-    return {OURS: ours, REFERENCE: reference}
+    return build_forms(
+        generator, z, None, lambda: synthesise(geometry, state, generator.mapping(z), CLAMP)
+    )
 
 
 def benchmark(
     sizes: dict[str, tuple[Geometry, int]], repeats: int, device: torch.device
 ) -> ResultTable:
-    """Check that both forms of every network agree, then time them turn by turn."""
-    rows: list[tuple[TableCell, ...]] = []
-    for name, (geometry, batch) in sizes.items():
-        renderers = build_renderers(geometry, batch, device)
-        check_equal(renderers)
-        seconds = interleave(renderers, repeats, device)
-        rates = {form: batch / value for form, value in seconds.items()}
-        rows += against_rivals(f"StyleGAN3-{name}, batch {batch}", "images/s", rates)
-    return tabulate_ratios("render and pool", device, rows)
+    """Both forms of every network, batch by batch."""
+    networks = (
+        (f"StyleGAN3-{name}", batch, build_renderers(geometry, batch, device))
+        for name, (geometry, batch) in sizes.items()
+    )
+    return compare(networks, repeats, device)
 
 
 def main() -> None:
     """Run the command line."""
-    parser = common_parser("StyleGAN3's rendering against its plain form in torch.")
-    parser.set_defaults(threads=1)  # `make generate` renders every shard on one CPU thread
-    arguments = parser.parse_args()
+    arguments = forms_parser("StyleGAN3's rendering against its plain form in torch.").parse_args()
     _, device = prepare(arguments)
     sizes = {
         name: (geometry, arguments.batch or batch)

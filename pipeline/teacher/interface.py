@@ -137,7 +137,6 @@ class MappedGenerator(TeacherGenerator):
     num_ws: int
     """Copies of `w`."""
 
-    @abstractmethod
     def map_latents(
         self,
         z: Tensor,
@@ -145,7 +144,9 @@ class MappedGenerator(TeacherGenerator):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """`ws` [B, num_ws, w_dim] of `z` [B, z_dim]; arguments are those of `forward`."""
+        """`ws` [B, num_ws, w_dim] of `z` [B, z_dim], by the submodule `mapping`; as `forward`."""
+        ws: Tensor = self.get_submodule("mapping")(z, labels, truncation_psi, truncation_cutoff)
+        return ws
 
     @abstractmethod
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:

@@ -27,7 +27,7 @@ from pipeline.teacher.importing.dcgan_described import convert_described
 from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import Converted
 from pipeline.teacher.importing.source import Source, natural_order
-from pipeline.teacher.importing.states import PARALLEL, StateDict, find_part, joined, says_averaged
+from pipeline.teacher.importing.states import PARALLEL, StateDict, find_part, joined
 from pipeline.teacher.spelling import Spelling
 from shards.errors import UserError
 
@@ -115,7 +115,7 @@ def convert(source: Source) -> Imported:
         discriminator,
         notes,
         weights=": ".join(part for part in (file, state.key) if part),
-        is_averaged=says_averaged(state.key),
+        is_averaged=state.is_averaged,
     )
 
 

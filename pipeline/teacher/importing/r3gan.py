@@ -20,8 +20,7 @@ from pipeline.teacher.architectures.r3gan import (
 from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.infer import Converted
 from pipeline.teacher.importing.source import Source
-from pipeline.teacher.importing.states import StateDict
-from pipeline.teacher.importing.stored_networks import FoundNetwork, find_network
+from pipeline.teacher.importing.states import StateDict, find_network
 from pipeline.teacher.spelling import Spelling
 
 _GENERATOR_SIGN = "MainLayers.0.Layers.0.Basis"
@@ -48,13 +47,13 @@ def convert(source: Source) -> Imported:
         _convert_generator(found, source),
         None if judge is None else _convert_discriminator(judge, source),
         notes=tuple(found.notes),
-        weights=found.name,
+        weights=found.key,
         is_averaged=found.is_averaged,
     )
 
 
-def _convert_generator(found: FoundNetwork, source: Source) -> Converted[R3GANArchitecture]:
-    shapes = _Shapes(found.state)
+def _convert_generator(found: StateDict, source: Source) -> Converted[R3GANArchitecture]:
+    shapes = _Shapes(found)
     _, in_features = shapes.of("MainLayers.0.Layers.0.LinearLayer.weight", 2)
     embedding_width, num_classes = shapes.embedding()
     arch = R3GANArchitecture(
@@ -64,13 +63,13 @@ def _convert_generator(found: FoundNetwork, source: Source) -> Converted[R3GANAr
         num_classes=num_classes,
         embedding_width=embedding_width,
     )
-    return _converted(arch, found.state)
+    return _converted(arch, found)
 
 
 def _convert_discriminator(
-    found: FoundNetwork, source: Source
+    found: StateDict, source: Source
 ) -> Converted[R3GANDiscriminatorArchitecture]:
-    shapes = _Shapes(found.state)
+    shapes = _Shapes(found)
     embedding_width, num_classes = shapes.embedding()
     arch = R3GANDiscriminatorArchitecture(
         stages=_stages(shapes, found, source),
@@ -78,7 +77,7 @@ def _convert_discriminator(
         num_classes=num_classes,
         embedding_width=embedding_width,
     )
-    return _converted(arch, found.state)
+    return _converted(arch, found)
 
 
 def _converted(arch: Any, state: StateDict) -> Converted[Any]:
@@ -117,14 +116,14 @@ class _Shapes:
         return dict(sorted(found.items()))
 
 
-def _stages(shapes: _Shapes, found: FoundNetwork, source: Source) -> tuple[R3GANStage, ...]:
+def _stages(shapes: _Shapes, found: StateDict, source: Source) -> tuple[R3GANStage, ...]:
     """All stages in order; a gap shows as tensors that do not fit."""
     stages = []
     for index, blocks in shapes.blocks().items():
         hidden, width, _, _ = shapes.of(f"{blocks[0]}.LinearLayer1.Layer.weight", 4)
         _, per_group, kernel, _ = shapes.of(f"{blocks[0]}.LinearLayer2.Layer.weight", 4)
-        tree = source.trees.get(found.state.place)
-        place = f"{found.state.prefix}MainLayers.{index}"
+        tree = source.trees.get(found.place)
+        place = f"{found.prefix}MainLayers.{index}"
         dtype = None if tree is None else tree.state(place).get("DataType")
         stages.append(
             R3GANStage(

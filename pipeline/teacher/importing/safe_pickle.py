@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from pipeline.teacher.importing.inert import Inert, brief, to_extents
 from pipeline.teacher.importing.pickle_guard import check_tree, scan_opcodes
 from pipeline.teacher.importing.stand_ins import (
     MAX_NAMES,
@@ -28,20 +29,9 @@ from pipeline.teacher.importing.stand_ins import (
     is_refused,
     stored_class,
 )
-from pipeline.teacher.importing.stored_tensors import (
-    STORAGE_DTYPES,
-    Inert,
-    Storage,
-    StorageType,
-    StoredArray,
-    StoredDType,
-    StoredPayload,
-    StoredTensor,
-    brief,
-    read_scalar,
-    to_bytes,
-    to_extents,
-)
+from pipeline.teacher.importing.storages import STORAGE_DTYPES, Storage, StorageType, StoredPayload
+from pipeline.teacher.importing.stored_arrays import StoredArray, StoredDType, read_scalar, to_bytes
+from pipeline.teacher.importing.stored_tensors import StoredTensor
 from shards.errors import UserError
 
 FindStorage = Callable[[Any], Any]

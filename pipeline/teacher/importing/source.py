@@ -19,10 +19,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pipeline.records.digests import file_digest
+from pipeline.teacher.importing.inert import brief
 from pipeline.teacher.importing.module_tree import ModuleTree, find_trees
 from pipeline.teacher.importing.safe_pickle import load_pickle
 from pipeline.teacher.importing.states import StateDict, find_states
-from pipeline.teacher.importing.stored_tensors import StoredEntry, brief
+from pipeline.teacher.importing.stored_tensors import StoredEntry
 from pipeline.teacher.importing.torch_files import OLD_HEAD, read_old_torch, read_torch_zip
 from shards.errors import UserError
 

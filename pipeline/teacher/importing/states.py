@@ -21,6 +21,9 @@ PARALLEL = "module."
 """What DataParallel puts in front of every name."""
 
 
+_AVERAGED = re.compile(r"(?i)(?:^|[._])(?:ema|avg|averaged?)(?:$|[._])|ema(?:$|\.)")
+
+
 @dataclass(frozen=True)
 class StateDict:
     """Tensors of a network by name, as the network itself names them, in the file's order."""
@@ -42,6 +45,22 @@ class StateDict:
     def key(self) -> str:
         """What was taken of the file: its keys, and what was in front of the names."""
         return f"{self.place}.{self.prefix.removeprefix(PARALLEL)}".strip(".")
+
+    @property
+    def is_averaged(self) -> bool | None:
+        """Whether `key` says that the weights are averaged over the training: `G_ema` beside `G`;
+        None where it says nothing.
+        """
+        if _AVERAGED.search(self.key):
+            return True
+        return False if "g" in self.key.lower().split(".") else None
+
+    @property
+    def notes(self) -> list[str]:
+        """For people: that the weights are not averaged."""
+        if self.is_averaged is not False:
+            return []
+        return ["the file has no G_ema: these weights are not averaged over the training"]
 
     @property
     def spelling(self) -> Spelling:
@@ -113,14 +132,14 @@ def find_part(
     for _ in range(MAX_PARTS):
         found = [state for state in level if is_wanted(state)]
         if found:
-            return next((state for state in found if says_averaged(state.key)), found[0])
+            return next((state for state in found if state.is_averaged), found[0])
         level = [part for state in level for part in _parts(state)]
     return None
 
 
-def says_averaged(key: str) -> bool | None:
-    """True if `key` says that weights are averaged over the training, None if it says nothing."""
-    return True if re.search(r"(?:^|[._])(?:ema|avg|averaged?)(?:$|[._])|ema$", key) else None
+def find_network(states: Mapping[str, StateDict], sign: str) -> StateDict | None:
+    """The part with a tensor called `sign`, as `find_part` chooses it."""
+    return find_part(states, lambda state: sign in state.entries)
 
 
 def _parts(state: StateDict) -> list[StateDict]:

@@ -19,7 +19,7 @@ from pipeline.teacher.architectures.stylegan2 import (
 from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.source import Source
-from pipeline.teacher.importing.states import StateDict, find_part, joined, says_averaged
+from pipeline.teacher.importing.states import StateDict, find_part, joined
 from shards.errors import UserError
 
 _UNTOLD = ("conv_clamp", "mapping_lr_mult", "num_half_blocks")
@@ -65,7 +65,7 @@ def convert(source: Source) -> Imported:
         discriminator,
         assumed,
         weights=state.key,
-        is_averaged=says_averaged(state.key),
+        is_averaged=state.is_averaged,
     )
 
 

@@ -24,7 +24,8 @@ from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.infer import Converted, infer_discriminator, infer_generator
 from pipeline.teacher.importing.source import Source
 from pipeline.teacher.importing.stand_ins import TensorFlowNetwork
-from pipeline.teacher.importing.stored_tensors import StoredArray, WeightBudget
+from pipeline.teacher.importing.stored_arrays import StoredArray
+from pipeline.teacher.importing.stored_tensors import WeightBudget
 from pipeline.teacher.spelling import Spelling
 
 MIN_VERSION = 4  # of the first StyleGAN2 release

@@ -22,8 +22,7 @@ from pipeline.teacher.importing.imported import Imported
 from pipeline.teacher.importing.infer import Converted, infer_discriminator
 from pipeline.teacher.importing.module_tree import ModuleTree
 from pipeline.teacher.importing.source import Source
-from pipeline.teacher.importing.states import StateDict
-from pipeline.teacher.importing.stored_networks import find_network
+from pipeline.teacher.importing.states import StateDict, find_network
 from pipeline.teacher.importing.stored_tensors import Stored
 
 _SIGN = "synthesis.input.freqs"
@@ -45,8 +44,8 @@ def convert(source: Source) -> Imported:
     """Generator and, where there is a StyleGAN2's, discriminator; raises as `convert_generator`."""
     found = find_network(source.states, _SIGN)
     assert found is not None
-    tree = found.tree(source.trees)
-    generator = convert_generator(found.state, tree)
+    tree = _tree(found, source)
+    generator = convert_generator(found, tree)
     judge = _convert_discriminator(source)
     notes = found.notes
     if tree is None:
@@ -57,13 +56,18 @@ def convert(source: Source) -> Imported:
     if judge is None and any(name.rpartition(".")[2] == "D" for name in source.trees):
         notes.append(stylegan2_ada.JUDGES_FEATURES)
     return Imported(
-        "StyleGAN-XL stem" if _has_fixed_embeddings(found.state) else "StyleGAN3",
+        "StyleGAN-XL stem" if _has_fixed_embeddings(found) else "StyleGAN3",
         generator,
         judge,
         notes=tuple(notes),
-        weights=found.name,
+        weights=found.key,
         is_averaged=found.is_averaged,
     )
+
+
+def _tree(state: StateDict, source: Source) -> ModuleTree | None:
+    """The modules that hold it, where the file has those."""
+    return None if state.prefix else source.trees.get(state.place)
 
 
 def _convert_discriminator(source: Source) -> Converted[StyleGAN2DiscriminatorArchitecture] | None:
@@ -71,9 +75,9 @@ def _convert_discriminator(source: Source) -> Converted[StyleGAN2DiscriminatorAr
     found = find_network(source.states, _DISCRIMINATOR_SIGN)
     if found is None:
         return None
-    if (tree := found.tree(source.trees)) is not None:
+    if (tree := _tree(found, source)) is not None:
         return stylegan2_ada.convert_discriminator(tree)
-    tensors, spelling = found.state.load(), found.state.spelling
+    tensors, spelling = found.load(), found.spelling
     arch = infer_discriminator(tensors, spelling, conv_clamp=_USUAL_CLAMP, mbstd_group_size=4)
     return Converted(arch, tensors, spelling)
 

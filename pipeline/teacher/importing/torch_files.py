@@ -13,14 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.teacher.importing.inert import brief, to_extents
 from pipeline.teacher.importing.safe_pickle import load_pickle
-from pipeline.teacher.importing.stored_tensors import (
-    Storage,
-    StorageType,
-    StoredSpan,
-    brief,
-    to_extents,
-)
+from pipeline.teacher.importing.storages import Storage, StorageType, StoredSpan
 from shards.errors import UserError
 
 MAX_PICKLE_BYTES = 2**28

@@ -1,9 +1,9 @@
 """lucidrains' StyleGAN2 (lucidrains/stylegan2-pytorch): plain linear styles, one image of noise for
-all layers, linear attention. The layers that the generator shares with its discriminator are here,
+all layers. The layers that the generator shares with its discriminator are here,
 too.
 
 Module names are those of the repository. Modulated convolutions use one shared weight, as in
-`stylegan2.py`. Neighbour: `lucidrains_discriminator.py`.
+`stylegan2.py`. Neighbours: `lucidrains_discriminator.py`, `linear_attention.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
 from pipeline.teacher.interface import MappedGenerator, Noise
 from pipeline.teacher.networks.layers import LEAKY_SLOPE
+from pipeline.teacher.networks.linear_attention import attention_layer
 from pipeline.teacher.networks.stylegan2 import truncate
-
-_HEADS, _HEAD_DIM = 8, 64
 
 
 class Blur(nn.Module):
@@ -33,98 +32,6 @@ class Blur(nn.Module):
         taps = torch.outer(self.f, self.f)
         weight = (taps / taps.abs().sum()).expand(x.shape[1], 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), weight, groups=x.shape[1])
-
-
-class ChannelNorm(nn.Module):
-    """Normalises each pixel over its channels."""
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.g = nn.Parameter(torch.ones(1, num_channels, 1, 1))
-        self.b = nn.Parameter(torch.zeros(1, num_channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, r, r] -> [B, C, r, r]."""
-        variance, mean = torch.var_mean(x, 1, unbiased=False, keepdim=True)
-        x = (x - mean) * (variance + 1e-5).rsqrt() * self.g + self.b
-        return x
-
-
-class SeparableConv(nn.Module):
-    """Depthwise 3x3, then 1x1."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-            nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, I, r, r] -> [B, O, r, r]."""
-        x = self.net(x)
-        return x
-
-
-class LinearAttention(nn.Module):
-    """Attention whose cost is linear in the number of pixels (Shen et al. 2021)."""
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        width = _HEADS * _HEAD_DIM
-        self.to_q = nn.Conv2d(num_channels, width, 1, bias=False)
-        self.to_kv = SeparableConv(num_channels, 2 * width)
-        self.to_out = nn.Conv2d(width, num_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, r, r] -> [B, C, r, r]."""
-        query = self.to_q(x).unflatten(1, (_HEADS, _HEAD_DIM)).flatten(3)  # [B, H, D, r²]
-        pairs = self.to_kv(x).unflatten(1, (2, _HEADS, _HEAD_DIM)).flatten(4)
-        key, value = pairs.unbind(1)
-        query = query.softmax(2) / _HEAD_DIM**0.5
-        context = value @ key.softmax(3).mT  # [B, H, D, D]
-        out: Tensor = self.to_out(F.gelu(context @ query).flatten(1, 2).unflatten(2, x.shape[2:]))
-        return out
-
-
-class PreNorm(nn.Module):
-    """fn(norm(x))."""
-
-    def __init__(self, num_channels: int, fn: nn.Module) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(num_channels)
-        self.fn = fn
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, r, r] -> [B, C, r, r]."""
-        x = self.fn(self.norm(x))
-        return x
-
-
-class Residual(nn.Module):
-    """x + fn(x)."""
-
-    def __init__(self, fn: nn.Module) -> None:
-        super().__init__()
-        self.fn = fn
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, r, r] -> [B, C, r, r]."""
-        x = x + self.fn(x)
-        return x
-
-
-def attention_layer(num_channels: int) -> nn.Sequential:
-    """Linear attention, then two 1x1 convolutions, both residual."""
-    feed_forward = nn.Sequential(
-        nn.Conv2d(num_channels, 2 * num_channels, 1),
-        nn.LeakyReLU(LEAKY_SLOPE),
-        nn.Conv2d(2 * num_channels, num_channels, 1),
-    )
-    return nn.Sequential(
-        Residual(PreNorm(num_channels, LinearAttention(num_channels))),
-        Residual(PreNorm(num_channels, feed_forward)),
-    )
 
 
 class EqualLinear(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pipeline.teacher.architectures.lucidrains import LucidrainsDiscriminatorArchitecture
 from pipeline.teacher.interface import TeacherDiscriminator
 from pipeline.teacher.networks.layers import LEAKY_SLOPE, RESIDUAL_GAIN
-from pipeline.teacher.networks.lucidrains import Blur, attention_layer
+from pipeline.teacher.networks.linear_attention import attention_layer
+from pipeline.teacher.networks.lucidrains import Blur
 
 
 class DiscriminatorBlock(nn.Module):

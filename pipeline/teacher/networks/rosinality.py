@@ -60,17 +60,6 @@ class RosinalityGenerator(MappedGenerator):
         self.num_ws = arch.num_ws
         self.noise_resolutions = [4, *(8 << index // 2 for index in range(len(self.convs)))]
 
-    def map_latents(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """See `MappedGenerator.map_latents`."""
-        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        return mapped
-
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
         """See `MappedGenerator.synthesise`.
 

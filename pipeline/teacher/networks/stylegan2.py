@@ -276,17 +276,6 @@ class Generator(MappedGenerator):
                 dtype if is_half and dtype in HALF else None
             )
 
-    def map_latents(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """See `MappedGenerator.map_latents`."""
-        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        return mapped
-
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
         """See `MappedGenerator.synthesise`."""
         image: Tensor = self.synthesis(ws, noise)

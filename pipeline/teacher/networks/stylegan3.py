@@ -229,17 +229,6 @@ class StyleGAN3Generator(MappedGenerator):
         for layer in self.synthesis.layers:
             layer.half_dtype = dtype if layer.arch.is_half and dtype in HALF else None
 
-    def map_latents(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """See `MappedGenerator.map_latents`."""
-        mapped: Tensor = self.mapping(z, labels, truncation_psi, truncation_cutoff)
-        return mapped
-
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
         """See `MappedGenerator.synthesise`; there is no noise."""
         image: Tensor = self.synthesis(ws)

@@ -1,8 +1,7 @@
-"""BigGANs of other people's code: BigGAN-PyTorch's trainings, pytorch-pretrained-BigGAN's files."""
+"""BigGANs of other people's code: BigGAN-PyTorch's trainings."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from benchmarks.speed.reference_biggan import (
     random_generator,
     render_reference,
 )
-from benchmarks.speed.reference_biggan_deep import divide_deep_by_norms, render_deep_reference
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
 from pipeline.teacher.description import DISCRIMINATOR_FILE, TeacherInfo
 from pipeline.teacher.features import captured, pool
@@ -27,27 +25,14 @@ from pipeline.teacher.inspection import inspect_latents
 from shards.errors import UserError
 from tests.support.biggan_files import (
     BIGGANS,
-    DEEP,
-    DEEPS,
     HIERARCHICAL,
     PLAIN,
     SHARED,
-    write_deep,
     write_training,
 )
+from tests.support.nearness import assert_near, draw
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-TOLERANCE = 1e-4
-
-
-def assert_near(found: Any, expected: Any) -> None:
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def imported(folder: Path, **options: Any) -> tuple[Path, TeacherInfo]:
@@ -69,25 +54,6 @@ def test_import_golden_training_computes_what_the_reference_does(name: str, tmp_
         assert_near(found[key], value)
 
 
-def test_import_golden_deep_generator_computes_what_the_reference_does(tmp_path: Path) -> None:
-    import_teacher(GOLDEN / "biggan-hf-tiny", tmp_path / "teacher")
-    with np.load(GOLDEN / "biggan-hf-tiny.npz") as arrays:
-        expected = dict(arrays)
-    z, labels = expected["z"], expected["c"]
-    found = inspect_latents(tmp_path / "teacher", z, labels=labels)
-    assert_near(found["image"], expected["image_truncation_1"])
-    pooled = {key: value for key, value in expected.items() if key.startswith("pooled.")}
-    assert len(pooled) == 7
-    for key, value in pooled.items():
-        assert_near(found[key], value)
-    for truncation, key in ((0.705, "image_truncation_0_705"), (0.4, "image_truncation_0_4")):
-        rows = len(expected[key])
-        truncated = inspect_latents(
-            tmp_path / "teacher", z[:rows], labels=labels[:rows], truncation_psi=truncation
-        )
-        assert_near(truncated["image"], expected[key])
-
-
 @pytest.mark.parametrize("name", BIGGANS)
 def test_import_training_of_any_size_equals_plain_torch(name: str, tmp_path: Path) -> None:
     sizes = BIGGANS[name]
@@ -106,24 +72,6 @@ def test_import_training_of_any_size_equals_plain_torch(name: str, tmp_path: Pat
         for key, map_ in maps.items():
             assert_near(found[f"{prefix}.{key}"], pool(map_))
     assert list(info.blocks) == list(features)
-
-
-@pytest.mark.parametrize("name", DEEPS)
-def test_import_deep_generator_of_any_size_equals_plain_torch(name: str, tmp_path: Path) -> None:
-    sizes = DEEPS[name]
-    state = divide_deep_by_norms(write_deep(tmp_path / "deep", sizes))
-    teacher, info = imported(tmp_path / "deep")
-    z, labels = draw(5, sizes.z_dim), torch.eye(sizes.num_classes)[torch.arange(5) % 3]
-    for truncation in (1.0, 0.33, 0.2, 0.0):
-        image, features = render_deep_reference(state, sizes, z, labels, truncation)
-        found = inspect_latents(
-            teacher, z.numpy(), labels=labels.numpy(), truncation_psi=truncation
-        )
-        assert_near(found["image"], image)
-        for key, map_ in features.items():
-            assert_near(found[f"pooled.{key}"], pool(map_))
-    assert list(info.blocks) == list(features)
-    assert info.discriminator is None
 
 
 def test_import_suffixed_file_takes_its_own_discriminator_and_options(tmp_path: Path) -> None:
@@ -327,37 +275,6 @@ def test_import_misfit_of_the_discriminator_names_its_file(tmp_path: Path) -> No
     torch.save(judge, tmp_path / "run" / "D.pth")
     with pytest.raises(UserError, match=r"D\.pth: blocks\.1\.0\.conv1\.weight"):
         imported(tmp_path / "run")
-
-
-def test_import_deep_files_with_a_prefix_in_todays_format(tmp_path: Path) -> None:
-    write_deep(tmp_path / "deep", DEEP, "biggan-deep-32-", is_zip=True)
-    for source in (tmp_path / "deep", tmp_path / "deep" / "biggan-deep-32-pytorch_model.bin"):
-        info = import_teacher(source, tmp_path / source.name)
-        assert (info.generator.resolution, info.generator.num_classes) == (32, 3)
-
-
-def test_import_deep_generator_without_a_config_asks_for_it(tmp_path: Path) -> None:
-    write_deep(tmp_path / "deep", DEEP)
-    (tmp_path / "deep" / "config.json").unlink()
-    with pytest.raises(UserError, match=r"no config\.json beside pytorch_model\.bin"):
-        imported(tmp_path / "deep")
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"layers": [[True, 8, 8]]}, "1 layers, the weights 5"),
-        ({"layers": "many"}, "expected layers"),
-        ({"eps": "small"}, "bn_eps"),
-    ],
-)
-def test_import_deep_generator_with_another_config_is_refused(
-    change: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    write_deep(tmp_path / "deep", DEEP)
-    (tmp_path / "deep" / "config.json").write_text(json.dumps(DEEP.config | change))
-    with pytest.raises(UserError, match=words):
-        imported(tmp_path / "deep")
 
 
 @pytest.mark.parametrize("name", ["blocks.0.0.conv1", "blocks.1.0.bn2", "output_layer.2"])

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.teacher.importing.stored_tensors import StoredArray, StoredTensor
+from pipeline.teacher.importing.stored_arrays import StoredArray
+from pipeline.teacher.importing.stored_tensors import StoredTensor
 from shards.errors import UserError
 from tests.support.pickles import ARRAYS, PROTOCOLS, TENSORS, Read, Reduced, one_line, peak_bytes
 

@@ -14,12 +14,8 @@ from pipeline.teacher.architectures.lucidrains import (
     LucidrainsDiscriminatorArchitecture,
 )
 from pipeline.teacher.features import captured
-from pipeline.teacher.networks.lucidrains import (
-    Blur,
-    LinearAttention,
-    LucidrainsGenerator,
-    NoiseLayer,
-)
+from pipeline.teacher.networks.linear_attention import LinearAttention
+from pipeline.teacher.networks.lucidrains import Blur, LucidrainsGenerator, NoiseLayer
 from pipeline.teacher.networks.lucidrains_discriminator import LucidrainsDiscriminator
 from tests.support.tiny_teachers import lucidrains
 
