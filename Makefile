@@ -17,8 +17,8 @@ BASE_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 pyth
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-# Three files of tests at once: those of Ray wait much, in the order of tests/conftest.py.
-ABREAST := -n 3 --dist loadfile --no-loadscope-reorder
+# Two files of tests at once, in the order of tests/conftest.py.
+ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
 TEACHER ?=
 OUT ?= teachers/$(basename $(notdir $(patsubst %/,%,$(TEACHER))))
 DISCRIMINATOR ?=

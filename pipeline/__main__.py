@@ -30,7 +30,6 @@ from pipeline.config.root import Config
 from pipeline.embed.commands import embed_command, neighbours_command
 from pipeline.engine.launch import is_first_process
 from pipeline.export.commands import export_command
-from pipeline.failures import describe, is_told
 from pipeline.records.sets import packed_sets, set_config
 from pipeline.results.commands import results_command
 from pipeline.stages import (
@@ -47,6 +46,7 @@ from pipeline.stages import (
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from pipeline.terminal.command import announce, typed_command
+from pipeline.terminal.failures import describe, is_told
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
 from shards.atomic import exclusive

@@ -1,6 +1,6 @@
 """What cannot be read or written, in one line with what to do about it.
 
-Neighbour: `__main__.py` prints it.
+Neighbour: the entry point, `pipeline/__main__.py`, prints it.
 """
 
 from __future__ import annotations
