@@ -73,13 +73,9 @@ def test_workers_of_the_embedded_ray_have_the_turns() -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray")
 def test_workers_of_a_cluster_have_the_turns_of_the_command() -> None:
-    from ray.cluster_utils import Cluster
+    import ray
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        for variables, turns in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")):
-            found = ask(ASK_A_WORKER, RAY_ADDRESS=cluster.address, **variables)
-            assert found == [turns, "True"]
-    finally:
-        cluster.shutdown()
+    address = ray.get_runtime_context().gcs_address
+    assert ask(ASK_A_WORKER, RAY_ADDRESS=address, GOMP_SPINCOUNT="7") == ["7", "True"]

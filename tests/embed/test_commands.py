@@ -190,27 +190,3 @@ def test_exported_folder_stands_in_for_a_run(
     succeed("neighbours", folder, images, images / "a" / "00.png", "hardware.device=cpu", *places)
     (page,) = tmp_path.glob("else/runs/exported/embed/*/neighbours.html")
     assert "exported" in page.read_text()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("ray")
-def test_workers_on_ray_come_to_the_same_file(
-    student_run: StudentRun,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(extraction, "_PIECE_ROWS", (5, 5))
-    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
-    succeed("embed", student_run.config_file, images, "--out", here)
-    blocks = list((student_run.folder / "runs" / "representations").glob("*/*.npy"))
-    for block in blocks:
-        block.unlink()
-    succeed("embed", student_run.config_file, images, "--out", there, "ray.eval_workers=2")
-    assert there.read_bytes() == here.read_bytes()
-    assert all(block.exists() for block in blocks)
-    query = images / "a" / "00.png"
-    result = neighbours(student_run, images, query, "ray.eval_workers=2")
-    assert result.code == 0, result.errors
-    assert "1.0000  a/00.png" in result.out

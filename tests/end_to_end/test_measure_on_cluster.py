@@ -92,10 +92,8 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
     tmp_path: Path, cluster: Any
 ) -> None:
     config, here, there = make_workspace(tmp_path).config, tmp_path / "here", tmp_path / "there"
-    train, test, own = (
-        save_images(tmp_path / name, count)
-        for name, count in (("train", NUM_TRAIN), ("test", 90), ("own", 60))
-    )
+    train = save_images(tmp_path / "train", NUM_TRAIN)
+    test = save_images(tmp_path / "test", 90)
     given = (
         "real.source=folder",
         f"real.train={train}",
@@ -107,8 +105,6 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
         "eval.few_labels=[]",
         "eval.domain_samples=100",
         "eval.baselines=false",
-        f"eval.sets.own.train={own}",
-        f"eval.sets.own.test={test}",
     )
 
     def measure(place: Path, stages: tuple[str, ...], where: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.command_line import run_process
 from tests.support.stored_pools import TINY_TRAINING, Site
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray")]
 TINY = (*TINY_TRAINING, "train.epochs=1")
 IMPORTED = """
 import sys

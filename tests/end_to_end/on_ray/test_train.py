@@ -10,6 +10,7 @@ from tests.support.stored_pools import TINY_TRAINING, Site
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
+    pytest.mark.usefixtures("ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Ray Train's, of its own ways
 ]
 TINY = (*TINY_TRAINING, "train.epochs=2")

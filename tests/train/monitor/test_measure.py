@@ -92,8 +92,10 @@ def assert_same_training(found: Path, expected: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["squeeze and span", "vicreg real", "simsiam both"])
-@pytest.mark.parametrize("has_labels", [True, False])
+@pytest.mark.parametrize(
+    ("name", "has_labels"),
+    [("squeeze and span", True), ("vicreg real", False), ("simsiam both", True)],
+)
 def test_monitored_training_is_bit_equal_to_one_that_is_not(
     training_shards: TrainingShards,
     readers: MonitoredReaders,
