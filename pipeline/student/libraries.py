@@ -33,7 +33,9 @@ _TAKEN = {
     "weights_backbone": "train.init says what to start from",
     "pretrained": "train.init says what to start from",
     "pretrained_cfg": "train.init says what to start from",
+    "pretrained_cfg_overlay": "train.init says what to start from",
     "checkpoint_path": "train.init says what to start from",
+    "cache_dir": "nothing is downloaded",
 }
 """Arguments that are no options, and why."""
 _DEPTH = ("stochastic_depth", "drop_path", "drop_connect")
@@ -87,17 +89,37 @@ def timm_network(name: str, options: Mapping[str, Any]) -> nn.Module:
 def _construct(build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
     if not options:
         return build()
-    for name in options:
+    for name, value in options.items():
         if name in _TAKEN:
             raise UserError(f"{_OPTIONS}.{name}: is no option: {_TAKEN[name]}; leave it out")
+        is_number = isinstance(value, (int, float))
+        if _is_drawing(name) and is_number and not 0 <= value <= 1:
+            raise UserError(f"{_OPTIONS}.{name}={value}: is no share in [0, 1]; change it")
     try:
         return build(**options)
     except Exception as error:  # a constructor may refuse a value in any way
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         known = _parameters(type(build()))
         unknown = next((name for name in options if name not in known), None)
-        remedy = "change it or leave it out" if unknown is None else _hint(unknown, known)
-        raise UserError(f"{_OPTIONS}: {reason}; {remedy}") from None
+        if unknown is not None:
+            raise UserError(f"{_OPTIONS}: {reason}; {_hint(unknown, known)}") from None
+        blamed = [name for name in options if _builds(build, options, name)]
+        place = f"{_OPTIONS}.{blamed[0]}" if blamed else _OPTIONS
+        raise UserError(f"{place}: {reason}; change it or leave it out") from None
+
+
+def _builds(build: Callable[..., nn.Module], options: Mapping[str, Any], without: str) -> bool:
+    """Whether the network can be made with the other options."""
+    try:
+        build(**{name: value for name, value in options.items() if name != without})
+    except Exception:
+        return False
+    return True
+
+
+def _is_drawing(option: str) -> bool:
+    """Whether an option is about dropout or stochastic depth."""
+    return "drop" in option or option.startswith(_DEPTH)
 
 
 def _check_known(network: nn.Module, options: Mapping[str, Any]) -> None:
@@ -112,7 +134,8 @@ def _check_known(network: nn.Module, options: Mapping[str, Any]) -> None:
 
 
 def _parameters(kind: type[nn.Module]) -> list[str]:
-    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    names = inspect.signature(kind.__init__).parameters
+    return [name for name in names if name != "self" and name not in _TAKEN]
 
 
 def _quieted(
@@ -121,7 +144,7 @@ def _quieted(
     """`network` whose dropout, and whose stochastic `depth` by its attribute `rate`, are off unless
     an option is about them.
     """
-    asked = [name for name in options if "drop" in name or name.startswith(_DEPTH)]
+    asked = [name for name in options if _is_drawing(name)]
     has_depth = any(name.startswith(_DEPTH) for name in asked)
     has_dropout = any(not name.startswith(_DEPTH) for name in asked)
     for module in network.modules():

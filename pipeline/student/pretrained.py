@@ -7,12 +7,13 @@ Nothing is downloaded: what a library would fetch must lie where it keeps its do
 from __future__ import annotations
 
 import difflib
+import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision import models
@@ -25,6 +26,8 @@ _FIELD = "train.init"
 _SHOWN = 5
 _OF_TORCH = (b"PK", b"\x80\x02")
 """First bytes of torch's files."""
+_COUNTER = "num_batches_tracked"
+"""End of a name that tells nothing: older files lack it."""
 _HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
 State = dict[str, Tensor]
 
@@ -41,13 +44,17 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         if not is_of_torch:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{_FIELD}: {path}: no file of weights ({reason})") from None
-    except Exception as error:  # torch's reader raises whatever a file provokes
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f" but {code[1]}" if code else ""
+        raise UserError(
+            f"{_FIELD}: {path}: not tensors alone{reason}; save its state dict as safetensors"
+        ) from None
+    except Exception as error:  # a file may provoke whatever its reader raises
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{_FIELD}: {path}: not tensors alone ({reason}); save its state dict as safetensors"
+            f"{_FIELD}: {path}: no safetensors, and no whole state dict of torch's ({reason}); "
+            "copy or save it again"
         ) from None
     if not isinstance(found, Mapping):
         raise UserError(f"{_FIELD}: {path}: holds a {type(found).__name__} and no state dict")
@@ -130,19 +137,33 @@ def fit_weights(backbone: Backbone, found: Mapping[str, Any], origin: str) -> St
     """
     wanted = backbone.state_dict()
     state = _choose(wanted, found, origin)
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = [name for name in wanted if name not in state and name not in counters]
-    extra = [name for name in state if name not in wanted and not is_of_classifier(backbone, name)]
+    missing = [name for name in wanted if name not in state and not name.endswith(_COUNTER)]
+    extra = [
+        name
+        for name in state
+        if not (name in wanted or name.endswith(_COUNTER) or is_of_classifier(backbone, name))
+    ]
     shapes = [
         f"{name} {list(state[name].shape)} for {list(value.shape)}"
         for name, value in wanted.items()
         if name in state and state[name].shape != value.shape
     ]
-    problems = {"missing": missing, "left over": extra, "of another shape": shapes}
+    fitted = {name: state.get(name, value).to(value.dtype) for name, value in wanted.items()}
+    problems = {
+        "missing": missing,
+        "left over": extra,
+        "of another shape": shapes,
+        "integers": [
+            name
+            for name, value in wanted.items()
+            if value.is_floating_point() and not state.get(name, value).is_floating_point()
+        ],
+        "not finite": [name for name, value in fitted.items() if not value.isfinite().all()],
+    }
     texts = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
     if texts:
         raise UserError(f"{origin}: not weights of this train.student; {'; '.join(texts)}")
-    return {name: state.get(name, value).to(value.dtype) for name, value in wanted.items()}
+    return fitted
 
 
 def _choose(wanted: Mapping[str, Tensor], found: Mapping[str, Any], origin: str) -> State:
@@ -156,6 +177,8 @@ def _choose(wanted: Mapping[str, Tensor], found: Mapping[str, Any], origin: str)
         for tensors in _tensors(found)
         for prefix in _prefixes(wanted, tensors)
     ]
+    if not states:
+        raise UserError(f"{origin}: holds no weights; name another file")
     scores = [sum(name in state for name in wanted) for state in states]
     best = [state for state, score in zip(states, scores, strict=True) if score == max(scores)]
     if len(best) > 1:
@@ -164,13 +187,25 @@ def _choose(wanted: Mapping[str, Tensor], found: Mapping[str, Any], origin: str)
 
 
 def _tensors(found: Mapping[str, Any]) -> Iterator[State]:
-    """`found` and the dictionaries in it, less what is no tensor."""
-    own = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    if own:
-        yield own
-    for value in found.values():
-        if isinstance(value, Mapping):
-            yield from _tensors(value)
+    """`found` and the dictionaries in it, less what is no tensor of plain numbers."""
+    waiting: list[Mapping[Any, Any]] = [found]
+    seen: list[Mapping[Any, Any]] = []
+    for mapping in waiting:  # which grows meanwhile
+        if any(mapping is other for other in seen):
+            continue
+        seen.append(mapping)
+        own = {key: value for key, value in mapping.items() if isinstance(key, str)}
+        if tensors := {name: value for name, value in own.items() if _is_plain(value)}:
+            yield tensors
+        waiting += [value for value in mapping.values() if isinstance(value, Mapping)]
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_complex() or value.is_quantized or value.is_meta)
+    )
 
 
 def _prefixes(wanted: Mapping[str, Tensor], tensors: State) -> set[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.config.root import Config
 from pipeline.records.digests import file_digest
 from pipeline.records.products import STUDENT_FILE, Student, is_intact
-from pipeline.records.record import RECORD_FILE, Record, read_record
+from pipeline.records.record import BEGUN_FILE, RECORD_FILE, Record, read_record
 from shards.errors import UserError
 
 if TYPE_CHECKING:
@@ -151,6 +151,11 @@ def _run(config: Config, name: str) -> Record[Student]:
     if name == config.name:
         raise UserError(f"train.init={name}: is this run; take another name=… for the new training")
     if not (folder / RECORD_FILE).is_file():
+        if (folder / BEGUN_FILE).is_file():
+            raise UserError(
+                f"train.init={name}: the training of that run has not ended; let it, or make what "
+                f"it has its student with `python -m pipeline finish CONFIG name={name}`"
+            )
         raise UserError(
             f"train.init={name}: no such file, and no run of that name has a student in "
             f"{config.paths.runs}; name a file, torchvision:ENUM, timm:TAG or a finished run"

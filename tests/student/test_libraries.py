@@ -55,7 +55,12 @@ def test_option_reaches_the_constructor_and_the_representation_has_its_width(
     [
         (student(VIT, im_size=16), ["'im_size'", "did you mean img_size?"]),
         (student(VIT, qqqq=1), ["'qqqq'", "known are img_size, patch_size", "more"]),
-        (student(VIT, embed_dim=33), ["divisible", "change it or leave it out"]),
+        (
+            student(VIT, embed_dim=33),
+            ["options.embed_dim:", "divisible", "change it or leave it out"],
+        ),
+        (student(VIT, depth=1, patch_size="a"), ["options.patch_size:"]),
+        (student(VIT, drop_path_rate=-1), ["options.drop_path_rate=-1", "[0, 1]"]),
         (student("mobilenet_v3_small", drop=0.1), ["options.drop:", "did you mean dropout?"]),
         (student(VIT, num_classes=3), ["options.num_classes", "leave it out"]),
         (student(VIT, pretrained=True), ["options.pretrained", "train.init"]),

@@ -107,6 +107,33 @@ def test_file_with_two_networks_of_the_kind_is_refused() -> None:
         fitted(both)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.int(), "integers: conv1.weight"),
+        (lambda value: value / 0, "not finite: conv1.weight"),
+        (lambda value: value.to(torch.complex64), "missing: conv1.weight"),
+        (lambda value: value.to_sparse(), "missing: conv1.weight"),
+        (lambda value: value.to("meta"), "missing: conv1.weight"),
+        (lambda value: value.bool(), "integers: conv1.weight"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named(change: Any, words: str) -> None:
+    found = {5: torch.ones(1), **state_of()}  # not every key is a name
+    found["conv1.weight"] = change(found["conv1.weight"])
+    with pytest.raises(UserError, match=words):
+        fitted(found)
+
+
+def test_dictionary_in_itself_is_looked_at_once_and_one_without_weights_refused() -> None:
+    found: dict[str, Any] = {"weights": state_of()}
+    found["all"] = found
+    assert_same(fitted(found), state_of())
+    for nothing in ({}, {"epoch": 3}):
+        with pytest.raises(UserError, match="holds no weights"):
+            fitted(nothing)
+
+
 class Reached(Exception):
     pass
 
@@ -123,7 +150,7 @@ class Runs:
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"state_dict": Runs()}, path)
-    with pytest.raises(UserError, match=r"a\.pt.*safetensors"):
+    with pytest.raises(UserError, match=r"a\.pt.*not tensors alone but \S+reach; .*safetensors"):
         read_weights(path)
     path.write_bytes(pickle.dumps(Runs()))
     with pytest.raises(UserError, match=r"a\.pt"):
@@ -133,7 +160,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello" * 9])
 def test_file_of_something_else_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.bin").write_bytes(content)
-    with pytest.raises(UserError, match=r"train\.init: .*weights\.bin"):
+    with pytest.raises(UserError, match=r"train\.init: .*weights\.bin.*save it again"):
         read_weights(tmp_path / "weights.bin")
 
 

@@ -176,6 +176,8 @@ def test_more_epochs_of_an_unfinished_run_are_told_to_finish_it(
     site.stage("real", "name=broken", *slow)
     with interrupted_when_saved(monkeypatch):
         assert site.try_stage("train", "name=broken", *slow)[0] == 130
+    result = site.try_stage("train", "name=first", *TINY, "train.init=broken")
+    assert_mistake(result, "train.init=broken", "has not ended", "finish CONFIG name=broken")
     result = site.try_stage("train", "name=broken", *slow, "train.epochs=8")
     assert_mistake(result, "begun with train.epochs=4 (now 8)", "with train.epochs=4", "name=…")
     site.stage("train", "name=broken", *slow)
