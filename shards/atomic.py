@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +46,8 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process, so that two of the same command cannot mix their files.
+    """Hold `directory` for this process, so that two of the same command cannot mix their files,
+    and delete what killed ones have left half-written.
 
     The lock goes with the process, however it ends.
 
@@ -58,14 +60,15 @@ def exclusive(directory: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InUse(f"{directory}: another command is at work here; wait for it") from None
+        remove_stale(directory, older_than_s=0)
         yield
 
 
-def remove_stale(directory: Path, written_before: float) -> None:
-    """Delete what killed writers left in `directory`: temporary files untouched since that time.
-
-    `written_before` is in seconds since the epoch; files of a writer at work are newer.
+def remove_stale(directory: Path, older_than_s: float = 3600.0) -> None:
+    """Delete what killed writers left in `directory`: temporary files untouched for so long. Files
+    of a writer at work are newer.
     """
+    written_before = time.time() - older_than_s
     for path in directory.glob(".*.tmp"):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < written_before:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from shards.atomic import atomic_path, remove_stale
 from shards.errors import UserError
 from shards.manifest import ShardInfo
 from shards.storage import Folder
-
-_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Cache:
         self._make_room(0, keep=path)  # others may have arrived meanwhile
 
     def _make_room(self, num_bytes: int, keep: Path | None = None) -> None:
-        remove_stale(self.folder, time.time() - _STALE_S)
+        remove_stale(self.folder)
         copies = []
         for path in self.folder.glob("*.tar"):
             with suppress(FileNotFoundError):  # another process may be making room, too

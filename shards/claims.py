@@ -145,7 +145,7 @@ def remove_leftovers(folder: Folder, sets: Iterable[str]) -> None:
     shard_sets = [folder / name for name in sets]
     manifests = [shards / MANIFEST_FOLDER for shards in shard_sets]
     for place in (folder, folder / CLAIMS_FOLDER, *shard_sets, *manifests):
-        remove_stale(place.path, time.time() - _STALE_S)
+        remove_stale(place.path, _STALE_S)
 
 
 def _this_process() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.records.ancestors import require_ancestors
 from pipeline.records.products import is_intact, student_file
 from pipeline.samples.seeding import torch_generator
 from pipeline.student.backbone import Backbone, Normalise, load_backbone
-from shards.atomic import atomic_path, write_atomic
+from shards.atomic import atomic_path, remove_stale, write_atomic
 from shards.errors import UserError
 
 CARD_FILE = "README.md"
@@ -76,6 +76,7 @@ def write_export(config: Config, folder: Path, licence: str | None = None) -> Ex
         CONFIG_FILE: json.dumps(hub_config(config, dim), indent=2) + "\n",
         CARD_FILE: write_card(config, dim, digest, fields),
     }
+    remove_stale(folder)
     written = []
     if _write_weights(config, student, weights, folder / WEIGHTS_FILE):
         written.append(WEIGHTS_FILE)

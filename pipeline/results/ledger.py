@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,6 @@ SUPERSEDED = ".superseded"
 over names with a dot.
 """
 SCHEMA_VERSION = 3
-_STALE_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +158,7 @@ def append(runs_folder: Path, fingerprint: str, numbers: Sequence[Number]) -> Pa
             digest = hashlib.sha256(old).hexdigest()[:8]
             write_atomic(path.parent / SUPERSEDED / f"{path.stem}-{digest}.parquet", old)
     write_atomic(path, _encode(fingerprint, numbers))
-    remove_stale(path.parent, time.time() - _STALE_S)
+    remove_stale(path.parent)
     return path
 
 

@@ -8,7 +8,6 @@ was killed goes on behind its last block. Neighbour: `vectors.py` reads the bloc
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
@@ -46,7 +45,6 @@ _BATCH = 500
 _BATCH_PIXELS = {"cpu": 500 * 32 * 32, "cuda": 500 * 128 * 128}
 """Pixels of a batch at the most, which bounds the memory of activations."""
 _CALIBRATED_ON = 50_000
-_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Extractor:
     ) -> None:
         total = sum(len(piece.rows) for piece, _ in todo)
         for folder in {path.parent for _, path in todo}:
-            remove_stale(folder, time.time() - _STALE_S)
+            remove_stale(folder)
         shared = self.workers.share((network, images))
         with progress_bar("images") as bar:
             task = bar.add_task(title, total=total, note="")

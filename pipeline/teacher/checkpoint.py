@@ -28,7 +28,7 @@ from pipeline.teacher.features import list_features
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.module import build_module
 from pipeline.teacher.spelling import Spelling
-from shards.atomic import write_atomic
+from shards.atomic import remove_stale, write_atomic
 from shards.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -49,6 +49,7 @@ def save_teacher(
     `origin` says how it came to be: a training, an import.
     """
     features = list_features(generator)
+    remove_stale(folder)
     (folder / TEACHER_FILE).unlink(missing_ok=True)
     networks: dict[str, nn.Module] = {GENERATOR_FILE: generator}
     if discriminator is None:

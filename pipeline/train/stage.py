@@ -102,7 +102,7 @@ def run(config: Config) -> None:
         training = _training(config, spec, inputs, monitored)
         run_training(training, config.ray, config.hardware.device)
         if is_first_process():
-            write_record(folder, spec, _student(config, spec))
+            write_record(folder, spec, _student(config, _saved(config, spec)))
 
 
 def finish(config: Config) -> Record[Student]:
@@ -111,9 +111,6 @@ def finish(config: Config) -> Record[Student]:
     Raises:
         UserError: if there is no such training under these settings.
     """
-    import torch
-
-    from pipeline.engine.state import load_state
     from pipeline.student.backbone import build_backbone
     from pipeline.train.loop import CHECKPOINT_FILE, export_student
 
@@ -121,8 +118,7 @@ def finish(config: Config) -> Record[Student]:
     if not (folder / CHECKPOINT_FILE).exists():
         raise UserError(f"{folder}: no training was begun and saved; run `make train` first")
     begin(folder, spec, CHECKPOINT_FILE)
-    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
-    assert state is not None
+    state = _saved(config, spec)
     backbone, prefix = build_backbone(config.train.student, config.train.seed), "backbone."
     backbone.load_state_dict(
         {
@@ -132,7 +128,7 @@ def finish(config: Config) -> Record[Student]:
         }
     )
     export_student(backbone, config.train, folder)
-    return write_record(folder, spec, _student(config, spec))
+    return write_record(folder, spec, _student(config, state))
 
 
 def _take_discriminator(config: Config, spec: Spec) -> None:
@@ -156,16 +152,22 @@ def describe(config: Config, record: Record[Student]) -> str:
     return f"{student_file(config)}, {method.name}, {how}"
 
 
-def _student(config: Config, spec: Spec) -> Student:
-    """What the training in the run's folder has left, as its checkpoint says."""
+def _saved(config: Config, spec: Spec) -> dict[str, Any]:
+    """The checkpoint in the run's folder."""
     import torch
 
     from pipeline.engine.state import load_state
     from pipeline.train.loop import CHECKPOINT_FILE
 
-    train, folder = config.train, config.run_dir / "train"
-    state = load_state(folder / CHECKPOINT_FILE, torch.device("cpu"), spec.fingerprint)
+    path = config.run_dir / "train" / CHECKPOINT_FILE
+    state = load_state(path, torch.device("cpu"), spec.fingerprint)
     assert state is not None
+    return state
+
+
+def _student(config: Config, state: dict[str, Any]) -> Student:
+    """What the training in the run's folder has left, as its checkpoint says."""
+    train, folder = config.train, config.run_dir / "train"
     num_real = require_real(config).outputs.num_samples["train"]
     epoch = state["samples_seen"] / train.global_batch / train.steps_per_epoch(num_real)
     return Student(

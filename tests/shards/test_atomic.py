@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from shards.atomic import atomic_path, write_atomic
+from shards.atomic import atomic_path, exclusive, remove_stale, write_atomic
 
 
 def test_atomic_path_on_success_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
@@ -48,6 +50,21 @@ def test_atomic_path_unfinished_file_is_invisible_to_a_shard_listing(tmp_path: P
         temporary.write_bytes(b"half")
         assert list(tmp_path.glob("*.tar")) == []
         assert list(tmp_path.glob("shard-*")) == []
+
+
+def test_what_a_killed_writer_left_goes_when_the_next_has_the_folder(tmp_path: Path) -> None:
+    half, whole = tmp_path / ".weights.0123.tmp", tmp_path / "weights"
+    for path in (half, whole):
+        path.write_text("content")
+    remove_stale(tmp_path)  # it may be at work
+    assert half.exists()
+    os.utime(half, (0, 0))
+    remove_stale(tmp_path)
+    assert not half.exists()
+    half.write_text("content")
+    time.sleep(0.01)  # clocks of files are coarse
+    with exclusive(tmp_path):
+        assert (half.exists(), whole.exists()) == (False, True)
 
 
 def test_write_atomic_writes_text_as_utf8_and_bytes_as_they_are(tmp_path: Path) -> None:
