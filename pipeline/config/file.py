@@ -162,6 +162,8 @@ def _describe(error: ValidationError, place: str) -> str:
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown field {field}{_suggest(first['loc'])}{more}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":
+        message = f"is a section; write {field}.FIELD=value"
     value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
     return f"{place}: {f'{field}: ' if field else ''}{message}{value}{more}"
 

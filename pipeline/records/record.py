@@ -97,7 +97,10 @@ def begin(folder: Path, spec: Spec, state: str) -> None:
     """
     path = folder / BEGUN_FILE
     if path.exists() and (folder / state).exists():
-        found = TypeAdapter(Spec).validate_json(path.read_bytes())
+        try:
+            found = TypeAdapter(Spec).validate_json(path.read_bytes())
+        except ValidationError:
+            raise UserError(f"{path}: damaged; delete it, and the same command goes on") from None
         if found.fingerprint != spec.fingerprint:
             raise UserError(_refusal(folder, "begun", found, spec))
     write_atomic(path, json.dumps(asdict(spec), indent=2) + "\n")

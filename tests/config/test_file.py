@@ -107,6 +107,7 @@ def test_load_config_field_of_another_section_is_found(
         ("train.method.name='a b:c'", "train.method.name: must be code as package.module:name"),
         ("train.student.architecture=res-net", "must be a name of torchvision's such as resnet18"),
         ("eval.few_labels=[ten]", "must be such as 10_per_class or 5_percent"),
+        ("train.optimizer=lars", "is a section; write train.optimizer.FIELD=value"),
     ],
 )
 def test_load_config_misspelt_text_is_told_the_rule_in_words(

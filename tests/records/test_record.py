@@ -11,7 +11,14 @@ from pipeline.config.eval import EvalConfig
 from pipeline.config.train import TrainConfig
 from pipeline.records.digests import file_digest
 from pipeline.records.products import Student
-from pipeline.records.record import begin, find_complete, read_record, require_record, write_record
+from pipeline.records.record import (
+    BEGUN_FILE,
+    begin,
+    find_complete,
+    read_record,
+    require_record,
+    write_record,
+)
 from pipeline.records.spec import Spec, describe_difference
 from shards.errors import UserError
 
@@ -73,6 +80,13 @@ def test_begin_progress_of_another_recipe_is_refused_by_field(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"train\.epochs=3 \(now 5\)"):
         begin(tmp_path, spec(CONFIG.model_copy(update={"epochs": 5})), "state")
     begin(tmp_path, spec(), "state")
+
+
+def test_begin_damaged_description_of_the_progress_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"half way")
+    (tmp_path / BEGUN_FILE).write_text("{")
+    with pytest.raises(UserError, match=rf"{BEGUN_FILE}: damaged; delete it"):
+        begin(tmp_path, spec(), "state")
 
 
 def test_begin_without_progress_takes_any_recipe(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_every_parameter_is_moved_once_whatever_has_decay() -> None:
 def test_gradient_of_all_networks_together_is_shortened_to_the_longest_allowed() -> None:
     method = make_method(config_of("vicreg real")).double()
     before = [value.detach().clone() for value in method.parameters()]
-    optimizer = StudentOptimizer(config_with({"clip_norm": 0.5}, weight_decay=0.0), method, CPU)
+    config = config_with({"clip_norm": 0.5, "decay": "weights"}, weight_decay=0.0)  # two groups
+    optimizer = StudentOptimizer(config, method, CPU)
     for value in method.parameters():
         value.grad = torch.ones_like(value)
     optimizer.step(epoch=0)

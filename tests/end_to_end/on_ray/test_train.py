@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from safetensors.torch import save_file
+
+from pipeline.config.student import StudentConfig
+from pipeline.records.digests import file_digest
+from pipeline.student.backbone import build_backbone
 from tests.support.command_line import command, run_process
 from tests.support.stored_pools import TINY_TRAINING, Site
 
@@ -24,7 +30,11 @@ def torchrun(site: Site, *overrides: str) -> None:
 
 
 def test_two_workers_of_ray_train_and_of_torchrun_finish_the_same_student(site: Site) -> None:
-    by_ray, by_torchrun = (*TINY, "name=ray"), (*TINY, "name=torchrun")
+    """From the same weights of a file."""
+    start = site.folder / "start.safetensors"
+    save_file(build_backbone(StudentConfig(width=4), seed=5).state_dict(), start)
+    given = (*TINY, f"train.init={start}")
+    by_ray, by_torchrun = (*given, "name=ray"), (*given, "name=torchrun")
     for overrides in (by_ray, by_torchrun):
         site.stage("real", *overrides)
         site.stage("generate", *overrides)
@@ -35,3 +45,6 @@ def test_two_workers_of_ray_train_and_of_torchrun_finish_the_same_student(site: 
         site.runs / name / "train" / "student.safetensors" for name in ("ray", "torchrun")
     )
     assert ours.read_bytes() == theirs.read_bytes()
+    for student in (ours, theirs):
+        record = json.loads(student.with_name("record.json").read_text())
+        assert record["outputs"]["init"] == file_digest(start)
