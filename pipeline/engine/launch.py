@@ -171,7 +171,7 @@ def _run_under_torchrun(training: Training[S], wanted: str) -> None:
 def _run_on_ray(training: Training[S], config: RayConfig) -> None:
     """Ray Train starts, watches and restarts the workers; the training resumes by itself."""
     connection.connect(config)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     num_workers = 1
@@ -207,7 +207,13 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
                 shown = min(rows[-1][training.clock], training.total)
                 bar.update(task, completed=shown, note=training.note(rows[-1]))
 
-        mistake = watch(trainer.fit, show).return_value
+        try:
+            mistake = watch(trainer.fit, show).return_value
+        except WorkerGroupError as error:
+            failures = error.worker_failures.values()
+            mistake = next((str(each) for each in failures if isinstance(each, UserError)), None)
+            if mistake is None:
+                raise
         if mistake is not None:
             raise UserError(mistake)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from pipeline.config.ray import RayConfig
 from pipeline.engine.launch import Report, Training, run_training, watch
 from pipeline.terminal.interrupt import Interrupted, interrupt_at_once
+from shards.errors import UserError
 
 IN_PROCESS, ON_RAY = RayConfig(), RayConfig(eval_workers=1, train_workers=1)
 
@@ -62,6 +64,28 @@ def test_work_for_eval_workers_within_a_task_runs_in_its_process(tmp_path: Path)
 
     ran, asked = ray.get(ray.remote(process_of).remote(tmp_path, ON_RAY))
     assert ran == asked
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_mistake_that_one_of_several_workers_meets_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others fail because it is gone. Ray itself would try four times."""
+    import ray.train.torch
+
+    class Failing:
+        def __init__(self, *_given: Any, **_named: Any) -> None:
+            pass
+
+        def fit(self) -> None:
+            failures = {0: RuntimeError("connection reset"), 1: UserError("train: change that")}
+            raise ray.train.WorkerGroupError("of two", failures)
+
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Failing)
+    two = replace(training(tmp_path), work="train")
+    with pytest.raises(UserError, match="train: change that"):
+        run_training(two, RayConfig(train_workers=2), "cpu")
 
 
 def test_interrupt_ends_the_wait_for_workers() -> None:
