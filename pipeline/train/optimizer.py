@@ -79,11 +79,12 @@ def divergence_remedy(config: TrainConfig, step: int) -> str:
     if step >= _FIRST_STEPS:
         return remedy
     rate, warmup = base_rate(config, config.epochs), config.optimizer.warmup_epochs
-    now = f", now {warmup:g}," if warmup else ","
-    return (
-        f"warm up with train.optimizer.warmup_epochs=10{now} or {remedy}, which times "
-        f"global_batch / 256 is {rate:g}"
+    longer = (
+        f"raise train.optimizer.warmup_epochs, now {warmup:g},"
+        if warmup
+        else "warm up with train.optimizer.warmup_epochs=10,"
     )
+    return f"{longer} or {remedy}, which times global_batch / 256 is {rate:g}"
 
 
 def _build(config: TrainConfig, method: Method, is_fused: bool) -> torch.optim.Optimizer:
