@@ -45,8 +45,8 @@ class GenerateConfig(Section):
     `synthesis.b16.conv0` and `w`. `python -m pipeline inspect-teacher` lists them.
     """
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the blocks that the teacher was made to run in half precision, on GPUs;
-    everything else is float32.
+    """Arithmetic of the teacher: half precision pays on GPUs, and is that of its reference code, or
+    else of `torch.autocast`. Weights and pooling stay float32.
     """
     samples_per_shard: Annotated[int, Field(gt=0, le=10**6)] = 1000
     """Samples in one tar."""

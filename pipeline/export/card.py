@@ -230,7 +230,7 @@ def _teacher(config: Config, digest: str) -> str:
     info = find_teacher(config.teacher_folder, digest)
     if info is None:
         return "its folder is gone, or has another"
-    texts = [f"{info.generator.family} generator of {info.generator.resolution} px"]
+    texts = [f"{info.generator.title} generator of {info.generator.resolution} px"]
     if "images_seen" in info.origin:
         texts.append(f"trained on {info.origin['images_seen']:,} images seen")
     if "file" in info.origin:

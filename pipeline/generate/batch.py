@@ -17,6 +17,7 @@ from pipeline.generate.plan import PoolRecipe
 from pipeline.teacher.draws import GeneratorInputs, draw_inputs
 from pipeline.teacher.interface import TeacherGenerator
 from pipeline.teacher.rendered import render_samples
+from shards.errors import UserError
 from shards.schema import Schema, W, encode_meta
 
 ColumnArrays = dict[str, np.ndarray]
@@ -28,17 +29,21 @@ class RenderedBatch:
 
     indices: np.ndarray
     copy: HostCopy
-    """`image`, `w`, `classes` of a conditional teacher, and pooled features by their set's name."""
+    """`image`, `finite` (bool []), `w`, `classes` of a conditional teacher, and pooled features by
+    their set's name.
+    """
 
     def columns(self, recipe: PoolRecipe, schemas: Mapping[str, Schema]) -> dict[str, ColumnArrays]:
         """Columns for every set of `schemas`: image uint8 [n, 3, R, R], w float16 and meta, or
         features.
 
         Raises:
-            ValueError: if a feature is not finite in its type.
+            UserError: if an image is not finite, or a feature in its type.
         """
         arrays = {name: tensor.numpy() for name, tensor in self.copy.wait().items()}
         indices = self.indices
+        if not arrays["finite"]:
+            raise _infinite(recipe, indices, "images")
         found: dict[str, ColumnArrays] = {}
         for name, schema in schemas.items():
             if not schema.features:
@@ -48,10 +53,7 @@ class RenderedBatch:
             with np.errstate(over="ignore"):  # an overflow is reported
                 features = arrays[name].astype(schema.column("features").dtype)
             if not np.isfinite(features).all():
-                raise ValueError(
-                    f"features of samples {indices[0]}-{indices[-1]} are not finite in "
-                    f"{features.dtype}"
-                )
+                raise _infinite(recipe, indices, f"features in {features.dtype}")
             found[name] = {"features": features}
         return found
 
@@ -67,7 +69,7 @@ def start_batch(
     wanted = {name: [block.name for block in schemas[name].features] for name in schemas}
     names = sorted({name for names in wanted.values() for name in names})
     samples = render_samples(generator, recipe.sampling, inputs, names)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {"finite": samples.is_finite}
     for name, features in wanted.items():
         if features:
             tensors[name] = samples.pooled(features)
@@ -87,6 +89,15 @@ def render_batch(
     """The samples `indices` [n] for every set of `schemas`, as `RenderedBatch.columns` has them."""
     inputs = draw_inputs(generator, recipe.sampling, indices)
     return start_batch(generator, recipe, schemas, indices, inputs).columns(recipe, schemas)
+
+
+def _infinite(recipe: PoolRecipe, indices: np.ndarray, what: str) -> UserError:
+    """What to do about `what` of a batch overflowing."""
+    fields = ["generate.precision=float32"] if recipe.precision == "float16" else []
+    if what.endswith("float16"):
+        fields.append("generate.feature_dtype=float32")
+    remedy = f"; set {' or '.join(fields)}" if fields else ": the teacher overflows"
+    return UserError(f"samples {indices[0]}-{indices[-1]}: {what} are not finite{remedy}")
 
 
 def _describe_samples(

@@ -136,11 +136,11 @@ def make_recipe(
         UserError: for a setting that the teacher's family does not have.
     """
     arch = info.generator
-    made_for = ("float32", *getattr(arch, "half_precisions", ()))
-    if config.precision not in made_for:
+    possible: tuple[str, ...] = getattr(arch, "precisions", (config.precision,))
+    if config.precision not in possible:
         raise UserError(
-            f"generate.precision: this teacher was made for {' and '.join(made_for)}, as its "
-            "teacher.json says; leave it at float32"
+            f"generate.precision: {config.precision} is too narrow for the maps of this "
+            f"{arch.title}; choose {' or '.join(possible)}"
         )
     recipe = PoolRecipe(
         generator_sha256=info.digests[GENERATOR_FILE],

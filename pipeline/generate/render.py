@@ -73,7 +73,8 @@ class ShardRenderer:
         returns, the last of them are still being written.
 
         Raises:
-            ValueError: if a feature is not finite in its type, unless `StartedShard.result` does.
+            UserError: if an image is not finite, or a feature in its type, unless
+                `StartedShard.result` does.
             OSError: if something cannot be written; likewise.
         """
         recipe = self._recipe

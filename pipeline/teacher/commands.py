@@ -133,7 +133,7 @@ def print_teacher(folder: Path, info: TeacherInfo, generator: TeacherGenerator) 
     arch = info.generator
     num_parameters = sum(parameter.numel() for parameter in generator.parameters())
     console.print(
-        f"teacher   {folder}: {arch.family}, {arch.resolution} px, z {arch.z_dim}, "
+        f"teacher   {folder}: {arch.title}, {arch.resolution} px, z {arch.z_dim}, "
         + (f"w {arch.w_dim}, " if arch.has_mapping else "no w, ")
         + (f"{arch.num_classes} classes" if arch.num_classes else "no classes")
         + f", {num_parameters:,} parameters",

@@ -74,7 +74,7 @@ class TeacherInfo:
             raise UserError(f"{field}: duplicate name")
         if W in names and not self.generator.has_mapping:
             raise UserError(
-                f"{field}: a {self.generator.family} teacher has no mapped latent {W!r}; name "
+                f"{field}: this {self.generator.title} has no mapped latent {W!r}; name "
                 f"others, such as {', '.join(self.blocks[:3])}"
             )
         for name in names:
@@ -87,12 +87,12 @@ class TeacherInfo:
         arch = self.generator
         if sampling.truncation_psi != 1 and not arch.can_truncate:
             raise UserError(
-                f"generate.truncation_psi: a {arch.family} teacher has no mapped latent to "
-                "truncate; leave it at 1"
+                f"generate.truncation_psi: this {arch.title} has no mapped latent to truncate; "
+                "leave it at 1"
             )
         if sampling.truncation_cutoff is not None and arch.can_truncate and not arch.has_mapping:
             raise UserError(
-                f"generate.truncation_cutoff: a {arch.family} teacher has no layers to tell apart; "
+                f"generate.truncation_cutoff: this {arch.title} has no layers to tell apart; "
                 "leave it out"
             )
         if sampling.classes is None:

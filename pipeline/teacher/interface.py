@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.teacher.architecture import DiscriminatorArchitecture, GeneratorArchitecture
-from shards.errors import UserError
 
 NoiseMode = Literal["const", "none"]
 Noise = Sequence[Tensor] | NoiseMode
@@ -59,6 +58,8 @@ class TeacherGenerator(nn.Module, ABC):
     """Names of the submodules whose outputs are the block features, in order."""
     noise_resolutions: Sequence[int] = ()
     """Side of every noise map the generator takes, in order; most families take none."""
+    half_dtype: torch.dtype | None = None
+    """float16 or bfloat16, if it renders in that; None: in float32."""
 
     @property
     def feature_root(self) -> nn.Module:
@@ -72,15 +73,16 @@ class TeacherGenerator(nn.Module, ABC):
         return z
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Compute in `dtype` where the teacher was made for it; float32 always works.
-
-        Raises:
-            UserError: if the family knows float32 only.
+        """Render in float32, float16 or bfloat16, of which the architecture lists those that the
+        family's maps stay finite in. Weights stay float32, as do mapped latents.
         """
-        if dtype != torch.float32:
-            raise UserError(
-                f"generate.precision: a {self.arch.family} teacher renders in float32 only"
-            )
+        self.half_dtype = None if dtype == torch.float32 else dtype
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Within it, convolutions and matrix products are of `half_dtype`: half precision of the
+        families whose reference has no other.
+        """
+        return torch.autocast(device.type, self.half_dtype, enabled=self.half_dtype is not None)
 
     @abstractmethod
     def forward(
@@ -188,4 +190,6 @@ class UnmappedGenerator(TeacherGenerator):
             ValueError: for a `truncation_psi` other than 1: only a mapped latent has a mean.
         """
         refuse_truncation(truncation_psi)
-        return GeneratorOutput(self.synthesise(z, labels).float(), z[:, None])
+        with self.autocast(z.device):
+            image = self.synthesise(z, labels)
+        return GeneratorOutput(image.float(), z[:, None])

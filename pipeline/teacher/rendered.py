@@ -27,6 +27,8 @@ class RenderedSamples:
     """uint8 [n, 3, R, R]."""
     ws: Tensor
     """Mapped latents, float32 [n, copies, w_dim]."""
+    is_finite: Tensor
+    """bool []: whether that holds for every pixel before it was rounded."""
     features: Mapping[str, Tensor]
     """Unpooled features [n, C, r, r] by name."""
 
@@ -51,7 +53,8 @@ def render_samples(
     names = [name for name in features if name != W]
     with captured(generator.feature_root, names) as found:
         output = run_generator(generator, sampling, inputs)
-    return RenderedSamples(to_pixels(output.image), output.ws, found)
+    is_finite = output.image.isfinite().all()
+    return RenderedSamples(to_pixels(output.image), output.ws, is_finite, found)
 
 
 def run_generator(

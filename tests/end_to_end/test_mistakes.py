@@ -276,7 +276,6 @@ def test_cluster_that_does_not_answer_is_named(
     ("override", "mention"),
     [
         ("generate.features=[b4]", "generate.features"),
-        ("generate.precision=float16", "generate.precision"),
         ("generate.classes=[0]", "generate.classes"),
     ],
 )

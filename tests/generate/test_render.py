@@ -16,6 +16,7 @@ from pipeline.generate.plan import PoolRecipe
 from pipeline.generate.render import RenderedShard, render_shard
 from pipeline.teacher.draws import draw_inputs
 from pipeline.teacher.features import captured, pool_features
+from shards.errors import UserError
 from shards.manifest import ShardInfo
 from shards.pool import IMAGES
 from shards.storage import Folder
@@ -181,6 +182,6 @@ def test_render_shard_features_beyond_float16_raise_and_leave_nothing(tmp_path: 
     bias = generator.get_submodule("synthesis.b8.conv1").bias
     assert isinstance(bias, torch.Tensor)
     bias.fill_(1e6)
-    with pytest.raises(ValueError, match=r"samples 8-10 are not finite in float16"):
+    with pytest.raises(UserError, match=r"samples 8-10: features in float16 are not finite"):
         render_shard(generator, RECIPE, Folder.at(tmp_path), SCHEMAS, 1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -33,6 +33,7 @@ class BigGANArchitecture:
     """A BigGAN generator: residual blocks that double the side, each normalised by the class."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "BigGAN"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = False
 

@@ -34,6 +34,7 @@ class BigGANDeepArchitecture:
     """A BigGAN-deep generator, whose statistics of normalisation depend on the truncation."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "BigGAN-deep"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = True
 

@@ -35,6 +35,7 @@ class DCGANArchitecture:
     """A DCGAN generator (Radford et al. 2016): transposed convolutions, the last for the image."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "DCGAN"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = False
 
@@ -98,6 +99,7 @@ class NamedDCGANArchitecture:
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "DCGAN"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = False
 

@@ -60,6 +60,7 @@ class FastGANArchitecture(GatedNetwork):
     """A FastGAN generator (Liu et al. 2021) of 256, 512 or 1024 px."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "FastGAN"
 
     z_dim: int
     widths: tuple[int, ...]

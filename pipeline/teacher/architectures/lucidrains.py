@@ -27,6 +27,7 @@ class LucidrainsArchitecture:
     """A generator of lucidrains/stylegan2-pytorch."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "StyleGAN2 of lucidrains' code"
     has_mapping: ClassVar[bool] = True
     can_truncate: ClassVar[bool] = True
 

@@ -15,6 +15,7 @@ class ModuleArchitecture:
     """Somebody's own module: what it takes and makes. The code is named by `teacher.factory`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "module of your own code"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = False
 

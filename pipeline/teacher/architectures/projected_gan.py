@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -16,6 +16,7 @@ class ProjectedGANArchitecture(GatedNetwork):
     """A Projected GAN generator of cfg `fastgan` or `fastgan_lite`, 128 to 1024 px."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "Projected GAN"
 
     z_dim: int
     widths: tuple[int, ...]

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 
 from pipeline.teacher.architectures.sizes import check_sizes
+from pipeline.teacher.architectures.stylegan2 import USUAL_HALF_BLOCKS
 
 BASE_RESOLUTION = 4
 MAX_BLOCKS = 64
@@ -26,7 +27,7 @@ class R3GANStage:
     num_groups: int
     kernel: int = 3
     is_half: bool = False
-    """Whether it was made for bfloat16; float32 unless that is asked for."""
+    """Whether it was made for bfloat16, which it computes in where that is asked for."""
 
 
 class _R3GANNetwork:
@@ -69,8 +70,11 @@ class R3GANArchitecture(_R3GANNetwork):
     """An R3GAN generator (Huang et al. 2024); `stages` from 4 px up."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "R3GAN"
     has_mapping: ClassVar[bool] = False
     can_truncate: ClassVar[bool] = False
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    """Its maps are not normalised, and may leave the range of float16."""
 
     z_dim: int
     stages: tuple[R3GANStage, ...]
@@ -84,9 +88,14 @@ class R3GANArchitecture(_R3GANNetwork):
         self._check(z_dim=self.z_dim)
 
     @property
-    def half_precisions(self) -> tuple[str, ...]:
-        """Precisions beside float32 that it was made for."""
-        return ("bfloat16",) if any(stage.is_half for stage in self.stages) else ()
+    def half_stages(self) -> tuple[bool, ...]:
+        """Which stages run in bfloat16 where that is asked for: those made for it; where nothing
+        says of any, the highest four, as the reference has it.
+        """
+        if any(stage.is_half for stage in self.stages):
+            return tuple(stage.is_half for stage in self.stages)
+        first = len(self.stages) - USUAL_HALF_BLOCKS
+        return tuple(index >= first for index in range(len(self.stages)))
 
     @property
     def w_dim(self) -> int:

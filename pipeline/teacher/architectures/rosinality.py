@@ -40,6 +40,7 @@ class RosinalityArchitecture(_RosinalityNetwork):
     """A StyleGAN2 generator of that code."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "StyleGAN2 of rosinality's code"
     has_mapping: ClassVar[bool] = True
     can_truncate: ClassVar[bool] = True
 

@@ -11,6 +11,8 @@ from pydantic import ConfigDict
 from pipeline.teacher.architectures.sizes import MAX_WIDTH, check_sizes
 
 Skips = Literal["orig", "skip", "resnet"]
+USUAL_HALF_BLOCKS = 4
+"""Highest resolutions that the reference runs in half precision, unless told otherwise."""
 _LIMITS = {"num_mapping_layers": 64, "num_classes": 4096, "num_half_blocks": 16}
 
 
@@ -63,6 +65,7 @@ class StyleGAN2Architecture(_StyleGAN2Network):
     """A StyleGAN2 generator (Karras et al. 2020)."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown field is another architecture
+    title: ClassVar[str] = "StyleGAN2"
     has_mapping: ClassVar[bool] = True
     can_truncate: ClassVar[bool] = True
 
@@ -79,16 +82,12 @@ class StyleGAN2Architecture(_StyleGAN2Network):
     conv_clamp: float | None = None
     mapping_lr_mult: float = 0.01
     num_half_blocks: int = 0
-    """Highest resolutions made for half precision; float32 everywhere unless that is asked for."""
+    """Highest resolutions to run in half precision where that is asked for; 0: nothing says, the
+    reference's four."""
     family: Literal["stylegan2"] = "stylegan2"
 
     def __post_init__(self) -> None:
         self._check(z_dim=self.z_dim, w_dim=self.w_dim)
-
-    @property
-    def half_precisions(self) -> tuple[str, ...]:
-        """Precisions beside float32 that it was made for."""
-        return ("float16", "bfloat16") if self.num_half_blocks else ()
 
     @property
     def block_resolutions(self) -> list[int]:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 
 from pipeline.teacher.architectures.sizes import MAX_RESOLUTION, check_sizes
+from pipeline.teacher.architectures.stylegan2 import USUAL_HALF_BLOCKS
 
 MAX_LAYERS = 64
 MAX_FACTOR = 16
@@ -53,7 +54,7 @@ class StyleGAN3Layer:
     """Whether the filter that lowers the rate is of two dimensions, not separable."""
     conv_clamp: float | None = None
     is_half: bool = False
-    """Whether it was made for half precision; float32 unless that is asked for."""
+    """Whether it was made for half precision, which it computes in where that is asked for."""
 
     @property
     def tile_shift(self) -> int:
@@ -91,6 +92,7 @@ class StyleGAN3Architecture:
     """A StyleGAN3 generator, of configuration T or R, or StyleGAN-XL's stem."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    title: ClassVar[str] = "StyleGAN3"
     has_mapping: ClassVar[bool] = True
     can_truncate: ClassVar[bool] = True
 
@@ -153,9 +155,17 @@ class StyleGAN3Architecture:
         return len(self.layers) + 1
 
     @property
-    def half_precisions(self) -> tuple[str, ...]:
-        """Precisions beside float32 that it was made for."""
-        return ("float16", "bfloat16") if any(layer.is_half for layer in self.layers) else ()
+    def half_layers(self) -> tuple[bool, ...]:
+        """Which layers run in half precision where that is asked for: those made for it; where
+        nothing says of any, those of the highest sampling rates, as the reference has it.
+        """
+        if any(layer.is_half for layer in self.layers):
+            return tuple(layer.is_half for layer in self.layers)
+        rate, found = self.input.sampling_rate, []
+        for layer in self.layers:
+            rate *= layer.up / layer.down
+            found.append(rate * 2**USUAL_HALF_BLOCKS > self.resolution)
+        return tuple(found)
 
     @property
     def layer_names(self) -> list[str]:

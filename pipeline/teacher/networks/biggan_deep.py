@@ -191,5 +191,6 @@ class BigGANDeepGenerator(TeacherGenerator):
             raise ValueError("truncation_cutoff: this family has no layers to tell apart")
         check_labels(labels, self.arch.num_classes)
         embedded = self.embeddings(labels)
-        image = self.generator(torch.cat([z, embedded], 1), truncation_psi)
+        with self.autocast(z.device):
+            image = self.generator(torch.cat([z, embedded], 1), truncation_psi)
         return GeneratorOutput(image.float(), z[:, None])

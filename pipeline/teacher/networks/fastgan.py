@@ -30,7 +30,7 @@ class NoiseInjection(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """[B, C, r, r], noise [B, 1, r, r] or None -> [B, C, r, r]."""
-        return x if noise is None else x + self.weight * noise
+        return x if noise is None else x + (self.weight * noise).to(x.dtype)
 
 
 class InitLayer(nn.Module):
@@ -193,5 +193,7 @@ class FastGANGenerator(TeacherGenerator):
             ValueError: for truncation, or another number of noise maps.
         """
         refuse_truncation(truncation_psi)
-        image, small = self.synthesis(z, noise_maps(noise, self.noise_resolutions))
-        return GeneratorOutput(image, z[:, None], small)
+        maps = noise_maps(noise, self.noise_resolutions)
+        with self.autocast(z.device):
+            image, small = self.synthesis(z, maps)
+        return GeneratorOutput(image.float(), z[:, None], small.float())

@@ -81,8 +81,9 @@ class ModulatedConv(nn.Module):
         x = F.conv2d(x * scale[:, :, None, None], self.weight, padding=padding)
         if not self.demodulates:
             return x
-        power = scale.square() @ self.weight.square().sum((2, 3)).T
-        x = x * (power + 1e-8).rsqrt()[:, :, None, None]
+        with torch.autocast(x.device.type, enabled=False):  # a sum that may leave float16
+            power = scale.float().square() @ self.weight.square().sum((2, 3)).T
+        x = x * (power + 1e-8).rsqrt().to(x.dtype)[:, :, None, None]
         return x
 
 
@@ -96,11 +97,11 @@ class NoiseLayer(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """[B, C, r, r], [B, 1, R, R] with R ≥ r, whose corner is taken, or None -> [B, C, r, r]."""
-        x = x + self.bias[:, None, None]
+        x = x + self.bias.to(x.dtype)[:, None, None]
         if noise is None:
             return x
         side = x.shape[2]
-        x = x + noise[:, :, :side, :side].mT * self.weight[:, :, None]
+        x = x + (noise[:, :, :side, :side].mT * self.weight[:, :, None]).to(x.dtype)
         return x
 
 
@@ -233,5 +234,6 @@ class LucidrainsGenerator(MappedGenerator):
             if len(noise) != 1:
                 raise ValueError(f"noise: expected 1 map, got {len(noise)}")
             uniform = torch.special.ndtr(noise[0])
-        image: Tensor = self.GE(ws, uniform)
-        return 2 * image - 1
+        with self.autocast(ws.device):
+            image: Tensor = self.GE(ws, uniform)
+        return 2 * image.float() - 1

@@ -127,5 +127,7 @@ class ProjectedGANGenerator(TeacherGenerator):
         """
         refuse_truncation(truncation_psi)
         check_labels(labels, self.arch.num_classes)
-        image = self.synthesis(z, noise_maps(noise, self.noise_resolutions), labels)
-        return GeneratorOutput(image, z[:, None])
+        maps = noise_maps(noise, self.noise_resolutions)
+        with self.autocast(z.device):
+            image = self.synthesis(z, maps, labels)
+        return GeneratorOutput(image.float(), z[:, None])

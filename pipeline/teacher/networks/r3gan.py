@@ -20,7 +20,6 @@ from pipeline.teacher.architectures.r3gan import (
 from pipeline.teacher.interface import TeacherDiscriminator, UnmappedGenerator, check_labels
 from pipeline.teacher.networks.fir import downsample_image, resample_filter, upsample_image
 from pipeline.teacher.networks.layers import LEAKY_SLOPE
-from shards.errors import UserError
 
 
 class Convolution(nn.Module):
@@ -137,10 +136,9 @@ class DiscriminativeBasis(nn.Module):
 class Stage(nn.Module):
     """One resolution: `Layers` one after the other, in the type that the stage computes in."""
 
-    def __init__(self, layers: list[nn.Module], *, is_half: bool) -> None:
+    def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
         self.Layers = nn.ModuleList(layers)
-        self.is_half = is_half
         self.dtype = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,7 +163,7 @@ class _GeneratorModel(nn.Module):
                 else GenerativeBasis(width, stage.num_channels)
             )
             layers = [first, *_residual_blocks(stage)]
-            stages.append(Stage(layers, is_half=stage.is_half))
+            stages.append(Stage(layers))
             width = stage.num_channels
         self.MainLayers = nn.ModuleList(stages)
         self.AggregationLayer = Convolution(width, arch.image_channels)
@@ -191,24 +189,11 @@ class R3GANGenerator(UnmappedGenerator):
         self.blocks = [f"Model.MainLayers.{index}" for index in range(len(arch.stages))]
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Run the stages made for bfloat16 in it, the rest in float32.
-
-        Raises:
-            UserError: for float16, whose range R3GAN's unnormalised maps may leave, and if no
-                stage was made for bfloat16.
-        """
+        """Run the architecture's `half_stages` in `dtype`, the rest in float32."""
+        super().set_precision(dtype)
         stages = [stage for stage in self.Model.MainLayers if isinstance(stage, Stage)]
-        if dtype not in (torch.float32, torch.bfloat16):
-            raise UserError(
-                "generate.precision: R3GAN computes in float32 or bfloat16; choose one of them"
-            )
-        if dtype != torch.float32 and not any(stage.is_half for stage in stages):
-            raise UserError(
-                "generate.precision: this teacher was made for float32 (no stage of its "
-                "teacher.json is_half)"
-            )
-        for stage in stages:
-            stage.dtype = dtype if stage.is_half else torch.float32
+        for stage, is_half in zip(stages, self.arch.half_stages, strict=True):
+            stage.dtype = dtype if is_half else torch.float32
 
     def synthesise(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `UnmappedGenerator`.
@@ -236,7 +221,7 @@ class _DiscriminatorModel(nn.Module):
                 else DiscriminativeBasis(stage.num_channels, arch.embedding_width or 1)
             )
             layers = [*_residual_blocks(stage), last]
-            stages.append(Stage(layers, is_half=stage.is_half))
+            stages.append(Stage(layers))
         self.MainLayers = nn.ModuleList(stages)
         if arch.num_classes:
             self.EmbeddingLayer = nn.Linear(arch.num_classes, arch.embedding_width, bias=False)

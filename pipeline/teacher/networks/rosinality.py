@@ -15,6 +15,7 @@ from pipeline.teacher.architectures.rosinality import (
     RosinalityArchitecture,
     RosinalityDiscriminatorArchitecture,
 )
+from pipeline.teacher.architectures.stylegan2 import USUAL_HALF_BLOCKS, runs_in_half
 from pipeline.teacher.interface import MappedGenerator, Noise, NoiseMode, TeacherDiscriminator
 from pipeline.teacher.networks.discriminator import minibatch_std
 from pipeline.teacher.networks.fir import resample_filter, upsample_image
@@ -76,6 +77,8 @@ class RosinalityGenerator(MappedGenerator):
         image: Tensor = self.to_rgb1(x, ws[:, 1])
         for index, to_rgb in enumerate(self.to_rgbs):
             first = 2 * index
+            if runs_in_half(8 << index, self.arch.resolution, USUAL_HALF_BLOCKS):
+                x = x.to(self.half_dtype or x.dtype)
             x = self.convs[first](x, ws[:, first + 1], maps[first + 1])
             x = self.convs[first + 1](x, ws[:, first + 2], maps[first + 2])
             image = to_rgb(x, ws[:, first + 3], image)

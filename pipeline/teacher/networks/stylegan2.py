@@ -19,7 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.teacher.architectures.rosinality import RosinalityArchitecture
-from pipeline.teacher.architectures.stylegan2 import StyleGAN2Architecture, runs_in_half
+from pipeline.teacher.architectures.stylegan2 import (
+    USUAL_HALF_BLOCKS,
+    StyleGAN2Architecture,
+    runs_in_half,
+)
 from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.interface import MappedGenerator, Noise, NoiseMode
 from pipeline.teacher.networks.fir import conv_up, resample_filter, upsample_image
@@ -31,7 +35,6 @@ from pipeline.teacher.networks.layers import (
     Mapping,
     leaky_relu,
 )
-from shards.errors import UserError
 
 AnyStyleGAN2 = StyleGAN2Architecture | RosinalityArchitecture
 HALF = (torch.float16, torch.bfloat16)
@@ -260,21 +263,12 @@ class Generator(MappedGenerator):
         self.num_ws = arch.num_ws
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32.
-
-        Raises:
-            UserError: if no block was made for half precision.
-        """
-        if dtype != torch.float32 and self.arch.num_half_blocks == 0:
-            raise UserError(
-                "generate.precision: this teacher was made for float32 (num_half_blocks is 0 in "
-                "its teacher.json)"
-            )
+        """Run the `num_half_blocks` highest resolutions in `dtype`, the rest in float32."""
+        super().set_precision(dtype)
+        num_blocks = self.arch.num_half_blocks or USUAL_HALF_BLOCKS
         for resolution in self.arch.block_resolutions:
-            is_half = runs_in_half(resolution, self.arch.resolution, self.arch.num_half_blocks)
-            self.synthesis.block(resolution).half_dtype = (
-                dtype if is_half and dtype in HALF else None
-            )
+            is_half = runs_in_half(resolution, self.arch.resolution, num_blocks)
+            self.synthesis.block(resolution).half_dtype = self.half_dtype if is_half else None
 
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
         """See `MappedGenerator.synthesise`."""

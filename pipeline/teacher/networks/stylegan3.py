@@ -28,7 +28,6 @@ from pipeline.teacher.networks.layers import (
     normalise_second_moment,
 )
 from pipeline.teacher.networks.stylegan2 import HALF, GeneratorMapping, truncate
-from shards.errors import UserError
 
 
 class ClassMapping(Mapping):
@@ -216,18 +215,10 @@ class StyleGAN3Generator(MappedGenerator):
         self.num_ws = arch.num_ws
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Run the layers made for half precision in `dtype`, the rest in float32.
-
-        Raises:
-            UserError: if no layer was made for half precision.
-        """
-        if dtype != torch.float32 and not self.arch.half_precisions:
-            raise UserError(
-                "generate.precision: this teacher was made for float32 (no layer of its "
-                "teacher.json is_half)"
-            )
-        for layer in self.synthesis.layers:
-            layer.half_dtype = dtype if layer.arch.is_half and dtype in HALF else None
+        """Run the architecture's `half_layers` in `dtype`, the rest in float32."""
+        super().set_precision(dtype)
+        for layer, is_half in zip(self.synthesis.layers, self.arch.half_layers, strict=True):
+            layer.half_dtype = self.half_dtype if is_half else None
 
     def synthesise(self, ws: Tensor, noise: Noise) -> Tensor:
         """See `MappedGenerator.synthesise`; there is no noise."""

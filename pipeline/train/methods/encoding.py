@@ -37,8 +37,8 @@ class Encoding(Method):
         generator = context.load_generator()
         if not isinstance(generator, MappedGenerator):
             raise UserError(
-                f"train.method.name=encoding: a {generator.arch.family} teacher has no mapped "
-                "latent; take a StyleGAN"
+                f"train.method.name=encoding: this {generator.arch.title} has no mapped latent; "
+                "take a StyleGAN"
             )
         self._frozen = (generator,)  # in a tuple: no part of what is trained and saved
         self.backbone = build_backbone(config.student, config.seed)

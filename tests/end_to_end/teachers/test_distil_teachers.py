@@ -19,7 +19,7 @@ from shards.storage import Folder
 from tests.support import own_generator
 from tests.support.command_line import assert_mistake, run, succeed
 from tests.support.ray_session import own_session
-from tests.support.workspace import Workspace, make_teacher, tars
+from tests.support.workspace import Workspace, tars
 
 FACTORY = "own_package.generators:build"
 
@@ -93,19 +93,6 @@ def test_generate_mistake_about_an_imported_teacher_is_one_line_and_leaves_nothi
     assert not (golden_run.folder / "store").exists()
 
 
-def test_generate_half_precision_of_a_teacher_without_it_leaves_nothing(
-    golden_run: Workspace,
-) -> None:
-    make_teacher(golden_run.folder / "plain", resolution=32)
-    overrides = (
-        f"teacher.checkpoint={golden_run.folder / 'plain'}",
-        "generate.features=blocks",
-        "generate.precision=float16",
-    )
-    assert_mistake(run("generate", golden_run.config, *overrides), "generate.precision")
-    assert not (golden_run.folder / "store").exists()
-
-
 @pytest.mark.slow
 def test_train_on_a_feature_that_the_pool_has_not_is_one_line(golden_run: Workspace) -> None:
     for stage in ("real", "generate"):
@@ -166,7 +153,6 @@ def test_generate_from_ones_own_code_that_cannot_be_imported_is_one_line(
     [
         ("teacher.factory=null", "teacher.factory"),
         ("generate.truncation_psi=0.5", "generate.truncation_psi"),
-        ("generate.precision=float16", "generate.precision"),
         ("generate.features=[third]", "third"),
         ("generate.features=[second, w]", "no mapped latent"),
         ("generate.classes=[0]", "generate.classes"),

@@ -52,7 +52,7 @@ def test_import_r3gan_stages_of_bfloat16_may_run_in_it(tmp_path: Path) -> None:
     arch = import_teacher(FILE, tmp_path).generator
     assert isinstance(arch, R3GANArchitecture)
     assert [stage.is_half for stage in arch.stages] == [False, True, True, True]
-    assert arch.half_precisions == ("bfloat16",)
+    assert arch.half_stages == (False, True, True, True)
 
 
 VARIANTS = {

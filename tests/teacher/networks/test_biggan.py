@@ -53,11 +53,6 @@ def test_generator_labels_that_do_not_fit_are_refused(generator: TeacherGenerato
             generator(draw(2, generator.arch.z_dim), labels=labels)
 
 
-def test_generator_half_precision_is_refused(generator: TeacherGenerator) -> None:
-    with pytest.raises(UserError, match=r"generate\.precision"):
-        generator.set_precision(torch.float16)
-
-
 def test_biggan_truncation_is_refused() -> None:
     with pytest.raises(ValueError, match="truncation_psi"):
         biggan()(draw(2, 10), labels=one_hot(4, 0, 1), truncation_psi=0.5)

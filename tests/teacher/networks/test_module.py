@@ -109,14 +109,11 @@ def test_own_module_with_classes_takes_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_code")
-def test_own_module_refuses_truncation_and_half_precision(tmp_path: Path) -> None:
+def test_own_module_refuses_truncation(tmp_path: Path) -> None:
     save_own(tmp_path / "teacher")
     generator = load_generator(tmp_path / "teacher", factory=FACTORY)
     with pytest.raises(ValueError, match="truncation_psi"):
         generator(latents(1, 6), truncation_psi=0.5)
-    generator.set_precision(torch.float32)
-    with pytest.raises(UserError, match=r"generate\.precision"):
-        generator.set_precision(torch.float16)
 
 
 @pytest.mark.usefixtures("own_code")

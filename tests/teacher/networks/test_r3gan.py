@@ -15,7 +15,6 @@ from pipeline.teacher.architectures.r3gan import (
 )
 from pipeline.teacher.features import captured
 from pipeline.teacher.networks.r3gan import R3GANDiscriminator, R3GANGenerator
-from shards.errors import UserError
 from tests.support.tiny_teachers import NUM_CLASSES, r3gan
 
 STAGES = (R3GANStage(6, 1, 12, 3), R3GANStage(8, 2, 16, 4))
@@ -81,11 +80,10 @@ def test_set_precision_bfloat16_runs_the_stages_made_for_it() -> None:
     assert torch.equal(generator(z, labels=labels).image, exact)
 
 
-def test_set_precision_that_the_teacher_was_not_made_for_is_refused() -> None:
-    with pytest.raises(UserError, match=r"generate\.precision: R3GAN computes in float32 or bfl"):
-        r3gan().set_precision(torch.float16)
-    with pytest.raises(UserError, match=r"generate\.precision: this teacher was made for float32"):
-        R3GANGenerator(R3GANArchitecture(6, STAGES)).set_precision(torch.bfloat16)
+def test_half_stages_where_nothing_says_are_the_highest_four() -> None:
+    stages = (STAGES[0],) * 6
+    assert R3GANArchitecture(6, stages).half_stages == (False, False, True, True, True, True)
+    assert R3GANArchitecture(6, STAGES).half_stages == (True, True)
 
 
 def test_discriminator_logit_is_the_classes_product_with_the_last_block(

@@ -15,7 +15,6 @@ from pipeline.teacher.architectures.stylegan3 import StyleGAN3Architecture
 from pipeline.teacher.features import captured
 from pipeline.teacher.networks import filtered
 from pipeline.teacher.networks.stylegan3 import StyleGAN3Generator
-from shards.errors import UserError
 from tests.support.tiny_teachers import stylegan3
 
 RADIAL = Geometry(
@@ -83,11 +82,14 @@ def test_set_precision_half_of_large_weights_does_not_overflow() -> None:
     assert (image - exact).abs().max() <= 0.02 * exact.abs().max()
 
 
-def test_set_precision_half_of_a_teacher_made_for_float32_is_refused() -> None:
-    arch = describe(RADIAL, 6, 8)
+def test_half_layers_where_nothing_says_are_those_of_the_highest_rates() -> None:
+    """More than a sixteenth of the image's."""
+    arch = describe(Geometry(resolution=128, channel_base=256, channel_max=8, num_layers=8), 6, 8)
     arch = replace(arch, layers=tuple(replace(layer, is_half=False) for layer in arch.layers))
-    with pytest.raises(UserError, match=r"generate\.precision"):
-        StyleGAN3Generator(arch).set_precision(torch.float16)
+    rates = [16, 16, 32, 64, 64, 128, 128, 128, 128]
+    margin = 20
+    assert [layer.size - margin for layer in arch.layers[:-2]] == rates[:-2]
+    assert arch.half_layers == tuple(rate > 8 for rate in rates)
 
 
 def test_generator_of_classes_truncates_to_the_mean_of_each() -> None:

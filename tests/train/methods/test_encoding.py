@@ -93,5 +93,5 @@ def test_encoding_takes_any_teacher_with_a_mapped_latent(training_shards: Traini
 
 def test_encoding_by_a_teacher_without_a_mapped_latent_is_refused() -> None:
     generator = DCGANGenerator(DCGANArchitecture(4, (TransposedLayer(3, 4, 1, 0),) * 2))
-    with pytest.raises(UserError, match=r"encoding: a dcgan teacher has no mapped latent"):
+    with pytest.raises(UserError, match=r"encoding: this DCGAN has no mapped latent"):
         build_method(config_of("encoding both"), MethodContext([4], lambda: generator))
