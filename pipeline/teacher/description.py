@@ -82,6 +82,19 @@ class TeacherInfo:
                 raise UserError(f"{field}: the teacher has no {name!r}; it has {', '.join(sizes)}")
         return [(name, sizes[name]) for name in names]
 
+    def check_method(self, name: str) -> None:
+        """Raise `UserError` for a way to train that the teacher has not the networks for."""
+        if name == "encoding" and not self.generator.has_mapping:
+            raise UserError(
+                f"train.method.name=encoding: this {self.generator.title} has no mapped latent; "
+                "take a StyleGAN"
+            )
+        if name == "discriminator" and self.discriminator is None:
+            raise UserError(
+                f"train.method.name=discriminator: this {self.generator.title} has no "
+                "discriminator; import it with one, or take another teacher"
+            )
+
     def check_sampling(self, sampling: Sampling) -> None:
         """Raise `UserError` for a setting of samples that the teacher's family does not have."""
         arch = self.generator

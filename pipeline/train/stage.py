@@ -70,8 +70,20 @@ def find(config: Config) -> Record[Student] | None:
     return record if is_there else None
 
 
+def check(config: Config) -> None:
+    """Whether the teacher, which is there, has what the method asks of it: before other stages take
+    their time.
+
+    Raises:
+        UserError: naming the method, if it has not.
+    """
+    if config.train.needs_teacher:
+        read_teacher_info(config.teacher_folder).check_method(config.train.method.name)
+
+
 def run(config: Config) -> None:
     """Train the student, or go on where an interrupted training stopped."""
+    check(config)
     spec = training_spec(config)
     sizes = {"synthetic ": config.train.num_synthetic, "real ": config.train.num_real}
     parts = {name: size for name, size in sizes.items() if size}
@@ -135,8 +147,6 @@ def _take_discriminator(config: Config, spec: Spec) -> None:
     """Its weights are the student; nothing is trained."""
     path = config.teacher_folder / DISCRIMINATOR_FILE
     info = read_teacher_info(config.teacher_folder)
-    if info.discriminator is None:
-        raise UserError(f"{config.teacher_folder}: this teacher has no discriminator")
     check_digest(config.teacher_folder, info, DISCRIMINATOR_FILE)
     write_atomic(student_file(config), path.read_bytes())
     student = Student(digest=file_digest(student_file(config)), pool_size=0)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.teacher.description import DISCRIMINATOR_FILE, GENERATOR_FILE, find_teacher
+from shards.errors import UserError
+from tests.support.tiny_teachers import dcgan, fake_info, lucidrains
 from tests.support.workspace import ROOT
 
 DIGITS = ROOT / "teachers" / "digits"
@@ -18,3 +22,11 @@ def test_find_teacher_is_of_the_digest_of_either_network_alone(tmp_path: Path) -
     assert find_teacher(DIGITS, "0" * 64) is None
     assert find_teacher(DIGITS, None) is None
     assert find_teacher(tmp_path, found.digests[GENERATOR_FILE]) is None
+
+
+def test_check_method_refuses_what_the_teacher_has_not_the_networks_for() -> None:
+    fake_info(lucidrains()).check_method("encoding")
+    with pytest.raises(UserError, match=r"encoding: this DCGAN has no mapped latent"):
+        fake_info(dcgan()).check_method("encoding")
+    with pytest.raises(UserError, match=r"discriminator: this DCGAN has no discriminator"):
+        fake_info(dcgan()).check_method("discriminator")

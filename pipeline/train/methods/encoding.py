@@ -13,7 +13,6 @@ from pipeline.student.view_size import resize
 from pipeline.teacher.interface import MappedGenerator
 from pipeline.train.method import Batch, Method, MethodContext, StepOutput
 from pipeline.train.perceptual import build_lpips, resolve_perceptual
-from shards.errors import UserError
 
 _MIN_LPIPS_SIDE = 64  # AlexNet's strides leave nothing of smaller images
 
@@ -24,7 +23,7 @@ class Encoding(Method):
     the views, which the encoder sees: G's are resampled to it.
 
     Raises:
-        UserError: if the teacher has no mapped latent, or LPIPS is asked for and not at hand.
+        UserError: if LPIPS is asked for and not at hand.
     """
 
     synthetic_views = 1
@@ -35,11 +34,7 @@ class Encoding(Method):
     ) -> None:
         super().__init__(config, context)
         generator = context.load_generator()
-        if not isinstance(generator, MappedGenerator):
-            raise UserError(
-                f"train.method.name=encoding: this {generator.arch.title} has no mapped latent; "
-                "take a StyleGAN"
-            )
+        assert isinstance(generator, MappedGenerator)  # or the stage would not have begun
         self._frozen = (generator,)  # in a tuple: no part of what is trained and saved
         self.backbone = build_backbone(config.student, config.seed)
         self.head = nn.Linear(self.backbone.representation_dim, generator.arch.w_dim)

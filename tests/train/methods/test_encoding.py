@@ -8,15 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.teacher.architectures.dcgan import DCGANArchitecture, TransposedLayer
 from pipeline.teacher.architectures.lucidrains import LucidrainsArchitecture
-from pipeline.teacher.networks.dcgan import DCGANGenerator
 from pipeline.teacher.networks.lucidrains import LucidrainsGenerator
 from pipeline.train.build import build_method
 from pipeline.train.data import TrainingShards
 from pipeline.train.method import MethodContext
 from pipeline.train.methods.encoding import Encoding
-from shards.errors import UserError
 from tests.support.tiny_shards import ARCHITECTURE, random_generator
 from tests.support.trainings import (
     config_of,
@@ -89,9 +86,3 @@ def test_encoding_takes_any_teacher_with_a_mapped_latent(training_shards: Traini
     output = method(open_stream(shards, config).batch(0))
     output.loss.backward()
     assert method.head.weight.grad.abs().sum() > 0
-
-
-def test_encoding_by_a_teacher_without_a_mapped_latent_is_refused() -> None:
-    generator = DCGANGenerator(DCGANArchitecture(4, (TransposedLayer(3, 4, 1, 0),) * 2))
-    with pytest.raises(UserError, match=r"encoding: this DCGAN has no mapped latent"):
-        build_method(config_of("encoding both"), MethodContext([4], lambda: generator))
