@@ -54,7 +54,7 @@ demo: $(STAMP) ## Run the demo: ten digits, with and without a teacher
 teacher: $(STAMP) ## Train a GAN on the real shards (the digits have one already)
 	@$(RUN) teacher $(ON_CONFIG)
 
-import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER OUT=teachers/NAME
+import: $(STAMP) ## Import a GAN checkpoint as a teacher: TEACHER=FILE_OR_FOLDER OUT=teachers/NAME [DISCRIMINATOR=FILE ARCHITECTURE=FILE.json]
 	@test -n "$(TEACHER)" || { echo "error: name the checkpoint: make import TEACHER=FILE_OR_FOLDER OUT=teachers/name" >&2; exit 2; }
 	@$(RUN) import-teacher "$(TEACHER)" --out "$(OUT)" $(if $(DISCRIMINATOR),--discriminator "$(DISCRIMINATOR)") \
 		$(if $(ARCHITECTURE),--architecture "$(ARCHITECTURE)") $(ARGS)

@@ -86,12 +86,12 @@ def convert(source: Source) -> Imported:
             continue
         if source.architecture is not None and not layout.takes_architecture:
             raise UserError(
-                f"{source.path}: a {layout.name} describes itself; leave out --architecture"
+                f"{source.path}: {layout.name}: the file says it all; leave out --architecture"
             )
         if source.discriminator is not None and not layout.takes_discriminator:
             raise UserError(
-                f"{source.path}: a {layout.name} has its discriminator with it; leave out "
-                "--discriminator"
+                f"{source.path}: {layout.name}: takes no discriminator from another file; leave "
+                "out --discriminator"
             )
         return layout.convert(source)
     known = ", ".join(layout.name for layout in LAYOUTS)
