@@ -10,10 +10,12 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 MAX_OPCODES = 1_000_000  # the official files have some ten thousand; scanned in some 4 s
 MAX_NESTING = 100  # of containers in the result; the official files reach about 30
+MAX_LITERAL_BYTES = 2**31  # of one tensor in a pickle
+MAX_LINE_BYTES = 2**16  # of a name
 STORAGE_CLASS = re.compile(r"torch(?:\.cuda)? \w+Storage")
 
 FORBIDDEN = {"PERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
@@ -27,6 +29,22 @@ PAYLOAD_OPCODE = re.compile(
 )
 
 
+class _Limited:
+    """What `pickletools` reads: it would take a literal or line as long as the file into memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell = file.tell
+
+    def read(self, num: int) -> bytes:
+        if num > MAX_LITERAL_BYTES:
+            raise pickle.UnpicklingError(f"a literal of {num} bytes")
+        return self._file.read(num)
+
+    def readline(self) -> bytes:
+        return self._file.readline(MAX_LINE_BYTES)
+
+
 def scan_opcodes(file: BinaryIO, size: int, *, may_be_persistent: bool = False) -> None:
     """Raise for a stream that could make the unpickler take memory or time out of proportion;
     persistent ids are for torch files.
@@ -38,7 +56,9 @@ def scan_opcodes(file: BinaryIO, size: int, *, may_be_persistent: bool = False) 
     marks: list[int] = []
     memo: dict[Any, int] = {}
     effort_left = 5 * MAX_OPCODES + size
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+    for count, (opcode, argument, _) in enumerate(
+        pickletools.genops(cast(BinaryIO, _Limited(file)))
+    ):
         name = opcode.name
         is_refused = name in FORBIDDEN or (name == "BINPERSID" and not may_be_persistent)
         if is_refused or count == MAX_OPCODES:

@@ -99,6 +99,18 @@ def test_import_bomb_or_damage_is_refused_in_little_memory(
     assert peak_bytes() < before + 2**28
 
 
+@pytest.mark.parametrize("begun", [b"\x8e" + struct.pack("<Q", 3 * 2**30), b"I", b"c"], ids=ascii)
+def test_import_literal_as_long_as_a_sparse_file_is_refused_in_little_memory(
+    begun: bytes, tmp_path: Path
+) -> None:
+    with (tmp_path / "network.pkl").open("wb") as file:
+        file.write(PROTO + begun)
+        file.truncate(4 * 2**30)
+    before = peak_bytes()
+    refusal(tmp_path / "network.pkl")
+    assert peak_bytes() < before + 2**28
+
+
 @every_container
 def test_import_more_classes_than_networks_have_is_refused(
     write: Callable[[Path, bytes], Path], tmp_path: Path
