@@ -1,21 +1,19 @@
 """YAML and overrides -> `Config`, with one-line errors that name the field.
 
-Neighbours: the models in `root.py`; the command line is the caller.
+Neighbours: the models in `root.py`, `mistakes.py` for the errors; the command line is the caller.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from pipeline.config.labelled_set import LabelledSetConfig
-from pipeline.config.method import METHOD_SECTIONS
+from pipeline.config.mistakes import describe_mistake
 from pipeline.config.paths import PathsConfig
 from pipeline.config.root import Config
 from shards.errors import UserError
@@ -72,7 +70,7 @@ def make_config(data: dict[str, Any], changes: Sequence[str], origin: Path) -> C
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(_describe(error, place)) from None
+        raise UserError(describe_mistake(error, place)) from None
 
 
 def is_file(change: str) -> bool:
@@ -85,6 +83,8 @@ def _read(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the configs that ship are in configs/") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name a YAML file") from None
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
@@ -145,84 +145,12 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if isinstance(child, str) and parents[:depth] == ["eval", "sets"]:
             child = data[parent] = {"path": child}
         if not isinstance(child, dict):
-            raise UserError(f"{name}: {parent} is a value, not a section")
+            value = ".".join(parents[: depth + 1])
+            raise UserError(f"{name}: {value} is a value, not a section; set it as {value}=…")
         data = child
     try:
         data[leaf] = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
-        raise UserError(f"{name}: value {text!r} is not valid YAML; quote it") from None
-
-
-def _describe(error: ValidationError, place: str) -> str:
-    """First problem as one line: file, section.field, what is wrong, and a near miss if any."""
-    first = error.errors(include_url=False)[0]
-    location = _without_tags(first["loc"])
-    field = ".".join(map(str, location))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{place}: unknown field {field}{_suggest(first['loc'])}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "model_type":
-        message = f"is a section; write {field}.FIELD=value"
-    value = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-    return f"{place}: {f'{field}: ' if field else ''}{message}{value}{more}"
-
-
-def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
-    """A place as the file has it: pydantic puts the member of a union into it."""
-    return [
-        part
-        for index, part in enumerate(location)
-        if not (index and location[index - 1] == "method" and part in METHOD_SECTIONS)
-        and not str(part).startswith(("literal[", "tuple[", "[key]"))
-    ]
-
-
-def _suggest(location: tuple[int | str, ...]) -> str:
-    model: type[BaseModel] = Config
-    if location[:2] == ("eval", "sets") and len(location) > 3:
-        return _suggest_name(str(location[-1]), LabelledSetConfig, ["eval.sets", ""])
-    for part in location[:-1]:
-        if part in METHOD_SECTIONS:
-            model = METHOD_SECTIONS[str(part)]
-            continue
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-        elif part != "method":
-            return ""
-    return _suggest_name(str(location[-1]), model, [str(part) for part in _without_tags(location)])
-
-
-def _suggest_name(name: str, model: type[BaseModel], place: Sequence[str]) -> str:
-    """One of this place with much the same name, fields of this name in other sections, or one here
-    or there with a similar name.
-    """
-    fields = list(_list_fields(Config))
-    found = [field for field in fields if field.rpartition(".")[2] == name]
-    cutoff = 0.8 if found else 0.6
-    if near := difflib.get_close_matches(name, model.model_fields, n=1, cutoff=cutoff):
-        also = f" There is also {', '.join(found)}" if found else ""
-        return f"; did you mean {near[0]}?{also}"
-    if not found:
-        names = {field.rpartition(".")[2] for field in fields}
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-        found = [field for field in fields if field.rpartition(".")[2] in near]
-    if not found:
-        return f"; known here: {', '.join(model.model_fields)}"
-    section = place[0] if len(place) > 1 else "train"
-    first, *others = sorted(found, key=lambda field: not field.startswith(f"{section}."))
-    return f"; did you mean {first}?" + (f" There is also {', '.join(others)}" if others else "")
-
-
-def _list_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every field of a config, `section.field`; of `train.method` those of all methods."""
-    seen: set[str] = set()
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        sections = METHOD_SECTIONS.values() if name == "method" else [field.annotation]
-        for section in sections:
-            if isinstance(section, type) and issubclass(section, BaseModel):
-                nested = set(_list_fields(section, f"{prefix}{name}."))
-                yield from sorted(nested - seen)
-                seen |= nested
+        raise UserError(
+            f"{name}: {text!r} is not valid YAML; write it as in a config, such as 3 or [a, b]"
+        ) from None

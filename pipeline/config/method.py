@@ -139,7 +139,7 @@ MethodConfig = Annotated[
     Discriminator(
         _method_tag,
         custom_error_type="unknown_method",
-        custom_error_message="train.method.name must be squeeze_and_span, vicreg, simsiam, "
+        custom_error_message="must be squeeze_and_span, vicreg, simsiam, "
         "encoding, discriminator, or your own code as package.module:Class",
     ),
 ]

@@ -203,6 +203,39 @@ def test_load_config_impossible_combination_names_section_and_field(
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("train.epochs=x", "train.epochs: must be a whole number, got 'x'"),
+        ("train.epochs=", "train.epochs: must be a whole number, got nothing"),
+        ("train.augment.flip_p=2", "train.augment.flip_p: must be at most 1, got 2"),
+        ("train.learning_rate=.nan", "train.learning_rate: must be a finite number, got nan"),
+        ("ray.render_workers=x", "ray.render_workers: must be a whole number or all, got 'x'"),
+        ("ray.render_workers=-1", "ray.render_workers: must be at least 0 or all, got -1"),
+        ("eval.probes=linear", "eval.probes: must be a list, such as [linear], got 'linear'"),
+        ("eval.probes=[lin]", "eval.probes: must be linear, knn or linear_sgd, got 'lin'"),
+        ("transfer.sets=pets", "transfer.sets: must be all or a list, such as [pets], got 'pets'"),
+        ("generate.classes=[]", "generate.classes: must have at least 1 value, got []"),
+        ("train.pixel_mean=[1]", "train.pixel_mean: has too few values, got [1]"),
+        ("train.student.options=3", "must be names with values, such as {a: 1}, got 3"),
+        ("train.student=3", "train.student: is a section; write train.student.FIELD=value, got 3"),
+        ("train.method=vicreg", "got 'vicreg'; did you mean train.method.name=vicreg?"),
+        ("train.method.name=vicrge", "got 'vicrge'; did you mean train.method.name=vicreg?"),
+        (
+            "train.method.convention=paper",
+            "unknown field train.method.convention; it belongs to train.method.name=vicreg",
+        ),
+    ],
+)
+def test_load_config_wrong_value_is_told_the_rule_in_plain_words(
+    tmp_path: Path, override: str, rule: str
+) -> None:
+    message = load_error(write(tmp_path, {"name": "x"}), override)
+    assert rule in message
+    assert "more)" not in message, "one value has one mistake"
+    assert "Input" not in message
+
+
 def test_load_config_several_mistakes_are_counted(tmp_path: Path) -> None:
     message = load_error(write(tmp_path, {"name": "x", "train": {"epochs": 0, "momentum": 2}}))
     assert "train.epochs" in message
@@ -210,7 +243,7 @@ def test_load_config_several_mistakes_are_counted(tmp_path: Path) -> None:
 
 
 def test_load_config_without_a_name_names_the_field(tmp_path: Path) -> None:
-    assert "name: Field required" in load_error(write(tmp_path, {"train": {}}))
+    assert "name: is missing; set it" in load_error(write(tmp_path, {"train": {}}))
 
 
 @pytest.mark.parametrize(
