@@ -236,8 +236,8 @@ def run_all(config: ConfigPath, overrides: Overrides = None, dry_run: DryRun = F
         console.print(f"teacher   given: {resolved.teacher.checkpoint}{seen}", soft_wrap=True)
         if "generate" in names and not dry_run:
             load_stage("generate").check(resolved)
-        if not dry_run:
-            load_stage("train").check(resolved)
+    if not dry_run and not (resolved.run_dir / "train").exists():
+        load_stage("train").check(resolved)
     _run_stages(names, resolved, dry_run)
     if control is not None:
         console.print(f"control   run {control.name}, shown beside the results")

@@ -34,6 +34,7 @@ from pipeline.teacher.description import (
     DISCRIMINATOR_FILE,
     Teacher,
     check_digest,
+    is_finished,
     read_teacher_info,
 )
 from pipeline.terminal.progress import console, progress_bar
@@ -41,7 +42,13 @@ from pipeline.train.inputs import TrainingInputs
 from pipeline.train.monitor.names import ALIGNMENT, KNN_TOP1, UNIFORMITY
 from pipeline.train.monitor.shards import MonitoredShards, monitored_shards
 from pipeline.train.spec import feature_names, sampling_of, training_spec
-from pipeline.train.start import START_FILE, load_start, write_start, written_start_digest
+from pipeline.train.start import (
+    START_FILE,
+    check_start,
+    load_start,
+    write_start,
+    written_start_digest,
+)
 from shards.atomic import write_atomic
 from shards.errors import UserError
 from shards.verify import verify_digests
@@ -71,14 +78,25 @@ def find(config: Config) -> Record[Student] | None:
 
 
 def check(config: Config) -> None:
-    """Whether the teacher, which is there, has what the method asks of it: before other stages take
-    their time.
+    """Whether there is what a new training begins with, before other stages take their time.
 
     Raises:
-        UserError: naming the method, if it has not.
+        UserError: naming the field of a method, architecture or start that is missing, or a method
+            that wants what the teacher does not have.
     """
-    if config.train.needs_teacher:
+    if config.train.needs_teacher and is_finished(config.teacher_folder):
         read_teacher_info(config.teacher_folder).check_method(config.train.method.name)
+    if not config.train.method.trains:
+        return
+    if isinstance(config.train.method, OwnMethodConfig):
+        from pipeline.train.build import method_class
+
+        method_class(config.train.method)
+    if not config.train.student.is_resnet:  # those take images of any size
+        from pipeline.student.backbone import check_backbone
+
+        check_backbone(config.train.student, config.view_size)
+    check_start(config)
 
 
 def run(config: Config) -> None:
@@ -92,16 +110,8 @@ def run(config: Config) -> None:
     if not config.train.method.trains:
         _take_discriminator(config, spec)
         return
-    if isinstance(config.train.method, OwnMethodConfig):
-        from pipeline.train.build import method_class
-
-        method_class(config.train.method)  # before anything long begins
     if "perceptual" in spec.inputs:
         console.print(f"train     perceptual term: {spec.inputs['perceptual']}", soft_wrap=True)
-    if not config.train.student.is_resnet:  # those take images of any size
-        from pipeline.student.backbone import check_backbone
-
-        check_backbone(config.train.student, config.view_size)
     inputs, monitored = _inputs(config), monitored_shards(config)
     if is_first_process():  # the others wait for it where workers get ready
         from pipeline.train.loop import CHECKPOINT_FILE

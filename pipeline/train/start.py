@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.root import Config
+from pipeline.config.student import StudentConfig
 from pipeline.records.digests import file_digest
 from pipeline.records.products import STUDENT_FILE, Student, is_intact
 from pipeline.records.record import BEGUN_FILE, RECORD_FILE, Record, read_record
@@ -39,6 +40,15 @@ def start_digest(config: Config) -> str | None:
         return None
     path = Path(init).expanduser()
     return file_digest(path) if path.is_file() else _run(config, init).outputs.digest
+
+
+def check_start(config: Config) -> None:
+    """Whether there is what `train.init` names; raises `UserError` otherwise."""
+    init = config.train.init
+    if init is not None and init.startswith(_LIBRARIES):
+        _published_file(config.train.student, init)
+    else:
+        start_digest(config)
 
 
 def write_start(config: Config, folder: Path) -> None:
@@ -95,22 +105,14 @@ def _size(state: State) -> int:
 def _read(config: Config, init: str) -> tuple[State, Path]:
     """State of a method's networks, and the file that it is from."""
     from pipeline.student.backbone import build_backbone
-    from pipeline.student.pretrained import (
-        fit_weights,
-        read_weights,
-        timm_file,
-        timm_weights,
-        torchvision_file,
-    )
+    from pipeline.student.pretrained import fit_weights, read_weights, timm_weights
 
     student, path = config.train.student, Path(init).expanduser()
-    library, _, name = init.partition(":")
-    if init.startswith("timm:"):
-        path = timm_file(student, name)
-        found = timm_weights(student, name, path)
-    elif library == "torchvision":
-        path = torchvision_file(student, name)
-        found = dict(read_weights(path))
+    if init.startswith(_LIBRARIES):
+        path = _published_file(student, init)
+        is_timm = init.startswith("timm:")
+        tag = init.partition(":")[2]
+        found = timm_weights(student, tag, path) if is_timm else dict(read_weights(path))
     elif path.is_file():
         found = dict(read_weights(path))
     else:
@@ -122,6 +124,14 @@ def _read(config: Config, init: str) -> tuple[State, Path]:
     backbone = build_backbone(student, config.train.seed)
     fitted = fit_weights(backbone, found, f"train.init={init}")
     return {_BACKBONE + key: value.contiguous() for key, value in fitted.items()}, path
+
+
+def _published_file(student: StudentConfig, init: str) -> Path:
+    """Where a library keeps the weights that it publishes."""
+    from pipeline.student.pretrained import timm_file, torchvision_file
+
+    library, _, name = init.partition(":")
+    return (timm_file if library == "timm" else torchvision_file)(student, name)
 
 
 def _networks(config: Config, student: Path) -> State:

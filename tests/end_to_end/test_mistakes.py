@@ -277,9 +277,16 @@ def test_cluster_that_does_not_answer_is_named(
     [
         ("generate.features=[b4]", "generate.features"),
         ("generate.classes=[0]", "generate.classes"),
+        ("train.init=nowhere", "train.init=nowhere"),
+        ("train.init=torchvision:Nothing", "train.init=torchvision:Nothing"),
+        ("train.method.name=nowhere:Method", "train.method.name=nowhere:Method"),
+        (
+            "train.student={architecture: resnet19}",
+            "train.student.architecture: torchvision has no resnet19; did you mean resnet18",
+        ),
     ],
 )
-def test_run_asks_the_teacher_before_anything_is_packed(
+def test_run_asks_the_teacher_and_the_training_before_anything_is_packed(
     cli: Cli, workspace: Workspace, override: str, mention: str
 ) -> None:
     assert_mistake(cli("run", override), mention)
