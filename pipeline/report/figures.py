@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
@@ -71,7 +72,7 @@ def loss_curves(metrics: Metrics) -> str:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, lines) in zip(axes, panels.items(), strict=True):
             for colour, (name, label) in zip(_COLOURS[::2], lines, strict=False):
-                axis.plot(*_series(metrics, name), color=colour, label=label)
+                _draw(axis, _series(metrics, name), color=colour, label=label)
             axis.set(title=title, xlabel="samples seen")
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             if len(lines) > 1:
@@ -101,8 +102,8 @@ def collapse_curves(metrics: Metrics) -> str:
         left, right = figure.subplots(1, 2)
         for name, colour in zip(names, _COLOURS, strict=False):
             label = _LABELS.get(name, name)
-            left.plot(*_series(metrics, f"{name}_std"), color=colour, label=label)
-            right.plot(*_series(metrics, f"{name}_effective_rank"), color=colour)
+            _draw(left, _series(metrics, f"{name}_std"), color=colour, label=label)
+            _draw(right, _series(metrics, f"{name}_effective_rank"), color=colour)
         left.set(
             title="mean standard deviation of a dimension", xlabel="samples seen", ylim=(0, None)
         )
@@ -232,6 +233,11 @@ def confusion_matrix(counts: list[list[int]], classes: list[str]) -> str:
 def _series(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
     rows = [row for row in metrics if name in row]
     return [row["samples_seen"] for row in rows], [row[name] for row in rows]
+
+
+def _draw(axis: Axes, series: tuple[list[float], list[float]], **style: Any) -> None:
+    """A line; a dot where a short training left a single point."""
+    axis.plot(*series, marker="o" if len(series[0]) == 1 else "", markersize=4, **style)
 
 
 def svg(figure: Figure) -> str:
