@@ -11,7 +11,7 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pipeline.cluster.openmp import limit_spinning
 
@@ -46,7 +46,7 @@ from pipeline.stages import (
 from pipeline.store.commands import app as shards_app
 from pipeline.teacher.commands import import_command, inspect_command
 from pipeline.terminal.command import announce, typed_command
-from pipeline.terminal.failures import describe, is_told
+from pipeline.terminal.failures import describe, describe_usage, is_told
 from pipeline.terminal.interrupt import Interrupted, ignore_interrupts, interrupt_at_once
 from pipeline.terminal.progress import console
 from shards.atomic import exclusive
@@ -54,6 +54,7 @@ from shards.errors import UserError
 from shards.storage import StorageError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_UsageError: Any = typer.BadParameter.__bases__[0]  # it has no public name of its own
 ConfigPath = Annotated[
     Path,
     typer.Argument(metavar="CONFIG", help="YAML file of the run, such as configs/digits.yaml."),
@@ -257,7 +258,15 @@ def main() -> int:
             from pipeline.cluster.job import submit
 
             return submit(sys.argv[1:])
-        app()
+        ended = app(standalone_mode=False)
+        return ended if isinstance(ended, int) else 0
+    except _UsageError as error:
+        if not error.format_message():  # no command: its help was asked for, and printed
+            return 2
+        message = describe_usage(error)
+    except typer.Abort:
+        console.print("stopped; nothing was changed")
+        return 1
     except SystemExit as exit_:  # how the command-line library ends, well or with a usage error
         return exit_.code if isinstance(exit_.code, int) else 0
     except UserError as error:

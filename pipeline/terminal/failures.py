@@ -9,13 +9,29 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.file import load_config
-from pipeline.terminal.command import Command
+from pipeline.terminal.command import MODULE, Command
 from shards.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def describe_usage(error: Any) -> str:
+    """A mistake in the words of a command, as the command-line library found it, and the command
+    that shows what may be typed.
+    """
+    text = str(error.format_message()).rstrip(".").replace("Value error, ", "")
+    text = text.replace("Input should be", "must be").partition(", unable to parse")[0]
+    joint = "" if text.endswith("?") else ";"
+    names, context = ["--help"], error.ctx
+    while context and context.parent:
+        names.insert(0, context.info_name)
+        context = context.parent
+    shown = " ".join([MODULE, *names])
+    return f"{text[:1].lower()}{text[1:]}{joint} `{shown}` shows what it takes"
 
 
 def is_told(error: OSError) -> bool:

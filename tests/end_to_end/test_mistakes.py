@@ -51,6 +51,23 @@ def test_config_mistake_names_the_field(
     assert not (workspace.folder / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "mention", "command"),
+    [
+        (["rael", "x.yaml"], "'real'", "--help"),
+        (["real"], "'CONFIG'", "real --help"),
+        (["real", "x.yaml", "--dryrun"], "--dry-run", "real --help"),
+        (["results", "--format", "x"], "'latex'", "results --help"),
+        (["neighbours", "x.yaml", "a", "b", "--k", "x"], "must be a valid integer", "neighbours"),
+        (["shards", "lst"], "'list'", "shards --help"),
+    ],
+)
+def test_slip_in_the_words_of_a_command_is_one_line_with_its_help(
+    words: list[str], mention: str, command: str
+) -> None:
+    assert_mistake(run(*words), mention, f"`python -m pipeline {command}")
+
+
 def test_teacher_is_not_trained_on_a_part_of_the_images(cli: Cli) -> None:
     result = cli("teacher", "real.limit=1_per_class", "teacher.checkpoint=null")
     assert_mistake(result, "real.limit", "teacher.checkpoint")
@@ -109,6 +126,15 @@ def test_processes_beside_the_first_say_nothing_of_the_config(
 
 def test_teacher_that_is_missing_is_named(cli: Cli) -> None:
     assert_mistake(cli("generate", "teacher.checkpoint=nowhere"), "nowhere", "teacher.checkpoint")
+
+
+def test_teacher_that_is_a_checkpoint_file_gets_the_command_that_imports_it(
+    cli: Cli, workspace: Workspace
+) -> None:
+    file = workspace.folder / "gan.pth"
+    file.write_bytes(b"weights")
+    command = f"python -m pipeline import-teacher {file} --out teachers/gan"
+    assert_mistake(cli("generate", f"teacher.checkpoint={file}"), command)
 
 
 def test_teacher_that_is_damaged_is_named(cli: Cli, workspace: Workspace) -> None:
