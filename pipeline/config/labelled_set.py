@@ -110,7 +110,7 @@ def _check_names(sets: Mapping[str, LabelledSetConfig]) -> Mapping[str, Labelled
                 f"with source={source}"
             )
         if name == "folder":
-            raise ValueError("folder is what numbers of a run's own images go by; choose another")
+            raise ValueError("folder is the name of a run's own images in results; choose another")
     return sets
 
 

@@ -104,7 +104,7 @@ class Config(Section):
         for name, labelled in self.eval.sets.items():
             if name == self.real.source:
                 raise ValueError(
-                    f"eval.sets.{name}: is what numbers of the run's own images go by "
+                    f"eval.sets.{name}: is the name of the run's own images in results "
                     f"(real.source={name}); choose another name"
                 )
             if labelled.source == ERICSSON and labelled.path is None and not self.transfer.root:

@@ -171,13 +171,16 @@ def read_class_list(path: Path | None) -> frozenset[str] | None:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(
-            f"real.classes: {path} cannot be read ({error}); it has one class a line, by the name "
-            "of its folder"
+            f"real.classes: {path} cannot be read ({reason}); name a text file with one class on "
+            "each line, by the name of its folder"
         ) from None
     names = frozenset(line for line in lines if line and not line.startswith("#"))
     if not names:
-        raise UserError(f"real.classes: {path} names no class; write one a line, or leave it unset")
+        raise UserError(
+            f"real.classes: {path} names no class; write one on each line, or leave it unset"
+        )
     return names
 
 

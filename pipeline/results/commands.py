@@ -102,8 +102,8 @@ def _read_arguments(
     first = arguments[0] if arguments else ""
     if not first.endswith((".yaml", ".yml")) or "=" in first:
         for text in filter(_is_override, arguments):
-            hint = "only after a config" if "=" in text else f"did you mean run={text}?"
-            raise UserError(f"{text}: {hint}; filters look like field=value, configs end in .yaml")
+            hint = "only after a config;" if "=" in text else f"did you mean run={text}?"
+            raise UserError(f"{text}: {hint} filters look like field=value, configs end in .yaml")
         filters = parse_filters(arguments)
         folder = runs or PathsConfig().runs
         if not folder.is_dir():

@@ -105,7 +105,7 @@ def inspect_command(
         console.print(f"samples   {target}", soft_wrap=True)
         return
     if out is None:
-        raise UserError("--out: name the .npz to write")
+        raise UserError("--out: missing; name the .npz to write, --out FILE.npz")
     import numpy as np
 
     from pipeline.teacher.inspection import inspect_latents
@@ -143,9 +143,9 @@ def print_teacher(folder: Path, info: TeacherInfo, generator: TeacherGenerator) 
         _print_origin(info.origin)
     judge = info.discriminator
     console.print(
-        "judge     no discriminator"
+        "has       no discriminator"
         if judge is None
-        else f"judge     discriminator, {judge.resolution} px"
+        else f"has       a discriminator, {judge.resolution} px"
     )
     table = Table("block feature", "channels", "side", "layers inside", box=None)
     for feature in (feature for feature in info.features if feature.is_block):
@@ -182,8 +182,11 @@ def _load(path: Path) -> Any:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: cannot be read as .npy ({reason})") from None
+        known = error.strerror if isinstance(error, OSError) else None
+        reason = known or " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{path}: cannot be read as .npy ({reason}); give a file of numpy.save"
+        ) from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: holds several arrays; give a .npy with one")
     return array

@@ -163,9 +163,14 @@ def read_teacher_info(folder: Path) -> TeacherInfo:
     """
     path = folder / TEACHER_FILE
     remedy = (
-        "name a teacher with teacher.checkpoint=…, import one with `make import`, or train one "
-        "with `make teacher`"
+        "name a teacher with teacher.checkpoint=…, import one with `make import TEACHER=FILE "
+        "OUT=teachers/NAME`, or train one with `make teacher`"
     )
+    if folder.is_file():
+        raise UserError(
+            f"{folder}: is a file, and a teacher is a folder; if it is the checkpoint of a GAN, "
+            f"import it: python -m pipeline import-teacher {folder} --out teachers/{folder.stem}"
+        )
     if not path.exists():
         raise UserError(f"{path}: no teacher here; {remedy}")
     try:

@@ -111,7 +111,7 @@ def _as_floats(values: Any, width: int, what: str) -> Tensor:
             f"--{what}: expected numbers [N, {width}], got {array.dtype} {list(array.shape)}"
         )
     if not len(array):
-        raise UserError(f"--{what}: there are none in the file")
+        raise UserError(f"--{what}: the file has no rows; give at least one")
     return torch.from_numpy(array.astype(np.float32))
 
 
@@ -132,5 +132,5 @@ def _as_labels(labels: np.ndarray | None, batch: int, num_classes: int) -> Tenso
         array = np.eye(num_classes, dtype=np.float32)[array]
     rows = _as_floats(array, num_classes, "labels")
     if len(rows) != batch:
-        raise UserError(f"--labels: {len(rows)} of them for {batch} latents")
+        raise UserError(f"--labels: {len(rows)} rows for {batch} latents; give one for each")
     return rows

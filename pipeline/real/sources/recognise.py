@@ -139,7 +139,7 @@ def _no_train(root: str, names: Sequence[str]) -> str:
     known = _downloads_among(names)
     if known:
         return f"real.path: {root} has torchvision's {known[0]}; set real.source={known[0]}"
-    remedy = f"or, if its own content are the train images, set real.train={root}"
+    remedy = f"or, if the train images are in {root} itself, set real.train={root}"
     found = ", ".join(names[:10]) or "nothing"
     return (
         f"real.path: no images in {join(root, 'train')}; put them there, in one sub-folder per "
@@ -203,7 +203,7 @@ def _of_files(config: RealConfig, urls: Sequence[str], field: str) -> Source:
             f"{field}: {os.path.basename(urls[0])} … {os.path.basename(urls[-1])} are neither all "
             "images, nor all tars, zips or Parquet files; name one kind"
             if len(urls) > 1
-            else f"{field}: {urls[0]} is no folder, tar, zip, Parquet file or image"
+            else f"{field}: {urls[0]} is no folder, tar, zip, Parquet file or image; name one"
         )
     files = describe_all(urls)
     if kind in _PARQUETS:

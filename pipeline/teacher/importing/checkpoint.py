@@ -81,7 +81,9 @@ def _printable(text: str) -> str:
 
 def _open(file: Path, architecture: Path | None, discriminator: Path | None) -> Source:
     if discriminator is not None and not discriminator.is_file():
-        raise UserError(f"{discriminator}: no such file")
+        raise UserError(
+            f"--discriminator: {discriminator}: no such file; name one, or leave it out"
+        )
     return Source(
         file,
         None if architecture is None else read_architecture(architecture),

@@ -95,7 +95,9 @@ def convert(source: Source) -> Imported:
     if source.architecture is not None:
         state = joined(source.states) if found is None else found.state
         if not state.entries:
-            raise UserError(f"{source.path}: holds no tensors")
+            raise UserError(
+                f"{source.path}: holds no tensors; name a file with the weights of a GAN"
+            )
         tensors = {state.spelling.name(name): value for name, value in state.load().items()}
         generator: Any = convert_described(tensors, dict(source.architecture))
     else:

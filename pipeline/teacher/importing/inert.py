@@ -28,4 +28,5 @@ def to_extents(numbers: Any) -> tuple[int, ...]:
 
 def brief(error: object) -> str:
     """One printable line; the text of an error may hold what a file wants printed."""
-    return ascii(str(error) or type(error).__name__)[1:-1][:120]
+    known = error.strerror if isinstance(error, OSError) else None
+    return ascii(known or str(error) or type(error).__name__)[1:-1][:120]

@@ -95,17 +95,17 @@ def convert(source: Source) -> Imported:
             )
         return layout.convert(source)
     known = ", ".join(layout.name for layout in LAYOUTS)
-    remedy = "Name one of its files. " if source.is_folder else ""
+    remedy = "Name a checkpoint file in it. " if source.is_folder else ""
     raise UserError(
-        f"{source.path}: no checkpoint of a known layout; found {_describe(source)}. {remedy}Known "
-        f"are: {known}"
+        f"{source.path}: not a GAN checkpoint of a known layout; found {_describe(source)}. "
+        f"{remedy}Known are: {known}"
     )
 
 
 def _describe(source: Source) -> str:
     """Keys and classes of the content, in printable ASCII."""
     if source.is_folder:
-        return f"a folder with {_list(source.names)}"
+        return f"a folder with {_list(source.names) if source.names else 'no file of networks'}"
     return _describe_content(source.content)
 
 

@@ -86,7 +86,9 @@ def _read_tree(root: StoredModule, place: str, others: Mapping[str, ModuleTree])
             or num_modules + len(modules) > MAX_MODULES
             or num_entries + len(entries) > MAX_TENSORS
         ):
-            raise ValueError(f"{_join(place, prefix)}: modules nested or shared beyond measure")
+            raise ValueError(
+                f"{_join(place, prefix)}: modules nested too deeply, or shared too often"
+            )
         for name, child in _members(module, "_modules", _join(place, prefix)):
             if not isinstance(child, StoredModule):
                 raise ValueError(f"{_join(place, prefix, name)}: not a module")

@@ -85,7 +85,7 @@ def scan_opcodes(file: BinaryIO, size: int, *, may_be_persistent: bool = False) 
             weight = 1 + sum(weights[start:])
             effort_left -= weight
             if start < 0 or effort_left < 0:
-                raise pickle.UnpicklingError("objects nested or repeated beyond measure")
+                raise pickle.UnpicklingError("objects nested too deeply, or repeated too often")
             del weights[start:]
             if name not in TUPLES:
                 weight = 1 + (len(argument) // 64 if isinstance(argument, str | bytes) else 0)
@@ -106,7 +106,7 @@ def check_tree(root: Any, parts: Callable[[Any], Iterable[Any] | None]) -> None:
         children = list(children)
         num_nodes += len(children)
         if depth > MAX_NESTING or num_nodes > MAX_OPCODES:
-            raise ValueError("objects nested beyond measure")
+            raise ValueError("objects nested too deeply, or too many")
         stack.extend((child, depth + 1) for child in children)
 
 

@@ -71,14 +71,14 @@ def load_pickle(path: Path, file: BinaryIO, size: int, find: FindStorage | None 
     except Exception as error:  # whatever a damaged stream may cause, MemoryError included
         if not unpickler.refused():
             raise UserError(
-                f"{path}: the pickle is truncated, damaged or none of networks "
+                f"{path}: the pickle is truncated, damaged or not of networks "
                 f"({brief(error)}); fetch the file again"
             ) from None
     if refused := unpickler.refused():
         names = sorted(ascii(name)[1:-1][:80] for name in refused)
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         raise UserError(
-            f"{path}: names {', '.join(names[:10])}{more}, for which weights have no use "
+            f"{path}: names {', '.join(names[:10])}{more}, which weights do not need "
             "(nothing was executed); fetch the file again from its authors"
         )
     return result

@@ -108,7 +108,7 @@ def read_file(path: Path) -> Any:
         UserError: naming the file, if it is of no known kind, damaged or made to do harm.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; name the checkpoint to read")
+        raise UserError(f"{path}: no such file; name a checkpoint")
     try:
         with path.open("rb") as file:
             size, head = path.stat().st_size, file.read(len(OLD_HEAD))
@@ -144,7 +144,9 @@ def read_json(path: Path) -> Any:
             raise ValueError("too large")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({brief(error)})") from None
+        raise UserError(
+            f"{path}: cannot be read as JSON ({brief(error)}); correct the file or its path"
+        ) from None
 
 
 def _read_safetensors(path: Path) -> dict[str, StoredEntry]:

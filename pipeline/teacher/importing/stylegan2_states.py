@@ -80,7 +80,7 @@ def _is_discriminator(state: StateDict) -> bool:
 def _all(source: Source) -> StateDict:
     state = joined(source.states)
     if not state.entries:
-        raise UserError(f"{source.path}: holds no tensors")
+        raise UserError(f"{source.path}: holds no tensors; name a file with the weights of a GAN")
     return state
 
 

@@ -35,15 +35,22 @@ def read_torch_zip(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             members = {member.filename: member for member in archive.infolist()}
             if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
-                raise UserError(f"{path}: has compressed members, which torch never writes")
+                raise UserError(
+                    f"{path}: has compressed members, which torch does not write; "
+                    "load it where it was made, and save it with torch.save"
+                )
             pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
             if len(pickles) != 1 or members[pickles[0]].file_size > MAX_PICKLE_BYTES:
-                raise UserError(f"{path}: a zip file of something else; expected one of torch.save")
+                raise UserError(
+                    f"{path}: a zip file, but not of torch.save; name a checkpoint of a GAN"
+                )
             folder = pickles[0].partition("/")[0]
             spans = _Members(path, file, members, folder)
             order = spans.read(f"{folder}/byteorder") if f"{folder}/byteorder" in members else b""
             if order not in (b"", b"little"):
-                raise UserError(f"{path}: written on a big-endian machine; save it on another")
+                raise UserError(
+                    f"{path}: written on a big-endian machine; save it on a little-endian one"
+                )
             content = spans.read(pickles[0])
             size = path.stat().st_size
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -121,7 +128,9 @@ def read_old_torch(path: Path) -> Any:
         version, machine = (load_pickle(path, file, size) for _ in range(2))
         is_little = isinstance(machine, dict) and machine.get("little_endian", True)
         if version != OLD_VERSION or not is_little:
-            raise UserError(f"{path}: an old torch file of an unknown kind; save it once more")
+            raise UserError(
+                f"{path}: a torch file of an unknown version; save it again with a current torch"
+            )
         content = load_pickle(path, file, size, find)
         keys = load_pickle(path, file, size)
         if not isinstance(keys, list) or sorted(map(repr, keys)) != sorted(map(repr, spans)):
