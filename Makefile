@@ -9,6 +9,10 @@ quote = '$(subst ','\'',$(1))'
 CAPITALS := $(foreach c,A B C D E F G H I J K L M N O P Q R S T U V W X Y Z _,$(c)%)
 TYPED = $(foreach v,$(filter-out $(CAPITALS),$(sort $(.VARIABLES))),$(if $(findstring command line,$(origin $(v))),$(v)))
 OVERRIDES = $(foreach v,$(TYPED),$(call quote,$(v)=$(value $(v))))
+# A config as a target, or under a name that is misspelt, would leave the stage with the digits.
+GIVEN = $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(if $(filter %.yaml %.yml,$(value $(v))),$(v))))
+LOST := $(filter %.yaml %.yml,$(MAKECMDGOALS)) $(foreach v,$(filter $(CAPITALS),$(filter-out CONFIG ARGS,$(GIVEN))),$(v)=$(value $(v)))
+$(if $(strip $(LOST)),$(error $(firstword $(LOST)): name a config as CONFIG=$(lastword $(subst =, ,$(firstword $(LOST))))))
 RUN := STARTED_BY=make $(PYTHON) -m pipeline
 ON_DEMO = $(if $(filter file,$(origin CONFIG)),$(CONFIG) configs/few-digits.yaml,$(call quote,$(CONFIG))) $(ARGS) $(OVERRIDES)
 ON_CONFIG = $(call quote,$(CONFIG)) $(ARGS) $(OVERRIDES)

@@ -64,6 +64,14 @@ def test_make_names_in_capitals_are_no_overrides(venv: Path) -> None:
     assert make(venv, "real", "RAY_ADDRESS=auto") == ["real", "configs/digits.yaml"]
 
 
+@pytest.mark.parametrize("word", ["configs/folder.yaml", "CONFG=configs/folder.yaml"])
+def test_make_config_in_another_place_than_config_is_refused(venv: Path, word: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(venv, "real", word)
+    assert f"{word}: name a config as CONFIG=configs/folder.yaml." in refused.value.stderr
+    assert not refused.value.stdout
+
+
 def test_make_demo_is_the_whole_road(venv: Path) -> None:
     assert make(venv, "demo", "CONFIG=a.yaml") == ["run", "a.yaml"]
     digits = ["run", "configs/digits.yaml", "configs/few-digits.yaml"]
