@@ -88,9 +88,9 @@ def check_images(name: str, config: Config) -> None:
         return
     if not is_current:
         raise UserError(
-            f"{config.run_dir / 'real'}: packed from other images or under another section real "
-            "(real.unreadable, say), or its shards are not whole; change that back, or run "
-            "`make real` first"
+            f"{config.run_dir / 'real'}: no longer the images of real.path, other fields of "
+            "section real than they were packed with (such as real.unreadable), or shards that are "
+            "not whole; change that back, or run `make real` first"
         )
 
 

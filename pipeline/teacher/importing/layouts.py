@@ -95,7 +95,7 @@ def convert(source: Source) -> Imported:
             )
         return layout.convert(source)
     known = ", ".join(layout.name for layout in LAYOUTS)
-    remedy = "Name a checkpoint file in it. " if source.is_folder else ""
+    remedy = "Name one of its files. " if source.is_folder else ""
     raise UserError(
         f"{source.path}: not a GAN checkpoint of a known layout; found {_describe(source)}. "
         f"{remedy}Known are: {known}"
