@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partialmethod
+from collections.abc import Callable
+from functools import cache, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 """Optimisers beside SGD, of trainings by VICReg."""
 GLOBAL = [*(name for name in METHODS if name != "release"), *OPTIMIZERS]
 """Methods whose statistics are of the global batch, and optimisers."""
+CASES = [
+    *((2, name) for name in GLOBAL),
+    *((4, name) for name in ("squeeze and span", "simsiam both", "lars")),
+]
+"""Numbers of workers, and what they do: one of each kind where they are many."""
 BLURRED = TRAIN_CONFIG.model_copy(update={"augment": AugmentConfig(blur_p=0.5, rotation_deg=10)})
 
 
@@ -76,7 +82,10 @@ def run_steps(folder: Path, name: str, rank: int, workers: int) -> dict[str, Any
 
 
 def run_all(folder: Path) -> dict[str, dict[str, Any]]:
-    return {name: run_steps(folder, name, worker_rank(), num_workers()) for name in GLOBAL}
+    """All that as many workers do."""
+    count = num_workers()
+    names = [name for workers, name in CASES if workers == max(count, 2)]
+    return {name: run_steps(folder, name, worker_rank(), count) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +94,26 @@ def alone(training_folder: Path) -> dict[str, Any]:
     return run_all(training_folder)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def workers(
-    request: pytest.FixtureRequest, training_folder: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.fixture(scope="module")
+def group(
+    training_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], list[dict[str, Any]]]:
+    """What each of so many workers does; they do it once."""
+
+    @cache
+    def work(num_workers: int) -> list[dict[str, Any]]:
+        scratch = tmp_path_factory.mktemp("workers")
+        return run_workers(scratch, num_workers, run_all, training_folder)
+
+    return work
+
+
+@pytest.fixture
+def each(
+    num_workers: int, name: str, group: Callable[[int], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """What each of several does."""
-    scratch = tmp_path_factory.mktemp("workers")
-    return run_workers(scratch, request.param, run_all, training_folder)
+    """What each of the workers does of `name`."""
+    return [worker[name] for worker in group(num_workers)]
 
 
 # Everything is float64 on both sides, so only the order of sums differs: relative 1e-16 per sum,
@@ -109,36 +131,36 @@ def tolerance(name: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize(("num_workers", "name"), CASES)
 def test_workers_losses_and_metrics_equal_one_workers(
-    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+    name: str, alone: dict[str, Any], each: list[dict[str, Any]]
 ) -> None:
     one = alone[name]
-    for worker in (each[name] for each in workers):
+    for worker in each:
         torch.testing.assert_close(worker["losses"], one["losses"], **tolerance(name))
         for found, expected in zip(worker["metrics"], one["metrics"], strict=True):
             assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize(("num_workers", "name"), CASES)
 def test_workers_parameter_gradients_equal_one_workers(
-    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+    name: str, alone: dict[str, Any], each: list[dict[str, Any]]
 ) -> None:
     one = alone[name]
     assert one["gradients"]
-    for worker in (each[name] for each in workers):
+    for worker in each:
         torch.testing.assert_close(worker["gradients"], one["gradients"], **tolerance(name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize(("num_workers", "name"), CASES)
 def test_workers_after_two_steps_have_one_workers_parameters_and_running_statistics(
-    name: str, alone: dict[str, Any], workers: list[dict[str, Any]]
+    name: str, alone: dict[str, Any], each: list[dict[str, Any]]
 ) -> None:
     one = alone[name]
     assert any(name.endswith("running_var") for name in one["state"])
-    for worker in (each[name] for each in workers):
+    for worker in each:
         torch.testing.assert_close(worker["state"], one["state"], **tolerance(name))
 
 
@@ -218,11 +240,11 @@ def run_compiled(folder: Path) -> dict[str, Any]:
     plainly = nn.Module.compile
     # up to the code that torch.compile writes, which takes minutes on a CPU
     nn.Module.compile = partialmethod(plainly, backend="aot_eager")  # type: ignore[method-assign]
-    shards, found = open_training_shards(folder), {}
+    config, found = config_of("vicreg real"), {}
+    shards = shards_of(config, open_training_shards(folder))
     for mode in ("off", "default"):
-        method = make_method(TRAIN_CONFIG, shards.block_channels)
-        trainer = StudentTrainer(TRAIN_CONFIG, method, CPU, mode)
-        stream = open_stream(shards, TRAIN_CONFIG, worker_rank(), num_workers())
+        trainer = StudentTrainer(config, make_method(config), CPU, mode)
+        stream = open_stream(shards, config, worker_rank(), num_workers())
         output = trainer.losses(stream.batch(0), 0)
         trainer.backward(output)
         gradients = {n: p.grad for n, p in trainer.method.named_parameters() if p.grad is not None}
