@@ -15,7 +15,13 @@ from tests.support.workspace import ROOT, Workspace, environment
 pytestmark = pytest.mark.slow
 ONE_IMAGE = 100 / 360 + 1e-3
 """Percent of the digits' test images."""
-SETTINGS = (f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}", "eval.baselines=false")
+SETTINGS = (
+    f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}",
+    "real.limit=30_per_class",
+    "eval.baselines=false",
+    "eval.few_labels=[]",
+    "eval.seeds=[0]",
+)
 
 
 def run_without(packages: Sequence[str], *arguments: object) -> Result:

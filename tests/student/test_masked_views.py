@@ -111,11 +111,17 @@ def test_masked_views_are_one_graph_for_every_draw(sizes: tuple[int, ...]) -> No
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # compilers warn of what they find or miss
-def test_masked_views_compiled_are_few_kernels_that_equal_the_plain_ones() -> None:
-    from torch._inductor import metrics
+def test_masked_views_are_compiled_to_few_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their C++ is written and not built, which takes most of a minute, nor are the compiler and
+    the processor asked what they know.
+    """
+    from torch._inductor import async_compile, cpu_vec_isa, metrics
 
-    images, views = draw_images(64), draw(EVERYTHING, 64)
+    monkeypatch.setattr(cpu_vec_isa, "valid_vec_isa_list", list)
+    built = async_compile.AsyncCompile
+    monkeypatch.setattr(built, "cpp_pybinding", lambda *_, **__: lambda *_: None)
     metrics.reset()
-    found = compiled(EVERYTHING)([images], views)
-    torch.testing.assert_close(found, views_of(images, views), **TOLERANCE)
-    assert metrics.generated_kernel_count <= 24  # of some 350 calls; 21 seen, 9 of them the blur
+    compiled(EVERYTHING)([draw_images(64)], draw(EVERYTHING, 64))
+    assert (
+        0 < metrics.generated_kernel_count <= 20
+    )  # of some 350 calls; 17 seen, 9 of them the blur
