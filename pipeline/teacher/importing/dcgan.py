@@ -1,16 +1,14 @@
 """State dicts of DCGANs that describe themselves -> generator and discriminator.
 
-A DCGAN is recognised by its shapes: convolutions in a chain, each perhaps followed by a batch
-normalisation. From a state dict alone strides, paddings and activations are those of Radford et al.
-2016; where the file has the modules themselves, they say. Neighbour: `dcgan_described.py` reads
-those with a JSON.
+From a state dict alone strides, paddings and activations are those of Radford et al. 2016; where
+the file has the modules themselves, they say. Neighbours: `dcgan_layers.py` recognises a DCGAN by
+its shapes, `dcgan_described.py` reads those with a JSON.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +20,12 @@ from pipeline.teacher.architectures.dcgan import (
     NamedLayer,
     TransposedLayer,
 )
-from pipeline.teacher.architectures.sizes import IMAGE_CHANNELS
 from pipeline.teacher.importing.dcgan_described import convert_described
+from pipeline.teacher.importing.dcgan_layers import (
+    Layer,
+    discriminator_layers,
+    generator_layers,
+)
 from pipeline.teacher.importing.imported import Imported, naming
 from pipeline.teacher.importing.infer import Converted
 from pipeline.teacher.importing.source import Source, natural_order
@@ -35,7 +37,6 @@ GENERATOR_FILES = ("netG*", "generator*", "G.*")
 DISCRIMINATOR_FILES = ("netD*", "discriminator*", "D.*")
 GENERATOR = re.compile(r"(?i)(^|[._])(net_?g|g|gen)(_?ema)?[._]|generator")
 DISCRIMINATOR = re.compile(r"(?i)(^|[._])(net_?d|d|disc)[._]|discriminator|critic")
-NORM_KINDS = {"weight", "bias", "running_mean", "running_var"}
 ASSUMED = (
     "no tensor tells strides, paddings and activations: taken as in Radford et al. 2016; say "
     "otherwise with --architecture FILE.json"
@@ -58,15 +59,6 @@ _EXPECTED: dict[str, dict[str, Any]] = {
 
 Modules = Mapping[str, Mapping[str, Any]]
 """Attributes of modules by name; none of a state dict."""
-
-
-class Layer(NamedTuple):
-    """A convolution of the file, and the norm after it, "" for none."""
-
-    conv: str
-    norm: str
-    shape: tuple[int, ...]
-    has_bias: bool
 
 
 class Found(NamedTuple):
@@ -153,43 +145,6 @@ def _is_whole(state: StateDict, network: re.Pattern[str]) -> bool:
     """Whether nothing of the network can be beside `state`: its prefix is a network's name."""
     prefix = state.prefix.removeprefix(PARALLEL)
     return not prefix or network.search(prefix) is not None
-
-
-def generator_layers(state: StateDict) -> list[Layer]:
-    """Transposed convolutions in a chain from a latent to an image; none for anything else."""
-    layers = _layers(state)
-    widths = [layer.shape[:2] for layer in layers]
-    is_chain = all(below[1] == above[0] for below, above in pairwise(widths))
-    return layers if is_chain and layers and widths[-1][1] in IMAGE_CHANNELS else []
-
-
-def discriminator_layers(state: StateDict) -> list[Layer]:
-    """Convolutions in a chain from an image to one number; none for anything else."""
-    layers = _layers(state)
-    widths = [layer.shape[1::-1] for layer in layers]
-    is_chain = all(below[1] == above[0] for below, above in pairwise(widths))
-    is_judge = is_chain and layers and widths[0][0] in IMAGE_CHANNELS and widths[-1][1] == 1
-    return layers if is_judge else []
-
-
-def _layers(state: StateDict) -> list[Layer]:
-    """Convolutions and norms in their order; none if there is anything else, or only one."""
-    modules: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in state.shapes.items():
-        module, _, kind = name.rpartition(".")
-        modules.setdefault(module, {})[kind] = shape
-    layers: list[Layer] = []
-    for module, kinds in modules.items():
-        weight = kinds.get("weight", ())
-        if len(weight) == 4 and weight[2] == weight[3] and kinds.keys() <= {"weight", "bias"}:
-            layers.append(Layer(module, "", weight, "bias" in kinds))
-        elif kinds.keys() - {"num_batches_tracked"} == NORM_KINDS and layers:
-            if layers[-1].norm:
-                return []
-            layers[-1] = layers[-1]._replace(norm=module)
-        else:
-            return []
-    return layers if len(layers) > 1 else []
 
 
 def _convert_generator(found: Found) -> Converted[NamedDCGANArchitecture]:
