@@ -138,10 +138,11 @@ def _run_here(training: Training[S], device: str) -> None:
     from pipeline.engine.device import choose_device
 
     with progress_bar(training.unit) as bar:
-        task = bar.add_task(training.name, total=training.total, note="")
+        task = bar.add_task(training.name, total=training.total, start=False, note="")
 
         def report(position: int, metrics: dict[str, float]) -> bool:
             shown = min(position, training.total)
+            bar.start_task(task)  # of a training that goes on, what was done before is no rate
             if metrics:
                 bar.update(task, note=training.note(metrics))
             bar.update(task, completed=shown)
@@ -179,7 +180,7 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
         num_workers = capacity.choose_train_workers(config, training.parts)
     capacity.require(config, training.work, num_workers)
     with progress_bar(training.unit) as bar:
-        task = bar.add_task(training.name, total=training.total, note="")
+        task = bar.add_task(training.name, total=training.total, start=False, note="")
         trainer: Any = TorchTrainer(
             _ray_worker,  # type: ignore[arg-type]  # Ray Train's older version returns nothing
             train_loop_config={
@@ -204,6 +205,7 @@ def _run_on_ray(training: Training[S], config: RayConfig) -> None:
         def show() -> None:
             rows = read_metrics(training.folder / "metrics.jsonl")
             if rows:
+                bar.start_task(task)
                 shown = min(rows[-1][training.clock], training.total)
                 bar.update(task, completed=shown, note=training.note(rows[-1]))
 

@@ -5,6 +5,7 @@ Where standard error is no terminal, as in a cluster's job or a file, a line of 
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
 from typing import Any
@@ -16,17 +17,24 @@ from rich.text import Text
 console = Console(stderr=True, highlight=False, markup=False)
 _WIDE = 100
 _LINE_S = 10.0
+_SPANS = {"s": 1, "min": 60, "h": 3600}
 
 
 class _Rate(ProgressColumn):
+    """Of what is slower than one a second, a minute's or an hour's."""
+
     def __init__(self, unit: str) -> None:
         super().__init__()
         self.unit = unit
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        span = next((name for name, seconds in _SPANS.items() if speed * seconds >= 1), "h")
+        count = speed * _SPANS[span]
         unit = f" {self.unit}" if console.width >= _WIDE else ""
-        text = "" if speed is None else f"{speed:,.0f}{unit}/s"
+        text = f"{count:,.{int(count < 10)}f}{unit}/{span}"
         return Text(text, style="cyan", no_wrap=True)
 
 
@@ -44,11 +52,27 @@ class _Time(ProgressColumn):
         return Text(f"{label} {shown}", no_wrap=True)
 
 
-class _Lines(Progress):
+class _Bar(Progress):
+    """Its rate is that of a task's last 1,000 steps, from its start on, however long they take: by
+    itself rich forgets them after 30 s. A task with `start=False` has a rate from its first step
+    on, such as one that goes on where it was stopped.
+    """
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        super().__init__(*columns, console=console, speed_estimate_period=math.inf)
+
+    def add_task(self, description: str, start: bool = True, *args: Any, **fields: Any) -> TaskID:
+        task_id = super().add_task(description, start, *args, **fields)
+        if start:
+            super().advance(task_id, 0)
+        return task_id
+
+
+class _Lines(_Bar):
     """Prints a line now and then instead of moving a bar."""
 
     def __init__(self, *columns: ProgressColumn) -> None:
-        super().__init__(*columns, console=console)
+        super().__init__(*columns)
         self._printed_at = time.monotonic()
 
     def update(self, task_id: TaskID, *args: Any, **fields: Any) -> None:
@@ -77,4 +101,4 @@ def progress_bar(unit: str) -> Progress:
     ]
     if console.width >= _WIDE:  # narrower, the numbers say more than the bar
         columns.insert(1, BarColumn(bar_width=16))
-    return Progress(*columns, console=console) if console.is_terminal else _Lines(*columns)
+    return _Bar(*columns) if console.is_terminal else _Lines(*columns)
