@@ -51,6 +51,7 @@ from pipeline.train.start import (
 )
 from shards.atomic import write_atomic
 from shards.errors import UserError
+from shards.schema import W
 from shards.verify import verify_digests
 
 _SEEN = ((KNN_TOP1, "kNN", 1), (ALIGNMENT, "alignment", 2), (UNIFORMITY, "uniformity", 2))
@@ -82,10 +83,11 @@ def check(config: Config) -> None:
 
     Raises:
         UserError: naming the field of a method, architecture or start that is missing, or a method
-            that wants what the teacher does not have.
+            or feature that wants what the teacher, or its pool, does not have.
     """
     if config.train.needs_teacher and is_finished(config.teacher_folder):
         read_teacher_info(config.teacher_folder).check_method(config.train.method.name)
+    _check_features(config)
     if not config.train.method.trains:
         return
     if isinstance(config.train.method, OwnMethodConfig):
@@ -97,6 +99,22 @@ def check(config: Config) -> None:
 
         check_backbone(config.train.student, config.view_size)
     check_start(config)
+
+
+def _check_features(config: Config) -> None:
+    train = config.train
+    is_asked = train.num_synthetic > 0 and train.method.reads_features
+    if train.features == "all" or not is_asked or not is_finished(config.teacher_folder):
+        return
+    info = read_teacher_info(config.teacher_folder)
+    info.select(train.features, "train.features")
+    kept = {W, *(name for name, _ in info.select(config.generate.features))}
+    lacking = [name for name in train.features if name not in kept]
+    if lacking and not train.renders:
+        raise UserError(
+            f"train.features: {lacking[0]!r} is not among generate.features, which are "
+            f"{', '.join(sorted(kept - {W}))}; name it there, too"
+        )
 
 
 def run(config: Config) -> None:

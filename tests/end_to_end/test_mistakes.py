@@ -302,6 +302,7 @@ def test_cluster_that_does_not_answer_is_named(
     ("override", "mention"),
     [
         ("generate.features=[b4]", "generate.features"),
+        ("train.features=[b4]", "train.features: the teacher has no 'b4'; it has synthesis.b4"),
         ("generate.classes=[0]", "generate.classes"),
         ("train.init=nowhere", "train.init=nowhere"),
         ("train.init=torchvision:Nothing", "train.init=torchvision:Nothing"),
@@ -318,3 +319,9 @@ def test_run_asks_the_teacher_and_the_training_before_anything_is_packed(
     assert_mistake(cli("run", override), mention)
     assert not (workspace.folder / "store").exists()
     assert not (workspace.folder / "runs").exists()
+
+
+def test_run_refuses_features_that_its_pool_would_not_keep(cli: Cli, workspace: Workspace) -> None:
+    kept, asked = "generate.features=[synthesis.b4]", "train.features=[w, synthesis.b8]"
+    assert_mistake(cli("run", kept, asked), "train.features", "'synthesis.b8'", "generate.features")
+    assert not (workspace.folder / "store").exists()
