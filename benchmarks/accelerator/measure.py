@@ -36,13 +36,19 @@ def measure_parts(place: Place) -> list[Part]:
     return [Part(part.name, patience * part.limit_s, part.run) for part in parts]
 
 
-def _run_gpu_tests(place: Place, clock: Clock) -> str:
-    """The tests marked `gpu`, from the files that have any: to collect all takes half the time."""
+def gpu_tests(*options: str) -> list[str]:
+    """The command that runs the tests marked `gpu`, of the files that have any: to collect all
+    takes half the time.
+    """
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     marked = [str(path) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
+    pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"]
+    return [*pytest, *options, *marked]
+
+
+def _run_gpu_tests(place: Place, clock: Clock) -> str:
     log = place.results / "gpu-tests.log"
-    pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-v"]
-    pytest += ["-W", "default"]  # a warning of another version there is no failure
-    if not run_command([*pytest, *marked], clock, log):
+    quiet = ("-W", "default")  # a warning of another version there is no failure
+    if not run_command(gpu_tests("-v", *quiet), clock, log):
         raise PartError("out of time", "stopped")
     return log.read_text(encoding="utf-8").strip().splitlines()[-1].strip("= ")

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks.absent import NOT_ON_A_BORROWED_GPU, environment_without
+from benchmarks.accelerator.measure import gpu_tests
 from tests.support.workspace import ROOT, environment
 
 ASK = """
@@ -43,17 +44,7 @@ def test_environment_without_keeps_what_was_on_the_path() -> None:
 @pytest.mark.slow
 def test_gpu_tests_are_collected_where_ray_and_others_are_absent() -> None:
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--collect-only",
-            "-m",
-            "gpu",
-            "-p",
-            "no:cacheprovider",
-        ],
+        gpu_tests("-q", "--collect-only"),
         cwd=ROOT,
         env=environment_without(*NOT_ON_A_BORROWED_GPU, environment=environment()),
         capture_output=True,
