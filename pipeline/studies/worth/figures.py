@@ -36,7 +36,7 @@ def worth_plot(
         differences: line -> number of images -> points, with their interval.
         measure: what the accuracies are.
     """
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 4), layout="constrained")
     with mpl.rc_context(STYLE):
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         for place, (line, points) in enumerate(accuracies.items()):
@@ -66,8 +66,9 @@ def worth_plot(
             axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.xaxis.set_minor_formatter(NullFormatter())
-        left.legend(fontsize=8)
-        right.legend(fontsize=8)
+        for axis, columns in ((left, 2), (right, 1)):  # above: within, it would hide a line
+            place_above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+            axis.legend(fontsize=8, ncols=columns, **place_above)
         return svg(figure)
 
 
