@@ -28,6 +28,7 @@ from pipeline.teacher.features import list_features
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.module import build_module
 from pipeline.teacher.spelling import Spelling
+from pipeline.teacher.unfilled import unfilled
 from shards.atomic import remove_stale, write_atomic
 from shards.errors import UserError
 
@@ -110,7 +111,7 @@ def read_discriminator(path: Path, info: TeacherInfo) -> TeacherDiscriminator:
     if info.discriminator is None:
         raise UserError(f"{path.parent}: this teacher has no discriminator")
     tensors = _read_tensors(path)
-    with torch.device("meta"):
+    with unfilled():
         discriminator: TeacherDiscriminator = DISCRIMINATORS[type(info.discriminator)](
             info.discriminator
         )
@@ -133,7 +134,7 @@ def build_generator(
     """
     if isinstance(arch, ModuleArchitecture):
         return fill(build_module(arch, factory), tensors, spelling)
-    with torch.device("meta"):  # no memory for sizes that turn out to be wrong
+    with unfilled():  # no memory for sizes that turn out to be wrong
         generator: TeacherGenerator = GENERATORS[type(arch)](arch)
     return fill(generator, tensors, spelling)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,6 +156,12 @@ def is_finished(folder: Path) -> bool:
     return (folder / TEACHER_FILE).exists() and not is_in_training
 
 
+@cache
+def _adapter() -> TypeAdapter[TeacherInfo]:
+    """Built once: it takes longer than the rest of reading."""
+    return TypeAdapter(TeacherInfo)
+
+
 def read_teacher_info(folder: Path) -> TeacherInfo:
     """Description of the teacher in `folder`, whose generator is checked to be the one described.
 
@@ -174,7 +181,7 @@ def read_teacher_info(folder: Path) -> TeacherInfo:
     if not path.exists():
         raise UserError(f"{path}: no teacher here; {remedy}")
     try:
-        info = TypeAdapter(TeacherInfo).validate_json(path.read_bytes())
+        info = _adapter().validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))

@@ -27,6 +27,7 @@ from pipeline.teacher.importing.infer import complete
 from pipeline.teacher.importing.source import Source
 from pipeline.teacher.interface import TeacherDiscriminator, TeacherGenerator
 from pipeline.teacher.networks.stylegan2 import Generator
+from pipeline.teacher.unfilled import unfilled
 from shards.errors import UserError
 
 _WRONG = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError)
@@ -122,14 +123,14 @@ def _build(
     """The networks, checked name by name and shape by shape."""
     arch, tensors, spelling = imported.generator
     if isinstance(arch, StyleGAN2Architecture):
-        with torch.device("meta"):
+        with unfilled():
             expected = Generator(arch).state_dict()
         tensors = complete(tensors, expected)
     generator = build_generator(arch, tensors, spelling=spelling)
     if imported.discriminator is None:
         return generator, None
     arch_d, tensors_d, spelling_d = imported.discriminator
-    with torch.device("meta"):
+    with unfilled():
         judge: TeacherDiscriminator = DISCRIMINATORS[type(arch_d)](arch_d)
     if isinstance(arch_d, StyleGAN2DiscriminatorArchitecture):
         tensors_d = complete(tensors_d, judge.state_dict())

@@ -27,6 +27,7 @@ from pipeline.teacher.importing.source import Source
 from pipeline.teacher.importing.states import StateDict, find_states
 from pipeline.teacher.networks.lucidrains import StyleVectorizer
 from pipeline.teacher.spelling import Spelling
+from pipeline.teacher.unfilled import unfilled
 
 LAYOUT = "lucidrains StyleGAN2"
 CONFIG = ".config.json"
@@ -123,7 +124,7 @@ def mean_latent(
     """Mean of w [w_dim] over latents of a fixed seed, the same on every machine but for rounding:
     hence double precision.
     """
-    with torch.device("meta"):
+    with unfilled():
         mapping = StyleVectorizer(arch)
     own = {n.removeprefix("SE."): x for n, x in tensors.items() if n.startswith("SE.")}
     under = Spelling(lambda name: spelling.name(f"SE.{name}"))

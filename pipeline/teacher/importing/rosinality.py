@@ -26,6 +26,7 @@ from pipeline.teacher.networks.fir import resample_filter
 from pipeline.teacher.networks.rosinality import RosinalityDiscriminator, RosinalityGenerator
 from pipeline.teacher.networks.stylegan2 import GeneratorMapping
 from pipeline.teacher.spelling import Spelling
+from pipeline.teacher.unfilled import unfilled
 
 GENERATOR_SIGNS = {"input.input", "conv1.conv.weight", "to_rgb1.conv.weight"}
 DISCRIMINATOR_SIGNS = {"convs.0.0.weight", "convs.1.conv1.0.weight", "final_linear.1.weight"}
@@ -221,7 +222,7 @@ def _complete(
     arch: RosinalityArchitecture | RosinalityDiscriminatorArchitecture,
 ) -> dict[str, Tensor]:
     """With filters of layers that do not resample, and zeros for noise maps that are not stored."""
-    with torch.device("meta"):
+    with unfilled():
         expected = network(arch).state_dict()  # type: ignore[arg-type]
     for name, value in expected.items():
         if name in tensors:
@@ -246,7 +247,7 @@ def _mean_of_w(
     arch: RosinalityArchitecture, tensors: dict[str, Tensor], spelling: Spelling
 ) -> Tensor:
     """[w_dim], of latents that are always the same."""
-    with torch.device("meta"):
+    with unfilled():
         mapping = GeneratorMapping(arch)
     start = "mapping."
     own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}

@@ -23,8 +23,8 @@ _TAPS = 4
 
 def resample_filter() -> Tensor:
     """The FIR low-pass outer([1, 3, 3, 1]) / 64, [4, 4] float32, sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(taps, taps) / 64
+    taps = (1.0, 3.0, 3.0, 1.0)
+    return torch.tensor([[x * y / 64 for x in taps] for y in taps])
 
 
 def conv_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:

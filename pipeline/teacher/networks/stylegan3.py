@@ -72,12 +72,15 @@ class SynthesisInput(nn.Module):
         width = arch.num_channels
         self.affine = FullyConnected(w_dim, 4)
         self.weight = nn.Parameter(torch.randn(width, width))
-        self.register_buffer("transform", torch.eye(3))
-        angles = torch.rand(width) * math.tau
-        radii = arch.bandwidth * torch.rand(width).sqrt()
-        freqs = torch.stack([angles.cos() * radii, angles.sin() * radii], 1)
+        with torch.device("cpu"):  # as few numbers as these are not worth `unfilled`
+            angles = torch.rand(width) * math.tau
+            radii = arch.bandwidth * torch.rand(width).sqrt()
+            freqs = torch.stack([angles.cos() * radii, angles.sin() * radii], 1)
+            phases = torch.rand(width) - 0.5
+            transform = torch.eye(3)
+        self.register_buffer("transform", transform)
         self.register_buffer("freqs", freqs)  # uniform within the band limit
-        self.register_buffer("phases", torch.rand(width) - 0.5)
+        self.register_buffer("phases", phases)
         self.transform: Tensor
         self.freqs: Tensor
         self.phases: Tensor
@@ -134,11 +137,8 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape))
         self.bias = nn.Parameter(torch.zeros(arch.num_channels))
         self.register_buffer("magnitude_ema", torch.ones([]))
-        down = _low_pass(arch.down_taps)
-        if down is not None and arch.is_radial:
-            down = torch.outer(down, down)
-        self.register_buffer("up_filter", _low_pass(arch.up_taps))
-        self.register_buffer("down_filter", down)
+        self.register_buffer("up_filter", _low_pass(arch.up_taps, is_radial=False))
+        self.register_buffer("down_filter", _low_pass(arch.down_taps, arch.is_radial))
         self.magnitude_ema: Tensor
         self.up_filter: Tensor | None
         self.down_filter: Tensor | None
@@ -226,9 +226,11 @@ class StyleGAN3Generator(MappedGenerator):
         return image
 
 
-def _low_pass(num_taps: int) -> Tensor | None:
+def _low_pass(num_taps: int, is_radial: bool) -> Tensor | None:
     """A filter to begin with: checkpoints bring theirs."""
     if num_taps == 1:
         return None
-    window = torch.kaiser_window(num_taps, periodic=False)
-    return window / window.sum()
+    with torch.device("cpu"):
+        window = torch.kaiser_window(num_taps, periodic=False)
+        window = window / window.sum()
+        return torch.outer(window, window) if is_radial else window
