@@ -66,6 +66,19 @@ def test_work_for_eval_workers_within_a_task_runs_in_its_process(tmp_path: Path)
     assert ran == asked
 
 
+def refuse(_file: Path, _device: Any, _report: Report) -> None:
+    raise UserError("eval: change that")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Train's, of its own ways
+def test_mistake_on_a_worker_is_its_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^eval: change that$"):
+        run_training(replace(training(tmp_path), function=refuse), ON_RAY, "cpu")
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray")
 def test_mistake_that_one_of_several_workers_meets_is_told_as_one(
