@@ -17,7 +17,7 @@ ONE_IMAGE = 100 / 360 + 1e-3
 """Percent of the digits' test images."""
 SETTINGS = (
     f"teacher.checkpoint={ROOT / 'teachers' / 'digits'}",
-    "real.limit=30_per_class",
+    "real.limit=10_per_class",
     "eval.baselines=false",
     "eval.few_labels=[]",
     "eval.seeds=[0]",
