@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 _DRAW = (torch.randn, torch.rand)
 _KEEP_SHAPE = (Tensor.div, nn.init.normal_)
-"""By which networks scale weights, and draw those of embeddings."""
+"""By which weights are scaled, and those of embeddings drawn."""
 
 
 @contextmanager

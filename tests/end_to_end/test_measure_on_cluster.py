@@ -27,6 +27,7 @@ from tests.support.workspace import make_workspace
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Ray Train's, of its own ways
 ]
 NUM_TRAIN = 2100
 """More than are packed in the driver whatever is set."""
@@ -37,6 +38,7 @@ RESULTS = (
     *(f"eval/{name}.json" for name in ("curves", "neighbours", "domains", "confusion")),
 )
 TASKS = {"_pack_task", "_read_labels", "_make_blocks", "_fit", "_search", "_measure"}
+TRAINER = "RayTrainWorker"
 
 
 @pytest.fixture
@@ -73,13 +75,16 @@ def save_images(folder: Path, count: int) -> Path:
 
 
 def nodes_of_work(cluster: Any) -> dict[str, set[str]]:
-    """Nodes on which each of `TASKS` ran; Ray has tasks of its own."""
-    from ray.util.state import list_tasks
+    """Nodes on which each of `TASKS`, and each trainer, ran; Ray has tasks of its own."""
+    from ray.util.state import list_actors, list_tasks
 
     found: dict[str, set[str]] = {}
     for task in list_tasks(address=cluster.address, limit=10_000):
         if task.name in TASKS:
             found.setdefault(task.name, set()).add(task.node_id)
+    for actor in list_actors(address=cluster.address, limit=10_000):
+        if actor.class_name == TRAINER:
+            found.setdefault(TRAINER, set()).add(actor.node_id)
     return found
 
 
@@ -94,7 +99,8 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
         f"real.train={train}",
         f"real.test={test}",
         "train.epochs=1",
-        "eval.probes=[linear, knn]",
+        "eval.probes=[linear, knn, linear_sgd]",
+        "eval.sgd_epochs=2",
         "eval.seeds=[0]",
         "eval.few_labels=[]",
         "eval.domain_samples=100",
@@ -124,7 +130,7 @@ def test_real_eval_and_embed_on_a_cluster_leave_the_files_of_one_machine(
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
 
     deadline = time.monotonic() + 20  # the tables are filled a little later
-    while (nodes := nodes_of_work(cluster)).keys() < TASKS:
+    while (nodes := nodes_of_work(cluster)).keys() < {*TASKS, TRAINER}:
         assert time.monotonic() < deadline, nodes
         time.sleep(1)
     assert cluster.head_node.node_id not in set().union(*nodes.values())

@@ -18,9 +18,10 @@ READ = """
 import sys
 from pathlib import Path
 from pipeline.teacher.checkpoint import load_discriminator, load_generator
-for folder in sys.argv[2:]:
-    load_generator(Path(folder))
-load_discriminator(Path(sys.argv[1]))
+judged, *others = map(Path, sys.argv[1:])
+load_discriminator(judged)
+for folder in (judged, *others):
+    load_generator(folder)
 print([name for name in ("sympy", "torch._dynamo") if name in sys.modules])
 """
 MORE = {"projected-gan": lambda: projected_gan(num_classes=3), "fastgan": fastgan}
@@ -43,9 +44,9 @@ def test_unfilled_network_has_the_names_shapes_and_dtypes_of_one_that_is_drawn(n
 @pytest.mark.slow
 def test_reading_teachers_of_all_families_imports_nothing_of_torch_compile(tmp_path: Path) -> None:
     make_teacher(tmp_path / "judged")
-    for name in FAMILIES:
-        describe(FAMILIES[name](), tmp_path / name)
+    for name, build in FAMILIES.items():
+        describe(build(), tmp_path / name)
     folders = [tmp_path / "judged", *(tmp_path / name / "teacher" for name in FAMILIES)]
-    done = run_process([sys.executable, "-c", READ, str(folders[0]), *map(str, folders)])
+    done = run_process([sys.executable, "-c", READ, *map(str, folders)])
     assert done.code == 0, done.errors
     assert done.out.strip() == "[]"

@@ -72,7 +72,7 @@ class SynthesisInput(nn.Module):
         width = arch.num_channels
         self.affine = FullyConnected(w_dim, 4)
         self.weight = nn.Parameter(torch.randn(width, width))
-        with torch.device("cpu"):  # as few numbers as these are not worth `unfilled`
+        with torch.device("cpu"):  # few; on the meta device they import torch.compile
             angles = torch.rand(width) * math.tau
             radii = arch.bandwidth * torch.rand(width).sqrt()
             freqs = torch.stack([angles.cos() * radii, angles.sin() * radii], 1)
@@ -230,7 +230,7 @@ def _low_pass(num_taps: int, is_radial: bool) -> Tensor | None:
     """A filter to begin with: checkpoints bring theirs."""
     if num_taps == 1:
         return None
-    with torch.device("cpu"):
+    with torch.device("cpu"):  # as above
         window = torch.kaiser_window(num_taps, periodic=False)
         window = window / window.sum()
         return torch.outer(window, window) if is_radial else window
