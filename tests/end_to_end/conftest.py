@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import Cli, Result, run
 from tests.support.stored_pools import Site, make_site
 from tests.support.workspace import Workspace, make_workspace
 
@@ -15,6 +16,16 @@ from tests.support.workspace import Workspace, make_workspace
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return make_workspace(tmp_path)
+
+
+@pytest.fixture
+def cli(workspace: Workspace) -> Cli:
+    """A command on the config of `workspace`."""
+
+    def call(command: str, *words: object) -> Result:
+        return run(command, workspace.config, *words)
+
+    return call
 
 
 @pytest.fixture(scope="session")

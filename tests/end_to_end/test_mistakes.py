@@ -4,29 +4,10 @@ behind.
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-from PIL import Image
 
-from pipeline.real.sources import folder
-from tests.support.command_line import Result, assert_mistake, run
+from tests.support.command_line import Cli, assert_mistake, run
 from tests.support.workspace import Workspace
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(workspace: Workspace) -> Cli:
-    """A command on the config of `workspace`."""
-
-    def call(command: str, *words: object) -> Result:
-        return run(command, workspace.config, *words)
-
-    return call
 
 
 @pytest.mark.parametrize(
@@ -124,101 +105,6 @@ def test_processes_beside_the_first_say_nothing_of_the_config(
     assert (code, errors) == (0, "")
 
 
-def test_teacher_that_is_missing_is_named(cli: Cli) -> None:
-    assert_mistake(cli("generate", "teacher.checkpoint=nowhere"), "nowhere", "teacher.checkpoint")
-
-
-def test_teacher_that_is_a_checkpoint_file_gets_the_command_that_imports_it(
-    cli: Cli, workspace: Workspace
-) -> None:
-    file = workspace.folder / "gan.pth"
-    file.write_bytes(b"weights")
-    command = f"python -m pipeline import-teacher {file} --out teachers/gan"
-    assert_mistake(cli("generate", f"teacher.checkpoint={file}"), command)
-
-
-def test_teacher_that_is_damaged_is_named(cli: Cli, workspace: Workspace) -> None:
-    path = workspace.folder / "teacher" / "generator.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert_mistake(cli("generate"), "generator.safetensors")
-    assert not (workspace.folder / "store").exists()
-
-
-def test_output_that_cannot_be_written_is_named(cli: Cli, workspace: Workspace) -> None:
-    (workspace.folder / "taken").write_text("a file where a folder should be")
-    assert_mistake(cli("real", f"paths.store={workspace.folder / 'taken'}"), "taken")
-    assert_mistake(cli("generate", f"paths.store={workspace.folder / 'taken'}"), "taken")
-
-
-def test_output_that_cannot_be_written_gets_the_option_that_chose_its_place(
-    cli: Cli, workspace: Workspace
-) -> None:
-    taken = workspace.folder / "taken"
-    taken.write_text("a file where a folder should be")
-    for field, other in (("paths.store", "paths.runs"), ("paths.runs", "paths.store")):
-        result = cli("real", f"{field}={taken}")
-        assert_mistake(result, "taken", f"{field}=…")
-        assert other not in result.errors
-    assert "paths." not in cli("results", "--out", taken / "table.md").errors
-
-
-def test_images_that_may_not_be_read_are_named_without_a_place_to_write(
-    cli: Cli, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = workspace.folder / "images" / "train"
-    images.mkdir(parents=True)
-    scan = os.scandir
-
-    def forbidden(path: Any) -> Any:  # root may read what chmod forbids
-        if path == str(images):
-            raise PermissionError(errno.EACCES, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", forbidden)
-    result = cli("real", "real.source=folder", f"real.path={images.parent}")
-    assert_mistake(result, f"{images}: Permission denied; check its permissions")
-    assert "paths." not in result.errors
-
-
-def test_image_that_may_not_be_read_is_not_called_damaged(
-    cli: Cli, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = workspace.folder / "images" / "train" / "0.png"
-    image.parent.mkdir(parents=True)
-    Image.new("RGB", (16, 16)).save(image)
-
-    def forbidden(path: str) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
-    monkeypatch.setattr(folder, "read_file", forbidden)
-    result = cli("real", "real.source=folder", f"real.path={workspace.folder / 'images'}")
-    assert_mistake(result, f"{image} (Permission denied; check its permissions)")
-    assert "decoded" not in result.errors
-
-
-@pytest.mark.parametrize("shards", ["images", "features-*"])
-@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
-def test_train_on_a_damaged_shard_names_it(
-    cli: Cli, workspace: Workspace, damage: str, shards: str
-) -> None:
-    assert cli("real").code == 0
-    assert cli("generate").code == 0
-    pools = workspace.folder / "store" / "teacher"
-    (shard,) = pools.glob(f"*/{shards}/shard-000001.tar")
-    content = bytearray(shard.read_bytes())
-    if damage == "truncated":
-        shard.write_bytes(content[: len(content) // 2])
-    elif damage == "altered":
-        content[5000] ^= 255
-        shard.write_bytes(content)
-    else:
-        shard.unlink()
-    assert_mistake(cli("train"), str(shard), "python -m pipeline generate")
-    assert not (workspace.folder / "runs" / "tiny" / "train" / "student.safetensors").exists()
-
-
 @pytest.mark.slow
 def test_train_with_other_settings_in_the_same_run_names_the_difference(cli: Cli) -> None:
     assert cli("real").code == 0
@@ -253,41 +139,6 @@ def test_report_under_other_settings_than_the_run_is_refused(cli: Cli) -> None:
         assert cli(stage).code == 0
     assert cli("train", "train.epochs=1").code == 0
     assert_mistake(cli("report"), "train.epochs=1 (now 3)")
-
-
-@pytest.mark.slow
-def test_images_without_labels_are_evaluated_and_the_page_says_what_labels_would_add(
-    cli: Cli, workspace: Workspace
-) -> None:
-    folder = workspace.folder / "images" / "train"
-    folder.mkdir(parents=True)
-    for index in range(8):
-        Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / f"{index}.png")
-    flat = ("real.source=folder", f"real.path={workspace.folder / 'images'}", "train.epochs=1")
-    code, _, errors = cli("run", *flat)
-    assert code == 0, "training without labels is a whole run"
-    assert "eval.sets.NAME" in errors
-    page = (workspace.folder / "runs" / "tiny" / "report.html").read_text()
-    assert "eval.sets.NAME" in page
-    assert "uniformity" in page
-
-
-@pytest.mark.slow
-def test_results_that_are_damaged_are_made_again(cli: Cli, workspace: Workspace) -> None:
-    settings = ("train.epochs=1", "eval.probes=[knn]")
-    for stage in ("real", "generate", "train", "eval"):
-        assert cli(stage, *settings).code == 0
-    path = workspace.folder / "runs" / "tiny" / "results.json"
-    results = path.read_bytes()
-    path.write_bytes(results[:100])
-    (part,) = (workspace.folder / "runs" / "results.parquet").glob("*.parquet")
-    numbers = part.read_bytes()
-    part.write_bytes(numbers[:100])
-    assert_mistake(cli("report", *settings), "results.parquet", "damaged")
-    part.unlink()
-    assert_mistake(cli("report", *settings), "results.parquet", "python -m pipeline eval")
-    assert cli("eval", *settings).code == 0
-    assert path.read_bytes() == results
 
 
 def test_cluster_that_does_not_answer_is_named(

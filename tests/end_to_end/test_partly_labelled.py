@@ -1,4 +1,4 @@
-"""Images of which some have labels: all are learned from, those are measured."""
+"""Images of which some or none have labels: all are learned from, those are measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.command_line import run
-from tests.support.workspace import make_workspace
+from tests.support.command_line import Cli, run
+from tests.support.workspace import Workspace, make_workspace
 
 LABELLED = ("train/a", "train/b", "test/a", "test/b")
 UNLABELLED = ("train", "test", "train/unlabelled")
@@ -52,3 +52,20 @@ def test_numbers_are_of_the_labelled_images_of_both_splits(tmp_path: Path) -> No
     assert set(neighbours["test"]) <= set(range(PER_FOLDER, 3 * PER_FOLDER)), (
         "behind the unlabelled"
     )
+
+
+@pytest.mark.slow
+def test_images_without_labels_are_evaluated_and_the_page_says_what_labels_would_add(
+    cli: Cli, workspace: Workspace
+) -> None:
+    folder = workspace.folder / "images" / "train"
+    folder.mkdir(parents=True)
+    for index in range(8):
+        Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / f"{index}.png")
+    flat = ("real.source=folder", f"real.path={workspace.folder / 'images'}", "train.epochs=1")
+    code, _, errors = cli("run", *flat)
+    assert code == 0, "training without labels is a whole run"
+    assert "eval.sets.NAME" in errors
+    page = (workspace.folder / "runs" / "tiny" / "report.html").read_text()
+    assert "eval.sets.NAME" in page
+    assert "uniformity" in page

@@ -6,11 +6,8 @@ import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,35 +19,14 @@ from shards.manifest import (
     ManifestFollower,
     ManifestWriter,
     ShardInfo,
-    encode_part,
     read_manifest,
     shard_name,
     write_manifest,
 )
-from shards.schema import SCHEMA_VERSION, Column, Schema, image_column
+from shards.schema import Schema, image_column
 from shards.storage import Folder
+from tests.support.manifest_rows import PER_SHARD, list_shards, row, write_part
 from tests.support.shard_sets import INDEX_SCHEMA
-
-PER_SHARD = 4
-
-
-def row(index: int, written_at: float = 1.0, sha256: str = "a" * 64) -> ShardInfo:
-    """What a manifest says of the shard `index` of four samples."""
-    num_bytes = PER_SHARD * INDEX_SCHEMA.stride_bytes + 1024
-    name = shard_name(index)
-    return ShardInfo(name, index * PER_SHARD, PER_SHARD, num_bytes, sha256, None, written_at)
-
-
-def list_shards(folder: Folder) -> list[ShardInfo]:
-    manifest = read_manifest(folder)
-    assert manifest is not None
-    assert manifest.schema == INDEX_SCHEMA
-    return list(manifest.shards)
-
-
-def write_part(folder: Folder, name: str, *rows: ShardInfo) -> None:
-    (folder / MANIFEST_FOLDER).write(name, encode_part(INDEX_SCHEMA, rows))
-
 
 # Following what others write
 
@@ -89,10 +65,6 @@ def test_manifest_follower_of_a_damaged_part_names_it(folder: Folder) -> None:
 
 
 # One writer
-
-
-def test_manifest_of_a_folder_without_one_is_none(folder: Folder) -> None:
-    assert read_manifest(folder) is None
 
 
 def test_manifest_row_is_listed_once_flushed(folder: Folder) -> None:
@@ -241,85 +213,3 @@ def test_manifest_num_samples_counts_up_to_the_first_gap(folder: Folder) -> None
     manifest = read_manifest(folder)
     assert manifest is not None
     assert manifest.num_samples == 2 * PER_SHARD
-
-
-# Refused
-
-
-@pytest.mark.parametrize("version", ["0", "1", str(SCHEMA_VERSION + 1), None])
-def test_manifest_of_another_schema_version_is_refused_with_the_commands(
-    folder: Folder, version: str | None
-) -> None:
-    write_part(folder, "new.parquet", row(0))
-    table = pq.read_table(pa.BufferReader((folder / MANIFEST_FOLDER).read("new.parquet")))
-    metadata = {**table.schema.metadata, b"schema_version": version}
-    metadata = {key: value for key, value in metadata.items() if value is not None}
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer)
-    (folder / MANIFEST_FOLDER).write("old.parquet", buffer.getvalue().to_pybytes())
-    with pytest.raises(UserError, match=rf"old\.parquet: shards of schema {version},") as raised:
-        read_manifest(folder)
-    assert "`make real` and `make generate`" in str(raised.value)
-    assert "python -m pipeline shards gc" in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all", b"half"])
-def test_manifest_damaged_part_is_named_with_the_remedy(folder: Folder, content: bytes) -> None:
-    for name in ("a.parquet", "b.parquet", "c.parquet"):
-        write_part(folder, name, row(0))
-    sound = (folder / MANIFEST_FOLDER).read("b.parquet")
-    if content == b"half":
-        content = sound[: len(sound) // 2]
-    (folder / MANIFEST_FOLDER).write("b.parquet", content)
-    with pytest.raises(UserError, match=r"manifest/b\.parquet: damaged .*delete this") as raised:
-        read_manifest(folder)
-    assert "\n" not in str(raised.value)
-    (folder / MANIFEST_FOLDER).remove("b.parquet")
-    assert list_shards(folder) == [row(0)]
-
-
-def test_manifest_with_a_flipped_byte_is_read_or_refused_but_never_crashes(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
-    write_part(folder, "a.parquet", row(0), row(1))
-    sound = (folder / MANIFEST_FOLDER).read("a.parquet")
-    for position in range(0, len(sound), 37):
-        content = bytearray(sound)
-        content[position] ^= 0xFF
-        (folder / MANIFEST_FOLDER).write("a.parquet", bytes(content))
-        with suppress(UserError):  # some bytes say nothing that is read
-            read_manifest(folder)
-
-
-def test_manifest_of_two_schemas_names_the_part_that_differs(folder: Folder) -> None:
-    write_part(folder, "a.parquet", row(0))
-    other = Schema((Column("number", "<i8", ()),))
-    (folder / MANIFEST_FOLDER).write("b.parquet", encode_part(other, [row(1)]))
-    with pytest.raises(UserError, match=r"b\.parquet: damaged \(another schema"):
-        read_manifest(folder)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        replace(row(0), name="../shard.tar"),
-        replace(row(0), num_samples=0),
-        replace(row(0), start_index=-1),
-        replace(row(0), num_bytes=100),
-        replace(row(0), sample_blocks=b"\x01\x00" * PER_SHARD),
-    ],
-)
-def test_manifest_row_that_cannot_be_right_is_refused(folder: Folder, wrong: ShardInfo) -> None:
-    write_part(folder, "a.parquet", row(1), wrong)
-    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
-        read_manifest(folder)
-
-
-def test_manifest_other_and_unfinished_files_beside_the_parts_are_passed_over(
-    tmp_path: Path,
-) -> None:
-    folder = Folder.at(tmp_path)
-    write_part(folder, "a.parquet", row(0))
-    (folder / MANIFEST_FOLDER).write("notes.txt", b"x")
-    (tmp_path / MANIFEST_FOLDER / ".b.parquet.0123.tmp").write_bytes(b"half")
-    assert list_shards(folder) == [row(0)]

@@ -38,6 +38,10 @@ class Result(NamedTuple):
     errors: str
 
 
+Cli = Callable[..., Result]
+"""A command on a config that is at hand."""
+
+
 def run(*arguments: object, answer: str = "") -> Result:
     """`python -m pipeline …` in this process; `answer` is typed."""
     out, errors = io.StringIO(), io.StringIO()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from shards.atomic import write_atomic
 from shards.manifest import MANIFEST_FOLDER, Manifest, read_manifest, write_manifest
+from shards.schema import feature_set_name
 from shards.storage import Folder
 from tests.support.command_line import Result, run, succeed
 from tests.support.workspace import ROOT, make_teacher
@@ -23,6 +24,8 @@ from tests.support.workspace import ROOT, make_teacher
 PER_SHARD = 8
 NUM_SHARDS = 3
 SHARD = "shard-000001.tar"
+BLOCKS = ("synthesis.b4", "synthesis.b8", "synthesis.b16")
+"""Features of a teacher of 16 px."""
 TINY_TRAINING = (
     "train.global_batch=8",
     "train.student.width=4",
@@ -101,6 +104,16 @@ class Site:
 
     def verify(self, *options: object, entry: Path | None = None) -> Result:
         return self.shards("verify", (entry or self.pool).name, *options)
+
+
+def features(*names: str) -> str:
+    """The override that asks for these."""
+    return f"generate.features=[{', '.join(names)}]"
+
+
+def set_of(*names: str, dtype: str = "float16") -> str:
+    """Where a pool keeps these."""
+    return feature_set_name(names, dtype)
 
 
 def make_site(folder: Path) -> Site:
