@@ -85,11 +85,14 @@ def test_folder_that_has_answered_is_waited_for_while_its_server_is_gone(
     port = server.port
     server.close()
     back: list[S3Server] = []
-    threading.Timer(2, lambda: back.append(S3Server(port))).start()
+    returning = threading.Timer(2, lambda: back.append(S3Server(port)))
+    returning.start()
     folder.write("name", b"2")
-    assert back, "written by a server that was gone"
+    returning.join()  # it answers before this thread knows
+    (again,) = back
+    assert "PUT /bucket/store/name" in again.requests
     assert folder.read("name") == b"2"
-    back[0].close()
+    again.close()
 
 
 @pytest.mark.slow
