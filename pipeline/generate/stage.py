@@ -227,7 +227,7 @@ def _render_on_ray(
     def arguments(item: tuple[int, tuple[str, ...]]) -> tuple[Any, ...]:
         index, names = item
         schemas = _schemas(plan, names)
-        return weights, plan.recipe, plan.folder, schemas, index, device, teacher.factory
+        return weights, plan.recipe, plan.folder, schemas, index, device, teacher
 
     with run_tasks(_render_task, work, arguments, places, retry_on=[OSError], watch=watch) as ended:
         for (index, _), answer in ended:
@@ -253,7 +253,7 @@ def _render_task(
     schemas: Mapping[str, Schema],
     index: int,
     device: str,
-    factory: str | None,
+    teacher: Teacher,
 ) -> RenderedShard:
     """Runs in a Ray worker; the reference to the weights travels in a list, or Ray would fetch them
     for every shard.
@@ -261,7 +261,7 @@ def _render_task(
     from pipeline.generate.render import render_shard
 
     architecture = json.dumps(recipe.architecture)
-    generator = _load_generator(weights[0], architecture, device, recipe.precision, factory)
+    generator = _load_generator(weights[0], architecture, device, recipe.precision, teacher)
     try:
         return render_shard(generator, recipe, folder, schemas, index)
     except OSError as error:
@@ -270,16 +270,20 @@ def _render_task(
 
 @lru_cache(maxsize=1)
 def _load_generator(
-    weights: Any, architecture: str, device: str, precision: str, factory: str | None
+    weights: Any, architecture: str, device: str, precision: str, teacher: Teacher
 ) -> Any:
     """The generator of this worker process, built once."""
     import torch
 
     from pipeline.engine.device import choose_device
-    from pipeline.teacher.checkpoint import PRECISIONS, build_generator
+    from pipeline.teacher.checkpoint import PRECISIONS, build_generator, misfit
 
     arch: GeneratorArchitecture = TypeAdapter(AnyGeneratorArchitecture).validate_json(architecture)
     tensors = {name: torch.tensor(array) for name, array in fetch(weights).items()}
-    generator = build_generator(arch, tensors, factory).to(choose_device(device))
+    try:
+        generator = build_generator(arch, tensors, teacher.factory)
+    except ValueError as error:
+        raise misfit(teacher.folder / GENERATOR_FILE, error) from None
+    generator = generator.to(choose_device(device))
     generator.set_precision(PRECISIONS[precision])
     return generator

@@ -87,7 +87,7 @@ def load_generator(folder: Path, factory: str | None = None) -> TeacherGenerator
     try:
         return build_generator(info.generator, tensors, factory)
     except ValueError as error:
-        raise _misfit(folder / GENERATOR_FILE, error) from None
+        raise misfit(folder / GENERATOR_FILE, error) from None
 
 
 def load_renderer(teacher: Teacher, device: torch.device, precision: str) -> TeacherGenerator:
@@ -118,7 +118,7 @@ def read_discriminator(path: Path, info: TeacherInfo) -> TeacherDiscriminator:
     try:
         return fill(discriminator, tensors)
     except ValueError as error:
-        raise _misfit(path, error) from None
+        raise misfit(path, error) from None
 
 
 def build_generator(
@@ -176,7 +176,8 @@ def _first(names: Iterable[str]) -> str:
     return ", ".join(ordered[:3]) + more
 
 
-def _misfit(path: Path, error: ValueError) -> UserError:
+def misfit(path: Path, error: ValueError) -> UserError:
+    """What to say of weights in `path` that `build_generator` does not take."""
     return UserError(f"{path}: does not hold the network that {TEACHER_FILE} describes ({error})")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import start, succeed
+from tests.support.command_line import assert_mistake, run, start, succeed
 from tests.support.ray_workers import kill_worker
 from tests.support.workspace import Workspace, tars
 
@@ -26,6 +27,22 @@ def test_generate_with_one_two_or_no_ray_workers_gives_the_same_bytes(workspace:
         pools.append(tars(store))
     assert len(pools[0]) == 2 * 3, "images and features"
     assert pools[0] == pools[1] == pools[2]
+
+
+@pytest.mark.usefixtures("ray")
+def test_generate_from_weights_that_are_not_of_the_description_is_one_line(
+    workspace: Workspace,
+) -> None:
+    """In the words of a rendering in this process."""
+    path = workspace.folder / "teacher" / "teacher.json"
+    described = json.loads(path.read_text())
+    described["generator"]["w_dim"] *= 2
+    path.write_text(json.dumps(described))
+    here, there = (
+        run("generate", workspace.config, f"ray.render_workers={workers}") for workers in (0, 1)
+    )
+    assert_mistake(there, path.with_name("generator.safetensors"), "expected [")
+    assert there.errors.splitlines()[-1] == here.errors.splitlines()[-1]
 
 
 def test_generate_killed_and_typed_again_finishes_the_rest_though_a_renderer_is_killed(
